@@ -1,0 +1,179 @@
+"""AnimateDiff on Stable Diffusion: a 2D UNet with motion modules (UNetMotionModel), and its SparseCtrl variants.
+
+A motion module turns (b f) c h w into (b h w) f c and applies two temporal self-attentions, attn1 and attn2. Their maps
+in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNetMotionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from motionclone.backbones.backbone import Call
+from motionclone.capture import Found
+from motionclone.errors import InputError
+from motionclone.guidance import NoiseLevel, Prediction
+from motionclone.schedule import UnevenDDIMScheduler
+
+# Arguments of UNetMotionModel.forward that hold one row, or one row a frame, for each video of the batch.
+BATCHED = (
+    "sample",
+    "encoder_hidden_states",
+    "timestep_cond",
+    "added_cond_kwargs",
+    "down_block_additional_residuals",
+    "mid_block_additional_residual",
+)
+ENCODE_CHUNK = 16  # frames through the VAE at once
+
+
+@dataclass(frozen=True)
+class AnimateDiff:
+    """The AnimateDiff family, bound to a pipeline."""
+
+    pipe: Any
+    latents_name: str = "sample"
+
+    @staticmethod
+    def fits(pipe: Any) -> bool:
+        """Whether a pipeline belongs to this family."""
+        return isinstance(getattr(pipe, "unet", None), UNetMotionModel)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The UNetMotionModel."""
+        unet: nn.Module = self.pipe.unet
+        return unet
+
+    def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
+        """See `Backbone.sites`. Blocks are such as `up_blocks.1` or `mid_block`."""
+        attentions = [
+            name for name, module in self.denoiser.named_modules() if isinstance(module, Attention) and "motion_modules" in name
+        ]
+        for block in blocks:
+            if not any(name.startswith(block + ".") for name in attentions):
+                known = sorted({name.split(".motion_modules")[0] for name in attentions})
+                raise InputError(f"no temporal attention under block {block!r}; this model has it in {', '.join(known)}.")
+        return tuple(name for name in attentions if any(name.startswith(block + ".") for block in blocks))
+
+    def after(self, sites: Sequence[str]) -> nn.Module:
+        """See `Backbone.after`."""
+        unet = self.denoiser
+        downs = [f"down_blocks.{i}" for i in range(len(unet.down_blocks))]
+        ups = [f"up_blocks.{i}" for i in range(len(unet.up_blocks))]
+        order = [*downs, "mid_block", *ups, "conv_norm_out"]
+        last = max(i for i, block in enumerate(order) for site in sites if site.startswith(block + "."))
+        return unet.get_submodule(order[last + 1])
+
+    def heavy_blocks(self) -> list[nn.Module]:
+        """Residual blocks, spatial transformers and motion modules."""
+        kinds = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
+        return [module for module in self.denoiser.modules() if isinstance(module, kinds)]
+
+    def tap(self, site: str, found: Found) -> list[RemovableHandle]:
+        """Listens to the projections, so that any attention processor will do."""
+        attention = self.denoiser.get_submodule(site)
+        heard: dict[str, Tensor] = {}
+
+        def hear(name: str) -> Any:
+            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+                heads = output.unflatten(-1, (attention.heads, -1)).transpose(1, 2)  # (p, f, heads d) -> (p, heads, f, d)
+                heard[name] = heads
+                if len(heard) == 2:
+                    found[site] = (heard["query"], heard["key"])
+
+            return hook
+
+        return [
+            attention.to_q.register_forward_hook(hear("query")),
+            attention.to_k.register_forward_hook(hear("key")),
+        ]
+
+    def grid(self, site: str, found: Found, latents: Tensor) -> tuple[int, int, int]:
+        """Height and width at a site: those of the latents, halved until the number of positions fits."""
+        batch, _, frames, height, width = latents.shape
+        positions = found[site][0].shape[0] // batch
+        while height * width > positions:
+            height, width = -(-height // 2), -(-width // 2)
+        return frames, height, width
+
+    def bind(self, *args: Any, **kwargs: Any) -> Call:
+        """See `Backbone.bind`."""
+        signature = inspect.signature(type(self.denoiser).forward)
+        call = dict(signature.bind(self.denoiser, *args, **kwargs).arguments)
+        del call["self"]
+        return call
+
+    def split(self, call: Call) -> tuple[Call | None, Call]:
+        """diffusers stacks [unconditional, conditional] along the batch."""
+        if not self.pipe.do_classifier_free_guidance:
+            return None, call
+        batched = {name: call[name] for name in BATCHED if call.get(name) is not None}
+        if torch.is_tensor(call["timestep"]) and call["timestep"].ndim:
+            batched["timestep"] = call["timestep"]
+        halves = [{**call, **{name: _half(value, part) for name, value in batched.items()}} for part in (0, 1)]
+        return halves[0], halves[1]
+
+    def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
+        """See `Backbone.join`."""
+        parts = [part for part in (unconditional, conditional) if part is not None]
+        output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
+        return type(conditional)(output) if call.get("return_dict", True) else (output,)
+
+    def noise_level(self, timestep: int) -> NoiseLevel:
+        """See `Backbone.noise_level`."""
+        return NoiseLevel.of_diffusion(float(self.pipe.scheduler.alphas_cumprod[timestep]))
+
+    def noise_levels(self, timestep: int) -> tuple[NoiseLevel, NoiseLevel]:
+        """See `Backbone.noise_levels`."""
+        scheduler = self.pipe.scheduler
+        abar = scheduler.alphas_cumprod
+        if isinstance(scheduler, UnevenDDIMScheduler):
+            after = scheduler.alpha_bar_after(timestep)
+        elif isinstance(scheduler, DDIMScheduler):
+            earlier = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+            after = abar[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod
+        else:
+            later = scheduler.timesteps[scheduler.timesteps < timestep]
+            after = abar[int(later[0])] if len(later) else 1.0
+        return self.noise_level(timestep), NoiseLevel.of_diffusion(float(after))
+
+    def prediction(self) -> Prediction:
+        """See `Backbone.prediction`."""
+        found: Prediction = self.pipe.scheduler.config.prediction_type
+        return found
+
+    def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents sampled from the VAE's posterior, as the authors do, times its scaling factor."""
+        vae = self.pipe.vae
+        chunks = [
+            vae.encode(chunk.to(self.pipe._execution_device, vae.dtype)).latent_dist.sample(generator)
+            for chunk in frames.split(ENCODE_CHUNK)
+        ]
+        latents: Tensor = torch.cat(chunks).movedim(0, 1)[None] * vae.config.scaling_factor
+        return latents
+
+    def text_call(self, prompt: str, num_frames: int) -> Call:
+        """See `Backbone.text_call`."""
+        embeddings, _ = self.pipe.encode_prompt(prompt, self.pipe._execution_device, 1, False)
+        return {"encoder_hidden_states": embeddings.repeat_interleave(num_frames, dim=0)}
+
+
+def _half(value: Any, part: int) -> Any:
+    """The unconditional (0) or conditional (1) half of tensors, however nested."""
+    if torch.is_tensor(value):
+        return value.chunk(2)[part]
+    if isinstance(value, dict):
+        return {name: _half(inner, part) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_half(inner, part) for inner in value)
+    return value

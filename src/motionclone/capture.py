@@ -1,0 +1,123 @@
+"""Listen inside a denoiser, stop it early, cut the graph, checkpoint blocks. The only code that hooks modules.
+
+Everything here is a context manager that leaves the network exactly as it was found, however it is left.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
+
+from motionclone.errors import InputError
+
+Found = dict[str, tuple[Tensor, Tensor]]
+"""Site name to (query, key), each (p, heads, f, d)."""
+
+
+class _Stop(Exception):
+    """Raised at the module where a forward pass is to end."""
+
+
+@contextmanager
+def removing(handles: list[RemovableHandle]) -> Iterator[None]:
+    """Remove hooks at the end."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def listening(tap: Callable[[str, Found], list[RemovableHandle]], sites: Sequence[str]) -> Iterator[Found]:
+    """Collect query and key of every site during the forward pass inside the `with`.
+
+    Outputs stay bit-identical. Leave before the backward pass, or the hooks fire again while checkpoints recompute.
+
+    Args:
+        tap: installs the hooks of one site, of which each puts what it hears into the dict.
+        sites: module paths of temporal attentions.
+
+    Raises:
+        InputError: on leaving, if a site was not heard: its projections are fused or its block is skipped.
+    """
+    found: Found = {}
+    handles: list[RemovableHandle] = []
+    with removing(handles):
+        for site in sites:
+            handles += tap(site, found)
+        yield found
+    missing = [site for site in sites if site not in found]
+    if missing:
+        raise InputError(
+            f"no query and key were seen at {missing[0]}: motion guidance needs unfused projections and every block run; "
+            "call unfuse_qkv_projections() and switch feature caches off."
+        )
+
+
+@contextmanager
+def stopping_at(module: nn.Module) -> Iterator[None]:
+    """End the forward pass inside the `with` where `module` would start."""
+
+    def stop(*_: Any) -> None:
+        raise _Stop
+
+    with removing([module.register_forward_pre_hook(stop)]):
+        try:
+            yield
+        except _Stop:
+            pass
+
+
+@contextmanager
+def graph_cut_at(module: nn.Module) -> Iterator[None]:
+    """Build no graph from `module` on.
+
+    Detaching its input would not do: in a UNet the skip connections carry the graph past it.
+    """
+    before = torch.is_grad_enabled()
+
+    def cut(*_: Any) -> None:
+        torch.set_grad_enabled(False)
+
+    with removing([module.register_forward_pre_hook(cut)]):
+        try:
+            yield
+        finally:
+            torch.set_grad_enabled(before)
+
+
+@contextmanager
+def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Run `forward` in place of the module's own, which may itself be an instance attribute (accelerate's hooks)."""
+    own = module.__dict__.get("forward")
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own  # type: ignore[method-assign]
+
+
+@contextmanager
+def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Keep only the inputs of `blocks` for the backward pass and compute their insides again when it comes."""
+
+    def replay(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if not torch.is_grad_enabled():
+                return forward(*args, **kwargs)
+            return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+        return run
+
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(forward_replaced(block, replay(block.forward)))
+        yield

@@ -1,0 +1,88 @@
+"""Read the motion of a clip: noise its latents once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from motionclone.backbones.backbone import Backbone, backbone_of
+from motionclone.backbones.per_frame_norm import has_per_frame_norm
+from motionclone.capture import listening, stopping_at
+from motionclone.errors import InputError
+from motionclone.motion import Motion, represent
+from motionclone.settings import Extraction
+
+
+def seeded_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard Gaussian noise in float32 on the CPU, the same on every machine."""
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+
+
+def extract_motion(
+    pipe: Any, frames: Tensor, settings: Extraction | None = None, *, seed: int = 0, source: dict[str, Any] | None = None
+) -> Motion:
+    """The motion representation H = {L, M} of a clip, by a single noise-adding and denoising step (Sec. 3.3).
+
+    Args:
+        pipe: a diffusers pipeline of a supported family.
+        frames: (f, 3, h, w), RGB in [-1, 1], of the size that will be generated.
+        settings: noise step, k, blocks and prompt.
+        seed: of the noise, and of the VAE's sample.
+        source: facts about the clip for the motion's record, plain JSON values.
+
+    Raises:
+        InputError: if the blocks have no temporal attention, k is out of range or the model cannot take the frames.
+    """
+    settings = settings or Extraction()
+    backbone = backbone_of(pipe)
+    if settings.k > len(frames):
+        raise InputError(f"k = {settings.k} is more than the clip's {len(frames)} frames; use at most {len(frames)}.")
+    with torch.no_grad():
+        latents = backbone.encode_video(frames, torch.Generator("cpu").manual_seed(seed))
+    motion = motion_of_latents(pipe, latents, seeded_noise(tuple(latents.shape), seed), settings)
+    record = {**motion.record, "seed": seed, "source": source or {}, "size": [int(n) for n in frames.shape[-2:]]}
+    return Motion(motion.maps, motion.grid, record)
+
+
+@torch.no_grad()
+def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extraction) -> Motion:
+    """The motion representation of clean latents with given noise.
+
+    z = alpha x0 + sigma eps at t_alpha, one forward pass that ends after the last guided block, Eqs. 3 and 5.
+
+    Args:
+        pipe: a diffusers pipeline of a supported family.
+        latents: x0, (1, c, f, h, w), scaled.
+        noise: eps, of the same shape.
+        settings: noise step, k, blocks and prompt.
+    """
+    backbone = backbone_of(pipe)
+    sites = backbone.sites(settings.blocks)
+    level = backbone.noise_level(settings.t_alpha)
+    noise = noise.to(latents.device, torch.float32)
+    noisy = (level.alpha * latents.float() + level.sigma * noise).to(latents.dtype)
+    call = {
+        **backbone.text_call(settings.prompt, latents.shape[2]),
+        backbone.latents_name: noisy,
+        "timestep": torch.tensor(settings.t_alpha, device=latents.device),
+    }
+    with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+        backbone.denoiser(**call)
+    grid = {site: backbone.grid(site, found, latents) for site in sites}
+    return Motion(represent(found, settings.k), grid, _record(pipe, backbone, settings))
+
+
+def _record(pipe: Any, backbone: Backbone, settings: Extraction) -> dict[str, Any]:
+    from motionclone import __version__
+
+    return {
+        "motionclone": __version__,
+        "model": model_name(pipe),
+        "per_frame_norm": has_per_frame_norm(backbone.denoiser),
+        **settings.model_dump(mode="json"),
+    }
+
+
+def model_name(pipe: Any) -> str:
+    """What a pipeline was loaded from, as far as it tells."""
+    return str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)

@@ -1,0 +1,162 @@
+"""The motion representation H = {L, M} of Sec. 3.3 (arXiv:2406.05338), its file, and its picture.
+
+Axis order everywhere: temporal attention maps are (p, heads, f, f) with p = y * w + x the spatial position, then the
+query frame, then the key frame.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from motionclone.errors import InputError
+
+FORMAT = "motionclone.motion/1"
+
+QueriesAndKeys = Mapping[str, tuple[Tensor, Tensor]]
+"""Site name to (query, key), each (p, heads, f, d). A site is the module path of one temporal attention."""
+
+
+def temporal_attention(query: Tensor, key: Tensor) -> Tensor:
+    """A = softmax(Q K^T / sqrt(d)), the map of Eq. 3; computed in float32 or better.
+
+    Args:
+        query: (p, heads, f, d).
+        key: (p, heads, f, d).
+
+    Returns:
+        (p, heads, f, f); every row sums to 1.
+    """
+    precise = torch.promote_types(query.dtype, torch.float32)
+    query, key = query.to(precise), key.to(precise)
+    return torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
+
+
+@dataclass(frozen=True)
+class SparseMap:
+    """The k strongest entries of every row of one temporal attention map: L, and M as their indices (Eqs. 5, 6)."""
+
+    values: Tensor  # (p, heads, f, k)
+    indices: Tensor  # (p, heads, f, k), key frames; uint8 up to 256 frames, int16 above
+
+
+def top_k(attention: Tensor, k: int) -> SparseMap:
+    """Keep the k largest weights along the key frames, for each position, head and query frame (Eq. 5).
+
+    Raises:
+        ValueError: if k is not in [1, f].
+    """
+    frames = attention.shape[-1]
+    if not 1 <= k <= frames:
+        raise ValueError(f"k must be between 1 and the {frames} frames, got {k}")
+    values, indices = attention.topk(k, dim=-1)
+    return SparseMap(values, indices.to(torch.uint8 if frames <= 256 else torch.int16))
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A motion, ready to guide: sparse maps by site, and where they come from.
+
+    Attributes:
+        maps: site name to `SparseMap`.
+        grid: (frames, height, width) of the temporal attention's positions at each site.
+        record: provenance, plain JSON values: model, t_alpha, k, seed, reference hash, version, ...
+    """
+
+    maps: Mapping[str, SparseMap]
+    grid: Mapping[str, tuple[int, int, int]]
+    record: Mapping[str, Any]
+
+    @property
+    def k(self) -> int:
+        """Entries kept in each row."""
+        return next(iter(self.maps.values())).values.shape[-1]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames f of the attention maps (latent frames)."""
+        return next(iter(self.maps.values())).values.shape[-2]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Motion":
+        """The same motion with values as `dtype` and indices as int64, ready for `gather`."""
+        maps = {
+            site: SparseMap(m.values.to(device, dtype), m.indices.to(device, torch.int64))
+            for site, m in self.maps.items()
+        }
+        return Motion(maps, self.grid, self.record)
+
+    def to_bytes(self) -> bytes:
+        """The motion as a safetensors file: values in fp16, indices as they are, the record as JSON metadata."""
+        tensors = {}
+        for site, m in self.maps.items():
+            tensors[f"{site}.values"] = m.values.to("cpu", torch.float16).contiguous()
+            tensors[f"{site}.indices"] = m.indices.to("cpu").contiguous()
+        header = {"format": FORMAT, "grid": json.dumps(dict(self.grid)), "record": json.dumps(dict(self.record))}
+        return save(tensors, metadata=header)
+
+
+def represent(queries_and_keys: QueriesAndKeys, k: int = 1) -> dict[str, SparseMap]:
+    """The sparse maps of every site (Eqs. 3, 5)."""
+    return {site: top_k(temporal_attention(q, key), k) for site, (q, key) in queries_and_keys.items()}
+
+
+def load_motion(path: str | Path) -> Motion:
+    """Read a motion file. The file is data: no code in it is ever run.
+
+    Raises:
+        InputError: if the file is missing, not a safetensors file, not a motion, or inconsistent.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
+            "and pickled files (.pt, .ckpt) are refused."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} is a safetensors file but not a motion of format {FORMAT}; extract it again.")
+    try:
+        record = json.loads(header["record"])
+        grid = {site: (int(f), int(h), int(w)) for site, (f, h, w) in json.loads(header["grid"]).items()}
+        maps = {site: SparseMap(tensors.pop(f"{site}.values"), tensors.pop(f"{site}.indices")) for site in grid}
+        if tensors or not maps or not isinstance(record, dict):
+            raise ValueError("sites and tensors do not agree")
+        for site, m in maps.items():
+            frames, height, width = grid[site]
+            heads, k = m.values.shape[1], m.values.shape[3]
+            if m.values.shape != (height * width, heads, frames, k) or m.indices.shape != m.values.shape:
+                raise ValueError(f"{site} has shape {tuple(m.values.shape)} on a grid of {grid[site]}")
+            if m.indices.dtype not in (torch.uint8, torch.int16) or not m.values.is_floating_point():
+                raise ValueError(f"{site} has values of {m.values.dtype} and indices of {m.indices.dtype}")
+            if int(m.indices.max()) >= frames or int(m.indices.min()) < 0 or not m.values.isfinite().all():
+                raise ValueError(f"{site} holds indices or values out of range")
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{path} is a damaged motion file ({error}); extract it again.") from error
+    return Motion(maps, grid, record)
+
+
+def heat_map(motion: Motion, frame: int | None = None) -> Tensor:
+    """Where and how strongly things move: the mean intensity of L (Fig. 3).
+
+    The mean is taken over heads, kept entries and, with `frame=None`, query frames, of the sites on the finest grid.
+
+    Returns:
+        (h, w) in [0, 1] of the grid: attention weights as they are, not stretched.
+    """
+    finest = max(h * w for _, h, w in motion.grid.values())
+    sites = [site for site, (_, h, w) in motion.grid.items() if h * w == finest]
+    _, height, width = motion.grid[sites[0]]
+    total = torch.stack([motion.maps[site].values.float() for site in sites]).mean(0)  # (p, heads, f, k)
+    chosen = total if frame is None else total[:, :, frame : frame + 1]
+    return chosen.sum(-1).mean((1, 2)).reshape(height, width)

@@ -1,0 +1,203 @@
+"""Guide an unmodified pipeline by a motion (Sec. 3.4).
+
+    with motion_guidance(pipe, motion) as trace:
+        frames = pipe(prompt, guidance_scale=8.5, num_inference_steps=100).frames[0]
+
+The pipeline's denoiser is wrapped inside the `with` and nothing else is touched. Classifier-free guidance forms
+u + s (c - u), so an increment on both u and c is that increment on the guided output.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from motionclone.backbones.backbone import Backbone, Call, backbone_of
+from motionclone.backbones.per_frame_norm import has_per_frame_norm
+from motionclone.capture import Found, checkpointed, forward_replaced, graph_cut_at, listening
+from motionclone.errors import InputError
+from motionclone.guidance import output_increment, ramp
+from motionclone.motion import Motion, SparseMap
+from motionclone.objectives import energies, total
+from motionclone.schedule import first_guided_timestep
+from motionclone.settings import Guidance
+
+# Energies of half precision models are multiplied by this before the backward pass, so that gradients do not underflow.
+HALF_PRECISION_LOSS_SCALE = 2.0**12
+
+
+@dataclass(frozen=True)
+class GuidedStep:
+    """What happened in one guided step."""
+
+    index: int  # among the guided steps
+    timestep: int
+    energy: float  # summed over sites, before weight and ramp
+    energy_by_site: dict[str, float]
+    weight: float  # lambda times ramp
+    gradient_norm: float  # of weight * energy with respect to the latents
+
+
+@dataclass
+class Trace:
+    """The guided steps so far."""
+
+    steps: list[GuidedStep] = field(default_factory=list)
+
+
+@contextmanager
+def motion_guidance(
+    pipe: Any,
+    motion: Motion,
+    settings: Guidance | None = None,
+    *,
+    on_guided_step: Callable[[GuidedStep], None] | None = None,
+) -> Iterator[Trace]:
+    """Guide every call of `pipe` inside the `with` by `motion`.
+
+    The pipeline's timesteps in the noisiest `guided_fraction` are guided, whatever its scheduler and their number. With
+    weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance.
+
+    Args:
+        pipe: a diffusers pipeline of a supported family; it may be offloaded, adapted, given another scheduler.
+        motion: extracted with the same model.
+        settings: weight, update rule, share of the schedule, ramps.
+        on_guided_step: called after every guided step.
+
+    Yields:
+        The trace of guided steps.
+
+    Raises:
+        InputError: if the motion does not fit the model or the frames, or a step is not finite.
+    """
+    settings = settings or Guidance()
+    backbone = backbone_of(pipe)
+    check_fits(backbone, motion)
+    plain = backbone.denoiser.forward
+    trace = Trace()
+
+    def guided(*args: Any, **kwargs: Any) -> Any:
+        call = backbone.bind(*args, **kwargs)
+        timestep = int(torch.as_tensor(call["timestep"]).max())
+        plan = _plan(pipe.scheduler, timestep, settings)
+        if plan is None:
+            return plain(*args, **kwargs)
+        index, weight = plan
+        unconditional_call, conditional_call = backbone.split(call)
+        with torch.no_grad():
+            unconditional = plain(**unconditional_call) if unconditional_call else None
+        conditional, by_site, gradient = energy_and_gradient(
+            backbone, plain, conditional_call, motion, checkpointing=settings.checkpointing
+        )
+        gradient = weight * gradient
+        step = GuidedStep(
+            index, timestep, math.fsum(by_site.values()), by_site, weight, float(torch.linalg.vector_norm(gradient))
+        )
+        if not math.isfinite(step.energy + step.gradient_norm):
+            raise InputError(
+                f"guided step {index + 1} (t = {timestep}) is not finite: energy {step.energy}, gradient norm "
+                f"{step.gradient_norm}; use a lower weight than {settings.weight:g}, or float32 instead of "
+                f"{gradient_dtype(conditional_call, backbone)}."
+            )
+        now, after = backbone.noise_levels(timestep)
+        increment = output_increment(gradient, now, after, backbone.prediction(), settings.update)
+        trace.steps.append(step)
+        if on_guided_step is not None:
+            on_guided_step(step)
+        return backbone.join(unconditional, conditional, increment, call)
+
+    with forward_replaced(backbone.denoiser, guided):
+        yield trace
+
+
+def energy_and_gradient(
+    backbone: Backbone, forward: Callable[..., Any], call: Call, motion: Motion, *, checkpointing: bool = True
+) -> tuple[Any, dict[str, float], Tensor]:
+    """Run the denoiser once and differentiate the motion energy with respect to its latents.
+
+    The graph ends at the last guided block and, with `checkpointing`, holds only the inputs of heavy blocks.
+
+    Args:
+        backbone: of the denoiser.
+        forward: the denoiser's forward.
+        call: its arguments, conditional part only.
+        motion: the reference.
+        checkpointing: recompute the insides of heavy blocks in the backward pass.
+
+    Returns:
+        The denoiser's output, the energy of every site (of one video, averaged over the batch), and d energy / d latents
+        in float32 or better, for each video as if it were alone.
+    """
+    sites = tuple(motion.maps)
+    with torch.inference_mode(False), torch.enable_grad():
+        latents = call[backbone.latents_name].detach().clone().requires_grad_()
+        with (
+            checkpointed(backbone.heavy_blocks() if checkpointing else []),
+            listening(backbone.tap, sites) as found,
+            graph_cut_at(backbone.after(sites)),
+        ):
+            output = forward(**{**call, backbone.latents_name: latents})
+        reference = _on_batch(motion, found, backbone, latents)
+        by_site = energies(found, reference)
+        scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
+        (gradient,) = torch.autograd.grad(total(by_site) * (scale * len(latents)), latents)
+    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
+    return output, {site: float(energy.detach()) for site, energy in by_site.items()}, gradient
+
+
+def _on_batch(motion: Motion, found: Found, backbone: Backbone, latents: Tensor) -> dict[str, SparseMap]:
+    """The reference on the device of the maps, repeated for every video of the batch."""
+    reference = {}
+    for site, m in motion.maps.items():
+        query = found[site][0]
+        grid = backbone.grid(site, found, latents)
+        if tuple(grid) != tuple(motion.grid[site]):
+            raise InputError(
+                f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
+                "generate at the frames and size of the extraction, or extract again."
+            )
+        values = m.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
+        indices = m.indices.to(query.device, torch.int64)
+        copies = len(latents)
+        reference[site] = SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1))
+    return reference
+
+
+def _size(grid: tuple[int, int, int]) -> str:
+    frames, height, width = grid
+    return f"{frames} frames of {height}x{width} positions"
+
+
+def _plan(scheduler: Any, timestep: int, settings: Guidance) -> tuple[int, float] | None:
+    """Index among the guided steps and weight of a step, or None if it is not guided."""
+    boundary = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
+    if settings.weight == 0 or timestep < boundary:
+        return None
+    timesteps = [int(t) for t in scheduler.timesteps if t >= boundary]
+    index = timesteps.index(timestep)
+    return index, settings.weight * ramp(index, len(timesteps), settings.warm_up, settings.cool_down)
+
+
+def check_fits(backbone: Backbone, motion: Motion) -> None:
+    """Raise InputError if a motion cannot guide a model."""
+    known = {name for name, _ in backbone.denoiser.named_modules()}
+    strangers = [site for site in motion.maps if site not in known]
+    if strangers:
+        raise InputError(
+            f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has no "
+            f"{strangers[0]}; extract it again with this model."
+        )
+    norm = has_per_frame_norm(backbone.denoiser)
+    if motion.record.get("per_frame_norm", norm) != norm:
+        raise InputError(
+            f"the motion was extracted with per_frame_norm={not norm} and this pipeline has {norm}; use the same setting."
+        )
+
+
+def gradient_dtype(call: Call, backbone: Backbone) -> str:
+    """The precision that the model computes in, for messages."""
+    return str(call[backbone.latents_name].dtype).removeprefix("torch.")

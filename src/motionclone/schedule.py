@@ -1,0 +1,98 @@
+"""Where the steps go: the paper's uneven DDIM schedule, which spends most steps on the guided, noisy part (Sec. 4.1)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+
+def first_guided_timestep(guided_fraction: float, train_timesteps: int = 1000) -> int:
+    """The lowest timestep that is guided: guidance covers the noisiest `guided_fraction` of the schedule."""
+    return int((1 - guided_fraction) * train_timesteps)
+
+
+def uneven_timesteps(steps: int, guided_steps: int, guided_fraction: float, train_timesteps: int = 1000) -> list[int]:
+    """Descending timesteps: `guided_steps` over the noisiest fraction, the others over the rest.
+
+    Raises:
+        ValueError: if the counts do not fit.
+    """
+    if not 0 <= guided_steps <= steps or steps < 1:
+        raise ValueError(f"guided_steps must be between 0 and the {steps} steps, got {guided_steps}")
+    boundary = first_guided_timestep(guided_fraction, train_timesteps)
+    guided = np.linspace(boundary, train_timesteps - 1, guided_steps)
+    rest = np.linspace(0, boundary - 1, steps - guided_steps)
+    return [int(t) for t in np.round(np.concatenate([rest, guided]))[::-1]]
+
+
+class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
+    """diffusers' DDIM on any descending timesteps: it steps to the next one instead of assuming a stride.
+
+    Make one with `uneven`; give it to a pipeline as `pipe.scheduler`.
+    """
+
+    guided_steps: int
+    guided_fraction: float
+
+    @classmethod
+    def uneven(cls, scheduler: DDIMScheduler, guided_steps: int, guided_fraction: float) -> "UnevenDDIMScheduler":
+        """The uneven twin of a scheduler: same betas and prediction type.
+
+        Raises:
+            ValueError: if the scheduler clips or thresholds samples, which is for pixels, not latents.
+        """
+        if scheduler.config.get("clip_sample") or scheduler.config.get("thresholding"):
+            raise ValueError("the uneven schedule is for latents: set clip_sample and thresholding to False")
+        made: UnevenDDIMScheduler = cls.from_config(scheduler.config)
+        made.guided_steps, made.guided_fraction = guided_steps, guided_fraction
+        return made
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+        """Called by the pipeline. Raises ValueError if there are fewer steps than guided ones."""
+        self.num_inference_steps = num_inference_steps
+        timesteps = uneven_timesteps(
+            num_inference_steps, self.guided_steps, self.guided_fraction, self.config.num_train_timesteps
+        )
+        self.timesteps = torch.tensor(timesteps, device=device)
+
+    def alpha_bar_after(self, timestep: int) -> Tensor:
+        """Cumulative alpha that the step from `timestep` arrives at."""
+        index = int((self.timesteps == timestep).nonzero()[0])
+        if index + 1 == len(self.timesteps):
+            return self.final_alpha_cumprod
+        return self.alphas_cumprod[self.timesteps[index + 1]]
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: int | Tensor,
+        sample: Tensor,
+        eta: float = 0.0,
+        generator: torch.Generator | None = None,
+        return_dict: bool = True,
+        **_: Any,
+    ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
+        """One DDIM step (arXiv:2010.02502, Eqs. 12, 16) to the next timestep of the schedule."""
+        now, after = self.alphas_cumprod[int(timestep)], self.alpha_bar_after(int(timestep))
+        match self.config.prediction_type:
+            case "epsilon":
+                noise = model_output
+                clean = (sample - (1 - now) ** 0.5 * noise) / now**0.5
+            case "v_prediction":
+                clean = now**0.5 * sample - (1 - now) ** 0.5 * model_output
+                noise = now**0.5 * model_output + (1 - now) ** 0.5 * sample
+            case other:
+                raise ValueError(f"prediction type must be epsilon or v_prediction, got {other}")
+        deviation = eta * ((1 - after) / (1 - now) * (1 - now / after)) ** 0.5
+        earlier = after**0.5 * clean + (1 - after - deviation**2) ** 0.5 * noise
+        if eta > 0:
+            earlier = earlier + deviation * randn_tensor(
+                sample.shape, generator=generator, device=sample.device, dtype=sample.dtype
+            )
+        if not return_dict:
+            return earlier, clean
+        return DDIMSchedulerOutput(prev_sample=earlier, pred_original_sample=clean)

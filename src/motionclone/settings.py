@@ -1,0 +1,97 @@
+"""Everything that decides an output, frozen and serialisable; and the presets, which are data."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from motionclone.errors import InputError
+from motionclone.guidance import Update
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Extraction(_Frozen):
+    """How a motion is read from a clip (Sec. 3.3)."""
+
+    t_alpha: int = Field(400, ge=0, le=999, description="Noise step at which the reference is read.")
+    k: int = Field(1, ge=1, description="Strongest entries kept of every attention row; k = frames is plain control.")
+    blocks: tuple[str, ...] = Field(("up_blocks.1",), min_length=1, description="Blocks whose attention is cloned.")
+    prompt: str = Field("", description="What the model is told of the reference; the paper uses the null text.")
+
+
+class Guidance(_Frozen):
+    """How strongly, when and by which rule a motion guides (Sec. 3.4)."""
+
+    weight: float = Field(2000.0, ge=0, description="Lambda; 0 switches guidance off.")
+    update: Update = Field("direction", description="`direction` as the authors' code, `noise` as Eq. 2 is printed.")
+    guided_fraction: float = Field(0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided.")
+    warm_up: int = Field(10, ge=0, description="Guided steps over which the weight rises.")
+    cool_down: int = Field(10, ge=0, description="Guided steps over which the weight falls.")
+    checkpointing: bool = Field(True, description="Recompute blocks in the backward pass instead of keeping them.")
+
+
+class Sampling(_Frozen):
+    """What the pipeline is called with."""
+
+    steps: int = Field(100, ge=1, description="Denoising steps.")
+    guided_steps: int = Field(50, ge=0, description="How many of them are guided.")
+    guidance_scale: float = Field(
+        8.5, ge=0, description="Classifier-free guidance as in diffusers: the paper's s plus 1."
+    )
+    negative_prompt: str = ""
+    positive_prompt: str = Field("", description="Appended to every prompt.")
+    num_frames: int = Field(16, ge=2)
+    height: int = Field(512, ge=8, multiple_of=8)
+    width: int = Field(512, ge=8, multiple_of=8)
+    shared_noise: bool = Field(True, description="Start from the noise that was added to the reference, as the authors do.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Sampling":
+        if self.guided_steps > self.steps:
+            raise ValueError(f"guided_steps ({self.guided_steps}) must not exceed steps ({self.steps})")
+        return self
+
+
+class Settings(_Frozen):
+    """One way of cloning, complete but for the clip, the words and the model."""
+
+    extraction: Extraction = Extraction()
+    guidance: Guidance = Guidance()
+    sampling: Sampling = Sampling()
+    seed: int = Field(0, ge=0, lt=2**63)
+
+
+def parse_settings(data: Any, source: str) -> Settings:
+    """Settings from plain values, such as a preset or a record.
+
+    Raises:
+        InputError: naming every unknown or invalid key and `source`.
+    """
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise InputError(f"{source} is not valid: {problems}.") from error
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    folder = resources.files("motionclone") / "presets"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset(name: str) -> Settings:
+    """The settings of a preset.
+
+    Raises:
+        InputError: if there is none of that name.
+    """
+    if name not in preset_names():
+        raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}.")
+    text = (resources.files("motionclone") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return parse_settings(tomllib.loads(text), f"preset {name}")

@@ -1,0 +1,297 @@
+"""Write videos, pictures and sidecars, each whole or not at all, and join clips for the eye. (Reading: `video`.)"""
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+import torch
+from av.container import OutputContainer
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional
+
+from motionclone.errors import InputError
+from motionclone.video import open_video
+
+# How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
+_ACCURATE = 0x4 | 0x4000 | 0x40000
+VIDEO_SUFFIXES = (".mp4", ".webm", ".gif")
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, of the same suffix, that becomes `path` if the block ends well.
+
+    Whatever else happens, Ctrl-C included, the temporary file is removed and an older `path` stays as it was.
+    Missing parent folders are made.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is false, is a folder, or its folder cannot be written to.
+    """
+    path = Path(path)
+    _check_free(path, overwrite)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {path.parent} ({error.strerror}); choose another output") from error
+    temporary = path.parent / f".motionclone-{secrets.token_hex(6)}{path.suffix}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Refuse an output video that could not be written later; call it before the hour-long part. Changes nothing.
+
+    Its sidecar (`out.mp4`: `out.json`) must be free as well.
+
+    Raises:
+        InputError: unknown suffix, a file that exists (without `overwrite`), a folder that cannot be written to.
+    """
+    path = Path(path)
+    _check_suffix(path, VIDEO_SUFFIXES)
+    _check_free(path, overwrite)
+    _check_free(path.with_suffix(".json"), overwrite)
+
+
+def _check_suffix(path: Path, known: Sequence[str]) -> None:
+    if path.suffix.lower() not in known:
+        raise InputError(f"{path} must end in {' or '.join(known)}, got {path.suffix or 'no suffix'!r}; rename it")
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """Whether `path` could be written now; parent folders may be missing."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file in it")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; choose another name or pass --overwrite")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be made because {folder} is a file; choose another folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be made because {folder} may not be written to; choose another folder")
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    frames: Tensor,
+    fps: float,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write frames as .mp4 (H.264), .webm (VP9) or .gif, by suffix; whole or not at all.
+
+    Args:
+        path: output file. In MP4 and WebM odd sizes gain a repeated last row or column (4:2:0 colour needs even ones).
+        frames: (f, 3, h, w) RGB in [-1, 1], any float type and device; values outside are clipped.
+        fps: frames per second. GIF counts time in 1/100 s, so 8 fps plays at 8.33.
+        provenance: what made the clip; kept as JSON in the comment of MP4 and WebM, see `read_provenance`. GIF has
+            no place that FFmpeg writes, so there only the sidecar holds it.
+        overwrite: replace an existing file.
+
+    Raises:
+        InputError: frames of another shape or not finite, fps not positive, or a path that cannot be written.
+    """
+    path = Path(path)
+    _check_suffix(path, VIDEO_SUFFIXES)
+    _check_frames(frames)
+    rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) and fps > 0 else Fraction(0)
+    if not rate:
+        raise InputError(f"fps must be a positive number of frames per second, got {fps}")
+    comment = None if provenance is None else json.dumps(dict(provenance), ensure_ascii=False)
+    write = {".mp4": _write_mp4, ".webm": _write_webm, ".gif": _write_gif}[path.suffix.lower()]
+    with whole_file(path, overwrite) as temporary:
+        write(temporary, frames, rate, comment)
+
+
+def _check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape:
+        raise InputError(f"frames must have shape (f, 3, h, w) with every size 1 or more, got {tuple(frames.shape)}")
+    if not torch.isfinite(frames).all():
+        raise InputError("the frames hold NaN or infinity; generate them again in float32 or bfloat16")
+
+
+def _bytes(frame: Tensor) -> NDArray[np.uint8]:
+    """(3, h, w) in [-1, 1] to (h, w, 3) in 0..255."""
+    levels = ((frame.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
+    return cast(NDArray[np.uint8], levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+
+
+def _write_mp4(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
+    # The second flag keeps the comment whole. faststart (play while downloading) needs a real path.
+    with av.open(str(path), "w", options={"movflags": "+faststart+use_metadata_tags"}) as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "16"})
+        _encode_yuv420(container, stream, frames, comment)
+
+
+def _write_webm(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
+    with av.open(str(path), "w") as container:
+        quality = {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}
+        stream = container.add_stream("libvpx-vp9", rate=rate, options=quality)
+        _encode_yuv420(container, stream, frames, comment)
+
+
+def _encode_yuv420(container: OutputContainer, stream: VideoStream, frames: Tensor, comment: str | None) -> None:
+    """4:2:0 in BT.709 colours, tagged so: what every browser plays."""
+    if comment is not None:
+        container.metadata["comment"] = comment
+    height, width = frames.shape[-2:]
+    pad = ((0, height % 2), (0, width % 2), (0, 0))
+    stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
+    context = stream.codec_context
+    context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709
+    context.color_range = 1  # 16..235
+    for number, frame in enumerate(frames):
+        picture = VideoFrame.from_ndarray(np.pad(_bytes(frame), pad, mode="edge"), format="rgb24")
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation=_ACCURATE
+        )
+        picture.pts, picture.time_base = number, 1 / context.framerate
+        container.mux(stream.encode(picture))
+    container.mux(stream.encode())
+
+
+def _write_gif(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
+    """One palette of 256 colours for the whole clip, dithered."""
+    del comment
+    height, width = frames.shape[-2:]
+    graph = Graph()
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate)
+    split, palette, use = graph.add("split"), graph.add("palettegen", "stats_mode=full"), graph.add("paletteuse")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    for number, frame in enumerate(frames):
+        picture = VideoFrame.from_ndarray(_bytes(frame), format="rgb24")
+        picture.pts, picture.time_base = number, 1 / rate
+        source.push(picture)
+    source.push(None)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("gif", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
+        for _ in range(len(frames)):
+            container.mux(stream.encode(cast(VideoFrame, sink.pull())))
+        container.mux(stream.encode())
+
+
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The record that `write_video` put into an MP4 or WebM; None if there is none (sites strip it, GIF has none).
+
+    Raises:
+        InputError: not a video.
+    """
+    with open_video(Path(path)) as (container, _):
+        for key, text in container.metadata.items():
+            if key.lower() == "comment":
+                try:
+                    record = json.loads(text)
+                except json.JSONDecodeError:
+                    return None
+                return record if isinstance(record, dict) else None
+    return None
+
+
+def write_sidecar(path_of_video: str | os.PathLike[str], record: Mapping[str, Any], overwrite: bool = False) -> Path:
+    """Write the record beside the video (`out.mp4`: `out.json`) as indented JSON; returns its path.
+
+    Raises:
+        InputError: the sidecar exists and `overwrite` is false, or it cannot be written.
+    """
+    path = Path(path_of_video).with_suffix(".json")
+    text = json.dumps(dict(record), indent=2, ensure_ascii=False) + "\n"
+    with whole_file(path, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_image(path: str | os.PathLike[str], frame: Tensor, overwrite: bool = False) -> None:
+    """Write one frame, (3, h, w) RGB in [-1, 1], as PNG.
+
+    Raises:
+        InputError: another shape or suffix, values that are not finite, or a path that cannot be written.
+    """
+    path = Path(path)
+    _check_suffix(path, (".png",))
+    _check_frames(frame[None])
+    with whole_file(path, overwrite) as temporary:
+        Image.fromarray(_bytes(frame)).save(temporary)
+
+
+def side_by_side(
+    clips: Sequence[Tensor], gap: int = 4, *, labels: Sequence[str] | None = None, min_height: int = 192
+) -> Tensor:
+    """Clips next to each other, with white gaps, for the eye.
+
+    Args:
+        clips: (f, 3, h, w) each, RGB in [-1, 1]; f must agree, sizes need not.
+        gap: white pixels between clips.
+        labels: one text per clip, written above it.
+        min_height: lower clips are enlarged by the whole factor that reaches it, so that 64 pixels can be seen; then
+            all are resized to the tallest (whole factors repeat pixels, others are bilinear).
+
+    Returns:
+        (f, 3, H, W) in [-1, 1], float32 on the CPU.
+
+    Raises:
+        InputError: no clips, clips of different length or wrong shape, or not one label per clip.
+    """
+    if not clips:
+        raise InputError("there are no clips to put side by side; give at least one")
+    for clip in clips:
+        _check_frames(clip)
+    lengths = [len(clip) for clip in clips]
+    if len(set(lengths)) > 1:
+        raise InputError(f"clips side by side must have equally many frames, got {lengths}; cut them to {min(lengths)}")
+    if labels is not None and len(labels) != len(clips):
+        raise InputError(f"there must be one label per clip, got {len(labels)} labels for {len(clips)} clips")
+
+    tallest = max(clip.shape[-2] * max(1, math.ceil(min_height / clip.shape[-2])) for clip in clips)
+    columns = [_enlarged(clip.detach().float().cpu(), tallest) for clip in clips]
+    if labels is not None:
+        columns = [
+            torch.cat([_label(text, column.shape[-1]).expand(lengths[0], -1, -1, -1), column], dim=-2)
+            for text, column in zip(labels, columns, strict=True)
+        ]
+    white = torch.ones(*columns[0].shape[:3], gap)
+    parts = [part for column in columns for part in (white, column)]
+    return torch.cat(parts[1:], dim=-1)
+
+
+def _enlarged(clip: Tensor, height: int) -> Tensor:
+    """(f, 3, h, w) to (f, 3, height, w') with the same aspect."""
+    rows, columns = clip.shape[-2:]
+    size = (height, max(1, round(columns * height / rows)))
+    if height % rows == 0:
+        return functional.interpolate(clip, size, mode="nearest")
+    return functional.interpolate(clip, size, mode="bilinear", align_corners=False)
+
+
+def _label(text: str, width: int, height: int = 24) -> Tensor:
+    """Black text on a white strip, (3, height, width) in [-1, 1]; cut with dots if it is too long."""
+    font = ImageFont.load_default(size=14)
+    shown = text
+    while shown and font.getlength(shown) > width - 8:
+        text = text[:-1]
+        shown = text + "..." if text else ""
+    strip = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(strip).text((4, height // 2), shown, fill="black", font=font, anchor="lm")
+    return torch.from_numpy(np.array(strip)).permute(2, 0, 1).float() / 127.5 - 1

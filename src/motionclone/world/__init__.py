@@ -1,0 +1,22 @@
+"""The procedural world: clips of one coloured shape on a textured ground, whose motion is known exactly.
+
+The mini model is trained on it and motion transfer is measured in it. Positions are in units of half a frame:
+x to the right and y downwards, both in [-1, 1] inside the frame. Nothing here knows about diffusion.
+"""
+
+from motionclone.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, Truth, random_scene
+from motionclone.world.trajectory import TEST_MOTIONS, Trajectory, named_trajectory, random_trajectory
+
+__all__ = [
+    "BACKGROUNDS",
+    "COLOURS",
+    "SHAPES",
+    "TEST_MOTIONS",
+    "TEXTURES",
+    "Scene",
+    "Trajectory",
+    "Truth",
+    "named_trajectory",
+    "random_scene",
+    "random_trajectory",
+]

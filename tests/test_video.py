@@ -1,0 +1,445 @@
+"""Reading and writing video: real files, made here."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from motionclone import video_writing
+from motionclone.errors import InputError
+from motionclone.video import Clip, read_clip
+from motionclone.video_writing import (
+    check_writable,
+    read_provenance,
+    side_by_side,
+    whole_file,
+    write_image,
+    write_sidecar,
+    write_video,
+)
+
+
+def encode(path, pictures, codec="libx264", rate=10, pix_fmt="yuv420p", pts=None, options=None, setup=None):
+    """Write (h, w, 3) uint8 pictures; `pts` are in units of 1/rate; `setup` may change the stream first."""
+    with av.open(str(path), "w", options={"movflags": "+faststart"} if path.suffix == ".mp4" else {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pix_fmt
+        stream.thread_count = 1
+        if setup:
+            setup(stream)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number if pts is None else pts[number], Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def numbered(count, height=32, width=48):
+    """Pictures that carry their number as a grey level."""
+    return [np.full((height, width, 3), 20 + 4 * number, np.uint8) for number in range(count)]
+
+
+def numbers(clip: Clip) -> list[int]:
+    return (((clip.frames.mean((1, 2, 3)) + 1) * 127.5 - 20) / 4).round().int().tolist()
+
+
+def linspace(n: int, frames: int) -> list[int]:
+    return np.floor(np.linspace(0, n - 1, frames)).astype(int).tolist()
+
+
+# Which frames
+
+
+@pytest.mark.parametrize("n", [16, 17, 50])
+def test_a_constant_rate_gives_floor_of_linspace(tmp_path, n):
+    path = encode(tmp_path / "a.mp4", numbered(n), rate=30)
+    for frames in (2, 3, 8, 15, 16, n):
+        if frames <= n:
+            clip = read_clip(path, frames, 8, 8)
+            assert numbers(clip) == linspace(n, frames)
+            assert clip.fps == pytest.approx((frames - 1) / (n - 1) * 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.webm", "libvpx-vp9", "yuv420p"),  # no frame count in the file, timestamps rounded to 1 ms
+        ("a.gif", "gif", "gray"),  # rounded to 10 ms
+        ("a.avi", "ffv1", "yuv420p"),  # a tick is a whole frame
+        ("b.avi", "libx264", "yuv420p"),  # timestamps in the wrong order
+        ("a.h264", "libx264", "yuv420p"),  # none at all
+    ],
+)
+def test_containers_with_poor_timestamps(tmp_path, name, codec, pix_fmt):
+    path = encode(tmp_path / name, numbered(23), codec, rate=25 if name == "a.h264" else 30, pix_fmt=pix_fmt)
+    for frames in (4, 16, 23):
+        assert numbers(read_clip(path, frames, 8, 8)) == linspace(23, frames)
+
+
+def test_a_variable_rate_is_sampled_by_time(tmp_path):
+    pts = [0, 1, 2, 3, 4, 5, 6, 7, 8, 30, 40]  # a fast start, then two long frames
+    path = encode(tmp_path / "a.mp4", numbered(len(pts)), rate=20, pts=pts)
+    clip = read_clip(path, 5, 8, 8)  # at 0, 10, 20, 30, 40 twentieths of a second
+    assert numbers(clip) == [0, 8, 8, 9, 10]
+    assert clip.fps == pytest.approx(2)
+    assert any("1 of the 5 frames repeat" in notice for notice in clip.notices)
+
+
+def test_start_end_and_fps(tmp_path):
+    path = encode(tmp_path / "a.mp4", numbered(40), rate=10, options={"g": "8"})
+    assert numbers(read_clip(path, 3, 8, 8, start=1.0, end=2.0)) == [10, 15, 20]
+    assert numbers(read_clip(path, 4, 8, 8, start=3.55)) == [36, 37, 38, 39]
+    assert numbers(read_clip(path, 2, 8, 8, end=4.0)) == [0, 39]  # the last frame lasts until 4.0
+    clip = read_clip(path, 4, 8, 8, start=1.25, fps=4)
+    assert numbers(clip) == [12, 15, 17, 20]
+    assert clip.fps == 4
+    assert numbers(read_clip(path, 3, 8, 8, fps=20)) == [0, 0, 1]
+    assert numbers(read_clip(path, 40, 8, 8, fps=10)) == list(range(40))
+
+
+# The picture
+
+
+def corner(height=48, width=64):
+    """Red in the top left quarter, else grey."""
+    picture = np.full((height, width, 3), 90, np.uint8)
+    picture[: height // 2, : width // 2] = (220, 30, 30)
+    return picture
+
+
+@pytest.mark.parametrize(("degrees", "where"), [(90, (-1, 0)), (-90, (0, -1)), (180, (-1, -1))])
+def test_rotation_is_applied(tmp_path, degrees, where):
+    if not hasattr(av.video.stream.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV cannot write a rotated file")
+    path = encode(tmp_path / "a.mp4", [corner()] * 3, setup=lambda stream: stream.set_display_rotation(degrees))
+    clip = read_clip(path, 2, *((48, 64) if degrees == 180 else (64, 48)))
+    assert len(clip.notices) == 1  # nothing is cropped: the turned picture has exactly this size
+    assert "rotated by" in clip.notices[0]
+    redness = clip.frames[0, 0] - clip.frames[0, 1]
+    expected = np.rot90(corner()[..., 0] > 100, degrees // 90)
+    assert np.mean((redness.numpy() > 0.5) == expected) > 0.95
+    assert redness[where] > 1
+
+
+def test_pixel_aspect_is_applied(tmp_path):
+    def wide(stream):
+        stream.sample_aspect_ratio = Fraction(2, 1)
+
+    path = encode(tmp_path / "a.mp4", [corner()] * 3, setup=wide)  # 64x48 pixels shown as 128x48
+    assert read_clip(path, 2, 48, 128).notices == ()
+    clip = read_clip(path, 2, 48, 48)
+    assert clip.notices == ("centre-cropped 128x48 to 1:1",)
+    assert (clip.frames[0, 0, :20, :20] > 0.5).all()  # the middle 48 of 128: red up to its own middle
+    assert (clip.frames[0, 0, :20, 28:] < 0).all()
+
+
+def test_crop_keeps_the_aspect_and_squash_keeps_everything(tmp_path):
+    picture = np.full((32, 96, 3), 128, np.uint8)
+    picture[:, :24], picture[:, -24:] = 255, 0
+    path = encode(tmp_path / "a.mp4", [picture] * 2)
+    crop, squash = read_clip(path, 2, 64, 64), read_clip(path, 2, 64, 64, fit="squash")
+    assert crop.frames.shape == squash.frames.shape == (2, 3, 64, 64)
+    assert crop.frames.dtype == torch.float32
+    assert crop.frames.abs().max() < 0.1  # the ends are gone
+    assert squash.frames[..., 0].min() > 0.9
+    assert squash.frames[..., -1].max() < -0.9
+    assert squash.notices == ()
+    assert crop.notices == ("centre-cropped 96x32 to 1:1",)
+
+
+def test_squash_aligns_corners_and_rounds_as_the_authors_do(tmp_path):
+    picture = np.zeros((16, 2, 3), np.uint8)
+    picture[:, 1] = 200
+    path = encode(tmp_path / "a.mkv", [picture] * 2, "ffv1", pix_fmt="bgr0")  # lossless
+    row = (read_clip(path, 2, 16, 4, fit="squash").frames[0, 0, 0] + 1) * 127.5
+    torch.testing.assert_close(row, torch.tensor([0.0, 67, 133, 200]))
+
+
+def test_hdr_is_told(tmp_path):
+    def pq(stream):
+        stream.codec_context.color_trc = 16
+
+    assert any(
+        "HDR" in notice for notice in read_clip(encode(tmp_path / "a.mp4", numbered(3), setup=pq), 2, 32, 48).notices
+    )
+
+
+# Bad input
+
+
+def reject(*words, path, **arguments):
+    with pytest.raises(InputError) as caught:
+        read_clip(path, **{"num_frames": 8, "height": 16, "width": 16, **arguments})
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"num_frames": 21}, ("21 frames are needed", "has 20", "--frames 20", "longer clip")),
+        ({"start": 1.0, "end": 1.5}, ("between 1 s and 1.500 s", "has 6", "--frames 6")),
+        ({"start": 1.95}, ("has 0", "longer clip")),
+        ({"start": 2.0}, ("start 2 s", "lasts 2.000 s")),
+        ({"end": 2.5}, ("end 2.5 s", "lasts 2.000 s")),
+        ({"start": 1.0, "end": 1.0}, ("end must come after start",)),
+        ({"start": -1.0}, ("start must be 0 or more",)),
+        ({"start": float("nan")}, ("start must be 0 or more",)),
+        ({"fps": 3.0}, ("2.333 s", "up to 2.000 s", "--fps 3.51")),
+        ({"fps": 8.0, "end": 0.5}, ("0.875 s", "up to 0.500 s", "--fps 14")),
+        ({"fps": 0.0}, ("fps must be a positive",)),
+        ({"num_frames": 1}, ("at least 2",)),
+        ({"height": 0}, ("positive", "0x16")),
+        ({"width": -3}, ("positive", "16x-3")),
+        ({"fit": "stretch"}, ("crop, squash", "stretch")),
+    ],
+)
+def test_numbers_that_do_not_fit_the_clip(tmp_path, arguments, words):
+    reject(*words, path=encode(tmp_path / "a.mp4", numbered(20)), **arguments)
+
+
+def test_the_fps_suggested_works(tmp_path):
+    path = encode(tmp_path / "a.mp4", numbered(20))
+    assert len(read_clip(path, 8, 8, 8, fps=3.51).frames) == 8
+    assert len(read_clip(path, 8, 8, 8, fps=14, end=0.5).frames) == 8
+
+
+def test_files_that_are_no_video(tmp_path):
+    reject("missing.mp4 does not exist", path=tmp_path / "missing.mp4")
+    reject("is a folder", path=tmp_path)
+    (tmp_path / "empty.mp4").touch()
+    reject("empty.mp4 is empty", path=tmp_path / "empty.mp4")
+    for name in ("text.mp4", "text.txt"):  # FFmpeg would play .txt as terminal art
+        (tmp_path / name).write_text("no video at all\n" * 50)
+        reject(name, "cannot be read as a video", path=tmp_path / name)
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    reject("a.png holds a single picture", path=tmp_path / "a.png")
+    reject("single picture", path=encode(tmp_path / "one.mp4", numbered(1)))
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    reject("only sound", path=tmp_path / "sound.mp4")
+
+
+def test_playlists_do_not_reach_other_files(tmp_path):
+    encode(tmp_path / "a.mp4", numbered(10))
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    reject("list.mp4 cannot be read as a video", path=tmp_path / "list.mp4")
+
+
+def cut(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.webm", "libvpx-vp9")])
+def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path, name, codec):
+    noise = np.random.default_rng(0).integers(0, 12, (40, 32, 48, 3), dtype=np.uint8)  # so that all frames weigh
+    path = cut(encode(tmp_path / name, [a + b for a, b in zip(numbered(40), noise, strict=True)], codec), 0.6)
+    clip = read_clip(path, 4, 16, 16)
+    assert any("cut short" in notice and "4.00 s" in notice for notice in clip.notices)
+    assert numbers(clip)[0] in (0, 1, 2)
+    assert 5 < numbers(clip)[-1] < 35
+    reject("40 frames are needed", "cut short", path=path, num_frames=40)
+
+
+def test_a_file_without_its_index_or_with_damage(tmp_path):
+    pictures = numbered(40, 64, 96)
+    path = encode(tmp_path / "a.mkv", pictures, options={"g": "5"})
+    reject("cannot be read as a video", path=cut(path, 0.01))
+    data = bytearray(encode(tmp_path / "b.mp4", pictures, options={"g": "5"}).read_bytes())
+    for place in np.random.default_rng(1).integers(len(data) // 2, len(data), 40):
+        data[place] ^= 255
+    (tmp_path / "b.mp4").write_bytes(data)
+    clip = read_clip(tmp_path / "b.mp4", 4, 16, 16)
+    assert any("damaged" in notice for notice in clip.notices)
+
+
+# Writing
+
+
+def colours(frames=6, height=32, width=48):
+    """Smooth in space and time, every channel moving; (f, 3, h, w) in [-0.9, 0.9]."""
+    f, y, x = (torch.linspace(0, 1, n) for n in (frames, height, width))
+    phase = f[:, None, None] + torch.stack(torch.meshgrid(y, x, indexing="ij")).sum(0)
+    return torch.stack([0.9 * torch.sin(2 * phase + shift) for shift in (0, 2, 4)], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "size", "bound"),
+    [(".mp4", (32, 48), 1.5), (".mp4", (31, 45), 1.5), (".webm", (31, 45), 2.0), (".gif", (31, 45), 10.0)],
+)
+def test_round_trip(tmp_path, suffix, size, bound):
+    path, frames = tmp_path / f"new/out{suffix}", colours(6, *size)
+    record = {"tool": "motionclone", "prompt": "ein Löwe, 狮子", "seed": 3}
+    write_video(path, frames, 8.0, provenance=record)
+    even = size if suffix == ".gif" else [n + n % 2 for n in size]
+    clip = read_clip(path, 6, *even)
+    error = (clip.frames[..., : size[0], : size[1]] - frames).abs() * 127.5
+    assert error.mean() < bound  # of 255 levels
+    assert clip.fps == pytest.approx(8, rel=0.05 if suffix == ".gif" else 1e-3)
+    assert clip.notices == ()
+    assert read_provenance(path) == (None if suffix == ".gif" else record)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_colours_are_tagged_as_they_are_written(tmp_path, suffix):
+    green = torch.tensor([-0.8, 0.6, -0.6])[None, :, None, None].expand(3, 3, 32, 32)
+    write_video(tmp_path / f"a{suffix}", green, 10)
+    assert (read_clip(tmp_path / f"a{suffix}", 3, 32, 32).frames - green).abs().max() * 127.5 < 4
+    with av.open(str(tmp_path / f"a{suffix}")) as container:
+        assert container.streams.video[0].codec_context.colorspace == 1  # BT.709
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+
+
+def test_odd_frames_precision_range_and_rates_are_written(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, (3 * colours(2, 1, 1)).bfloat16().requires_grad_(), 29.97)
+    assert read_clip(path, 2, 2, 2).fps == pytest.approx(29.97, rel=1e-3)
+    write_video(tmp_path / "b.gif", colours(1), 8)  # one frame
+
+
+def test_bad_frames_are_refused_before_anything_is_written(tmp_path):
+    for frames, fps, word in [
+        (colours()[:, :1], 8, "shape"),
+        (colours()[:0], 8, "shape"),
+        (colours() * float("nan"), 8, "NaN"),
+        (colours(), 0, "fps"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            write_video(tmp_path / "a.mp4", frames, fps)
+    with pytest.raises(TypeError):
+        write_video(tmp_path / "a.mp4", colours(), 8, provenance={"path": object()})
+    with pytest.raises(InputError, match=r"\.mp4 or \.webm or \.gif"):
+        write_video(tmp_path / "a.mov", colours(), 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_stays_as_it_was(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_text("precious")
+    with pytest.raises(InputError, match="--overwrite"):
+        write_video(path, colours(), 8)
+    assert path.read_text() == "precious"
+    write_video(path, colours(), 8, overwrite=True)
+    assert len(read_clip(path, 6, 8, 8).frames) == 6
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path, monkeypatch, suffix, error):
+    path, seen, real = tmp_path / f"a{suffix}", [], video_writing._bytes
+
+    def break_at_the_third(frame):
+        seen.append(frame)
+        if len(seen) == 3:
+            raise error
+        return real(frame)
+
+    monkeypatch.setattr(video_writing, "_bytes", break_at_the_third)
+    path.write_text("precious")
+    with pytest.raises(error):
+        write_video(path, colours(), 8, overwrite=True)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "precious"
+
+
+def test_whole_file(tmp_path):
+    path = tmp_path / "new/folder/a.safetensors"
+    with whole_file(path) as temporary:
+        assert (temporary.parent, temporary.suffix) == (path.parent, path.suffix)
+        temporary.write_text("first")
+        assert not path.exists()
+    assert path.read_text() == "first"
+    with pytest.raises(InputError, match="--overwrite"), whole_file(path):
+        pytest.fail("the block must not run")
+
+    def interrupted():
+        with whole_file(path, overwrite=True) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "first"
+    assert len(list(path.parent.iterdir())) == 1
+
+
+def test_check_writable(tmp_path):
+    check_writable(tmp_path / "not/yet/there.mp4")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.webm").touch()
+    (tmp_path / "b.json").touch()
+    (tmp_path / "c.gif").mkdir()
+    for name, word in [
+        ("a.webm", "--overwrite"),
+        ("b.mp4", "b.json exists"),
+        ("c.gif", "is a folder"),
+        ("a.webm/d.mp4", "is a file"),
+        ("e.avi", "must end in"),
+        ("f", "no suffix"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            check_writable(tmp_path / name)
+    check_writable(tmp_path / "a.webm", overwrite=True)
+    check_writable(tmp_path / "b.mp4", overwrite=True)
+
+
+def test_sidecar_and_image(tmp_path):
+    record = {"prompt": "Löwe", "steps": [1, 2]}
+    path = write_sidecar(tmp_path / "out.mp4", record)
+    assert path == tmp_path / "out.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == record
+    with pytest.raises(InputError, match="--overwrite"):
+        write_sidecar(tmp_path / "out.mp4", record)
+    write_image(tmp_path / "a.png", colours()[0])
+    written = torch.from_numpy(np.array(Image.open(tmp_path / "a.png"))).permute(2, 0, 1) / 127.5 - 1
+    torch.testing.assert_close(written, colours()[0], rtol=0, atol=0.5 / 127.5 + 1e-6)
+    with pytest.raises(InputError, match=r"\.png"):
+        write_image(tmp_path / "a.jpg", colours()[0])
+
+
+def test_provenance_of_other_files(tmp_path):
+    assert read_provenance(encode(tmp_path / "a.mp4", numbered(2))) is None
+    with pytest.raises(InputError, match="does not exist"):
+        read_provenance(tmp_path / "b.mp4")
+
+
+def test_side_by_side():
+    small, large = -torch.ones(2, 3, 64, 32), torch.zeros(2, 3, 128, 128)
+    joined = side_by_side([small, large], gap=4)  # 64 reaches 192 by 3, 128 by 2; the tallest is 256
+    assert joined.shape == (2, 3, 256, 128 + 4 + 256)
+    assert (joined[..., :128] == -1).all()
+    assert (joined[..., 128:132] == 1).all()
+    assert (joined[..., 132:] == 0).all()
+    assert torch.equal(side_by_side([large], min_height=1), large)
+
+    checks = torch.rand(2, 3, 96, 96) * 2 - 1
+    assert torch.equal(side_by_side([checks])[..., ::2, ::2], checks)  # whole factors repeat pixels
+
+    labelled = side_by_side([small, large], labels=["reference", "a text that is far too long for its clip" * 3])
+    strip = labelled.shape[-2] - 256
+    assert torch.equal(labelled[..., strip:, :], joined)
+    assert (labelled[..., :strip, :128] < 0).any()  # ink
+    assert labelled.amax() <= 1
+    assert labelled.amin() >= -1
+    for clips, labels, word in [
+        ([], None, "at least one"),
+        ([small, large[:1]], None, "equally many"),
+        ([small], ["a", "b"], "one label per clip"),
+        ([small[0]], None, "shape"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            side_by_side(clips, labels=labels)
