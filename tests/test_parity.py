@@ -91,9 +91,7 @@ def test_gradients_are_those_of_the_authors(pipe, replay, golden, checkpointing)
             "timestep": torch.tensor(facts["timesteps"][i]),
             "encoder_hidden_states": numbers["cond_embeds"].repeat_interleave(4, 0),
         }
-        _, _, gradient = energy_and_gradient(
-            backbone, pipe.unet.forward, call, replay, checkpointing=checkpointing
-        )
+        _, _, gradient = energy_and_gradient(backbone, pipe.unet.forward, call, replay, checkpointing=checkpointing)
         wanted = numbers[f"step{i}.gradient"]
         difference = 2000 * facts["guided"][i]["ramp"] * gradient - wanted
         assert difference.norm() <= 5e-4 * wanted.norm()

@@ -369,23 +369,21 @@ def test_a_dreambooth_file_must_have_every_weight(tmp_path: Path, models: Path, 
             load_pipeline(plain.model_copy(update={"dreambooth": str(path)}), device="cpu")
 
 
-def test_a_loaded_pipeline_is_frozen_and_holds_each_weight_once(plain: ModelDescription, tmp_path: Path) -> None:
+def test_a_loaded_pipeline_is_frozen_and_keeps_no_second_motion_adapter(
+    plain: ModelDescription, tmp_path: Path
+) -> None:
     pipe = load_pipeline(plain, device="cpu", dtype=torch.bfloat16)
-    assert pipe.motion_adapter is None
-    for network in (pipe.unet, pipe.vae, pipe.text_encoder):
-        assert not any(module.training for module in network.modules())
-        assert not any(weight.requires_grad for weight in network.parameters())
-        assert {weight.dtype for weight in network.parameters()} == {torch.bfloat16}
     assert has_per_frame_norm(pipe.unet)
-
     pipe.save_pretrained(tmp_path)
     again = load_pipeline(str(tmp_path), device="cpu", dtype=torch.bfloat16, per_frame_norm=False)
-    assert again.motion_adapter is None
     assert not has_per_frame_norm(again.unet)
     assert_same_weights(again.unet, pipe.unet.state_dict())
-    assert not any(
-        module.training or weight.requires_grad for module in again.unet.modules() for weight in module.parameters()
-    )
+    for each in (pipe, again):
+        assert each.motion_adapter is None
+        for network in (each.unet, each.vae, each.text_encoder):
+            assert not any(module.training for module in network.modules())
+            assert not any(weight.requires_grad for weight in network.parameters())
+            assert {weight.dtype for weight in network.parameters()} == {torch.bfloat16}
 
 
 def test_folders(plain: ModelDescription, models: Path, tmp_path: Path) -> None:
@@ -491,6 +489,23 @@ def test_bad_parts_are_named_in_a_sentence(tmp_path: Path, plain: ModelDescripti
     ]:
         with pytest.raises(InputError, match=sentence):
             load_pipeline(plain.model_copy(update=change), device="cpu")
+
+
+def test_a_base_must_be_complete(tmp_path: Path, plain: ModelDescription) -> None:
+    """Where transformers and diffusers would go on with made-up weights and an empty tokenizer."""
+    base = tmp_path / "base"
+    unet, text = base / "unet" / "diffusion_pytorch_model.safetensors", base / "text_encoder" / "model.safetensors"
+    for damage, sentence in [
+        (lambda: shutil.rmtree(base / "tokenizer"), "tokenizer of .* has no vocabulary"),
+        (lambda: unet.write_bytes(unet.read_bytes()[:999]), "the unet of .* cannot be read"),
+        (lambda: text.write_bytes(text.read_bytes()[:999]), "the text_encoder of .* cannot be read"),
+        (lambda: save_file({"conv_in.weight": torch.zeros(32, 4, 3, 3)}, unet), r"lacks .*UNet.* conv_in\.bias"),
+        (lambda: save_file({"text_model.final_layer_norm.bias": torch.zeros(32)}, text), "lacks .*CLIPTextModel"),
+    ]:
+        shutil.copytree(plain.base, base, dirs_exist_ok=True)
+        damage()
+        with pytest.raises(InputError, match=sentence):
+            load_pipeline(plain.model_copy(update={"base": str(base)}), device="cpu")
 
 
 class Trap:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
@@ -107,13 +108,31 @@ def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator
 
 @contextmanager
 def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Keep only the inputs of `blocks` for the backward pass and compute their insides again when it comes."""
+    """Keep only the inputs of `blocks` for the backward pass and compute their insides again when it comes.
+
+    Blocks may lie inside one another: then the inputs of the inner ones are kept only while the outer one is computed
+    again. The backward pass belongs inside the `with`.
+    """
 
     def replay(forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
             if not torch.is_grad_enabled():
                 return forward(*args, **kwargs)
-            return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+            # Tensors go in by position, also those in tuples: only so does autograd know that they are kept.
+            leaves, structure = tree_flatten((args, kwargs))
+            places = [i for i, leaf in enumerate(leaves) if torch.is_tensor(leaf)]
+
+            def whole(*tensors: Tensor) -> Any:
+                filled = list(leaves)
+                for place, tensor in zip(places, tensors, strict=True):
+                    filled[place] = tensor
+                inner_args, inner_kwargs = tree_unflatten(filled, structure)
+                return forward(*inner_args, **inner_kwargs)
+
+            tensors = [leaves[place] for place in places]
+            for place in places:
+                leaves[place] = None
+            return checkpoint(whole, *tensors, use_reentrant=False, preserve_rng_state=False)
 
         return run
 

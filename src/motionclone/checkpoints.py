@@ -109,10 +109,11 @@ def load_motion_module(path: Path, dtype: torch.dtype) -> MotionAdapter:
             f"temporal_transformer.norm.weight were expected, {next(iter(weights))} was found."
         )
     blocks = sorted({block for block, _ in modules}, key=int)
+    layers = [[block for block, _ in modules].count(each) for each in blocks]
     with init_empty_weights():
         adapter = MotionAdapter(
             block_out_channels=tuple(dict(modules)[block] for block in blocks),
-            motion_layers_per_block=tuple([block for block, _ in modules].count(each) for each in blocks),
+            motion_layers_per_block=layers[0] if len(set(layers)) == 1 else tuple(layers),
             motion_max_seq_length=positions.shape[1],
             use_motion_mid_block=any(name.startswith("mid_block.") for name in weights),
             motion_num_attention_heads=8,  # this and the next do not show in the shapes; all published files agree

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motionclone.backbones.backbone import Backbone, backbone_of
+from motionclone import __version__
+from motionclone.backbones.backbone import backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.capture import listening, stopping_at
 from motionclone.errors import InputError
@@ -19,7 +20,12 @@ def seeded_noise(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def extract_motion(
-    pipe: Any, frames: Tensor, settings: Extraction | None = None, *, seed: int = 0, source: dict[str, Any] | None = None
+    pipe: Any,
+    frames: Tensor,
+    settings: Extraction | None = None,
+    *,
+    seed: int = 0,
+    source: dict[str, Any] | None = None,
 ) -> Motion:
     """The motion representation H = {L, M} of a clip, by a single noise-adding and denoising step (Sec. 3.3).
 
@@ -69,18 +75,14 @@ def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extra
     with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call)
     grid = {site: backbone.grid(site, found, latents) for site in sites}
-    return Motion(represent(found, settings.k), grid, _record(pipe, backbone, settings))
-
-
-def _record(pipe: Any, backbone: Backbone, settings: Extraction) -> dict[str, Any]:
-    from motionclone import __version__
-
-    return {
+    record = {
         "motionclone": __version__,
         "model": model_name(pipe),
+        "fingerprints": {site: backbone.fingerprint(site) for site in sites},
         "per_frame_norm": has_per_frame_norm(backbone.denoiser),
         **settings.model_dump(mode="json"),
     }
+    return Motion(represent(found, settings.k), grid, record)
 
 
 def model_name(pipe: Any) -> str:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.files import whole_file
 
 FORMAT = "motionclone.motion/1"
 
@@ -83,14 +84,6 @@ class Motion:
         """Frames f of the attention maps (latent frames)."""
         return next(iter(self.maps.values())).values.shape[-2]
 
-    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Motion":
-        """The same motion with values as `dtype` and indices as int64, ready for `gather`."""
-        maps = {
-            site: SparseMap(m.values.to(device, dtype), m.indices.to(device, torch.int64))
-            for site, m in self.maps.items()
-        }
-        return Motion(maps, self.grid, self.record)
-
     def to_bytes(self) -> bytes:
         """The motion as a safetensors file: values in fp16, indices as they are, the record as JSON metadata."""
         tensors = {}
@@ -99,6 +92,11 @@ class Motion:
             tensors[f"{site}.indices"] = m.indices.to("cpu").contiguous()
         header = {"format": FORMAT, "grid": json.dumps(dict(self.grid)), "record": json.dumps(dict(self.record))}
         return save(tensors, metadata=header)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the motion file, whole or not at all. InputError if `path` exists or cannot be written."""
+        with whole_file(path, overwrite) as temporary:
+            temporary.write_bytes(self.to_bytes())
 
 
 def represent(queries_and_keys: QueriesAndKeys, k: int = 1) -> dict[str, SparseMap]:

@@ -24,6 +24,7 @@ from diffusers import (
     UNetMotionModel,
 )
 from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -84,7 +85,7 @@ def read_model_description(path: str | Path) -> ModelDescription:
         said = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
         raise InputError(f"{path} is no model description ({said}).") from error
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({' '.join(str(error).split())}).") from error
+        raise InputError(f"{path} cannot be read ({_said(error)}).") from error
     places = {}
     for name in ("base", "motion_adapter", "dreambooth", "domain_adapter"):
         place = getattr(description, name)
@@ -121,6 +122,7 @@ def load_pipeline(
 
     found = model if isinstance(model, ModelDescription) else _find(model)
     pipe = _assemble(found, dtype) if isinstance(found, ModelDescription) else _load_complete(found, dtype)
+    pipe.register_to_config(_name_or_path=str(model) if not isinstance(model, ModelDescription) else model.base)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
@@ -179,18 +181,25 @@ def _find(model: str | Path) -> ModelDescription | str:
     )
 
 
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
 @contextmanager
-def _reading(place: str) -> Iterator[None]:
+def _reading(place: str, part: str = "") -> Iterator[None]:
     """Say in one sentence what went wrong when diffusers, transformers or the hub cannot read `place`."""
     try:
         yield
-    except OSError as error:
-        if Path(place).exists():
-            raise InputError(f"{place} cannot be read ({' '.join(str(error).split())}).") from error
-        raise InputError(
-            f"{place} is no folder here and could not be fetched from the Hugging Face hub; "
-            "check the id and the connection, or download it and give its folder."
-        ) from error
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, OSError) and not Path(place).exists():
+            raise InputError(
+                f"{place} is no folder here and could not be fetched from the Hugging Face hub; "
+                "check the id and the connection, or download it and give its folder."
+            ) from error
+        what = f"the {part} of {place}" if part else place
+        raise InputError(f"{what} cannot be read ({_said(error)}).") from error
 
 
 def _load_complete(place: str, dtype: torch.dtype) -> AnimateDiffPipeline:
@@ -203,8 +212,12 @@ def _load_complete(place: str, dtype: torch.dtype) -> AnimateDiffPipeline:
                 "a motion adapter, write a description (.toml): base, motion_adapter, ..."
             )
         # A saved UNetMotionModel has the motion adapter's weights already; the adapter would only be a second copy.
-        spare: dict[str, Any] = {"motion_adapter": None} if "UNetMotionModel" in index["unet"] else {}
+        spare: dict[str, Any] = {"motion_adapter": None} if "UNetMotionModel" in index.get("unet", ()) else {}
         pipe = AnimateDiffPipeline.from_pretrained(place, dtype=dtype, **spare)
+    _check_vocabulary(pipe.tokenizer, place)
+    for name, part in pipe.components.items():
+        if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
+            raise InputError(f"the {name} of {place} lacks weights.")
     pipe.register_modules(motion_adapter=None)
     return pipe
 
@@ -223,13 +236,14 @@ def _assemble(description: ModelDescription, dtype: torch.dtype) -> AnimateDiffP
                 f"with {', '.join(_BASE_PARTS)}."
             )
         tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer")
+        _check_vocabulary(tokenizer, base)
         scheduler = _animatediff_scheduler(base)
         if description.dreambooth is not None:
             unet, vae, text_encoder = load_dreambooth(Path(description.dreambooth), base, dtype)
         else:
-            unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", dtype=dtype)
-            vae = AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=dtype)
-            text_encoder = CLIPTextModel.from_pretrained(base, subfolder="text_encoder", dtype=dtype)
+            unet = _load_part(UNet2DConditionModel, base, "unet", dtype)
+            vae = _load_part(AutoencoderKL, base, "vae", dtype)
+            text_encoder = _load_part(CLIPTextModel, base, "text_encoder", dtype)
     if description.domain_adapter is not None:
         merge_domain_adapter(unet, Path(description.domain_adapter), description.domain_adapter_scale)
     return AnimateDiffPipeline(
@@ -251,6 +265,12 @@ def _check_places(description: ModelDescription) -> None:
             raise InputError(f"there is no {name} {place}.")
 
 
+def _check_vocabulary(tokenizer: CLIPTokenizer, place: str) -> None:
+    """Refuse what transformers makes of a tokenizer folder that is missing or empty: a tokenizer without words."""
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise InputError(f"the tokenizer of {place} has no vocabulary; vocab.json and merges.txt were expected.")
+
+
 def _load_motion_adapter(place: str, dtype: torch.dtype) -> MotionAdapter:
     if Path(place).is_file():
         return load_motion_module(Path(place), dtype)
@@ -260,7 +280,17 @@ def _load_motion_adapter(place: str, dtype: torch.dtype) -> MotionAdapter:
             raise InputError(f"{place} is a {config.get('_class_name')}, not a MotionAdapter.")
         if config.get("conv_in_channels"):
             raise InputError(f"{place} is a motion adapter for PIA, whose UNet takes an image; AnimateDiff's does not.")
-        return MotionAdapter.from_pretrained(place, dtype=dtype)
+        return _load_part(MotionAdapter, place, "", dtype)
+
+
+def _load_part(kind: Any, place: str, subfolder: str, dtype: torch.dtype) -> Any:
+    """A network in diffusers' or transformers' layout; these would only log that weights are missing and go on."""
+    with _reading(place, subfolder):
+        network, report = kind.from_pretrained(place, subfolder=subfolder, dtype=dtype, output_loading_info=True)
+    missing = sorted(set(report["missing_keys"]) & {name for name, _ in network.named_parameters()})
+    if missing:
+        raise InputError(f"{place} lacks weights of its {kind.__name__}, such as {missing[0]}.")
+    return network
 
 
 def _animatediff_scheduler(base: str) -> DDIMScheduler:

@@ -8,13 +8,14 @@ u + s (c - u), so an increment on both u and c is that increment on the guided o
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from motionclone.backbones.backbone import Backbone, Call, backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
@@ -22,7 +23,7 @@ from motionclone.capture import Found, checkpointed, forward_replaced, graph_cut
 from motionclone.errors import InputError
 from motionclone.guidance import output_increment, ramp
 from motionclone.motion import Motion, SparseMap
-from motionclone.objectives import energies, total
+from motionclone.objectives import energy
 from motionclone.schedule import first_guided_timestep
 from motionclone.settings import Guidance
 
@@ -114,39 +115,64 @@ def motion_guidance(
         yield trace
 
 
+def forward_to_sites(
+    backbone: Backbone, forward: Callable[..., Any], call: Call, sites: Sequence[str]
+) -> tuple[Any, Tensor, Found]:
+    """Run the denoiser once, with a graph from its latents to the queries and keys of `sites` and no further.
+
+    Args:
+        backbone: of the denoiser.
+        forward: the denoiser's forward.
+        call: its arguments, conditional part only.
+        sites: module paths of temporal attentions.
+
+    Returns:
+        The denoiser's output, the latents that are the root of the graph, and the queries and keys.
+    """
+    latents = call[backbone.latents_name].detach().clone().requires_grad_()
+    with listening(backbone.tap, sites) as found, graph_cut_at(backbone.after(sites)):
+        output = forward(**{**call, backbone.latents_name: latents})
+    return output, latents, found
+
+
+def energy_by_site(
+    found: Found, reference: Mapping[str, SparseMap], *, checkpointing: bool = True
+) -> dict[str, Tensor]:
+    """The energy of every site; with `checkpointing`, of the float32 maps nothing is kept for the backward pass."""
+    if not checkpointing:
+        return {site: energy(*found[site], wanted) for site, wanted in reference.items()}
+    return {site: checkpoint(energy, *found[site], wanted, use_reentrant=False) for site, wanted in reference.items()}
+
+
 def energy_and_gradient(
     backbone: Backbone, forward: Callable[..., Any], call: Call, motion: Motion, *, checkpointing: bool = True
 ) -> tuple[Any, dict[str, float], Tensor]:
-    """Run the denoiser once and differentiate the motion energy with respect to its latents.
-
-    The graph ends at the last guided block and, with `checkpointing`, holds only the inputs of heavy blocks.
+    """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
 
     Args:
         backbone: of the denoiser.
         forward: the denoiser's forward.
         call: its arguments, conditional part only.
         motion: the reference.
-        checkpointing: recompute the insides of heavy blocks in the backward pass.
+        checkpointing: keep only the inputs of heavy blocks, and recompute their insides in the backward pass.
 
     Returns:
         The denoiser's output, the energy of every site (of one video, averaged over the batch), and d energy / d latents
         in float32 or better, for each video as if it were alone.
     """
-    sites = tuple(motion.maps)
-    with torch.inference_mode(False), torch.enable_grad():
-        latents = call[backbone.latents_name].detach().clone().requires_grad_()
-        with (
-            checkpointed(backbone.heavy_blocks() if checkpointing else []),
-            listening(backbone.tap, sites) as found,
-            graph_cut_at(backbone.after(sites)),
-        ):
-            output = forward(**{**call, backbone.latents_name: latents})
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        checkpointed(backbone.heavy_blocks() if checkpointing else []),
+    ):
+        output, latents, found = forward_to_sites(backbone, forward, call, tuple(motion.maps))
         reference = _on_batch(motion, found, backbone, latents)
-        by_site = energies(found, reference)
+        energies = energy_by_site(found, reference, checkpointing=checkpointing)
         scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
-        (gradient,) = torch.autograd.grad(total(by_site) * (scale * len(latents)), latents)
+        total = torch.stack(list(energies.values())).sum()
+        (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
-    return output, {site: float(energy.detach()) for site, energy in by_site.items()}, gradient
+    return output, {site: float(value.detach()) for site, value in energies.items()}, gradient
 
 
 def _on_batch(motion: Motion, found: Found, backbone: Backbone, latents: Tensor) -> dict[str, SparseMap]:
@@ -191,6 +217,13 @@ def check_fits(backbone: Backbone, motion: Motion) -> None:
             f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has no "
             f"{strangers[0]}; extract it again with this model."
         )
+    for site, wanted in motion.record.get("fingerprints", {}).items():
+        found = backbone.fingerprint(site)
+        if wanted and found and found != wanted:
+            raise InputError(
+                f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has other "
+                f"weights at {site}; extract it again with this model."
+            )
     norm = has_per_frame_norm(backbone.denoiser)
     if motion.record.get("per_frame_norm", norm) != norm:
         raise InputError(

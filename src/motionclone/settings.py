@@ -48,7 +48,9 @@ class Sampling(_Frozen):
     num_frames: int = Field(16, ge=2)
     height: int = Field(512, ge=8, multiple_of=8)
     width: int = Field(512, ge=8, multiple_of=8)
-    shared_noise: bool = Field(True, description="Start from the noise that was added to the reference, as the authors do.")
+    shared_noise: bool = Field(
+        True, description="Start from the noise that was added to the reference, as the authors do."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "Sampling":

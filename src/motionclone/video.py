@@ -192,7 +192,7 @@ class _Timeline:
         """What is wrong with the file although it can be used."""
         if len(self.pts) > 1 and self.promised - self.length > max(2 * self.spacing, 0.1 * self.promised):
             yield (
-                f"the file looks cut short: its header promises {self.promised:.2f} s; "
+                f"the file looks cut short or damaged: its header promises {self.promised:.2f} s; "
                 f"used the {len(self.pts)} frames ({self.length:.2f} s) that could be read"
             )
         elif self.damaged:
@@ -220,6 +220,7 @@ def _list_frames(path: Path, source: _Source) -> _Timeline | None:
                     damaged += 1
                 else:
                     pts.append(frame.pts)
+            damaged = max(damaged, stream.frames - len(pts))  # Some lost frames raise no error.
         if source == "order":
             pts, tick = list(range(len(pts))), 1 / (stream.average_rate or Fraction(25))
     if not pts and source == "packets":
@@ -313,9 +314,13 @@ def _decode(
     with open_video(path) as (container, stream):
         if wanted[0] > 0 and timeline.source == "packets":
             container.seek(int(timeline.pts[wanted[0]]), stream=stream)
-        previous = None
-        good = (frame for frame in _good_frames(container, stream) if frame is not None)
-        for order, frame in enumerate(good):
+        order, first, previous = -1, 0, None
+        for frame in _good_frames(container, stream):
+            if frame is None:
+                if kept and timeline.source == "packets":
+                    return None  # Damaged: only decoding tells which frames are good.
+                continue
+            order += 1
             pts = order if timeline.source == "order" else frame.pts
             if pts is None or (previous is not None and pts <= previous):
                 if timeline.source == "packets":
@@ -327,16 +332,25 @@ def _decode(
                 picture, pixel_aspect = _upright(frame, float(shape), quick=fit == "squash")
                 kept[number[pts]], cropped = _fitted(picture, pixel_aspect, height, width, fit)
                 if len(kept) == 1:
-                    notices = [*_picture_notices(frame), *cropped]
+                    first = order
+                    notices = [*_picture_notices(frame, stream), *cropped]
             if pts >= timeline.pts[wanted[-1]]:
                 break
+    if timeline.source == "packets" and order - first != wanted[-1] - wanted[0]:
+        return None  # Not every packet gives a frame: hidden frames of VP8, or damage.
     return (kept, notices) if len(kept) == len(wanted) else None
 
 
 def _upright(frame: VideoFrame, pixel_aspect: float, quick: bool) -> tuple[NDArray[np.uint8], float]:
     """RGB (h, w, 3) after the file's rotation, and the width of a pixel over its height then."""
     turns = frame.rotation // 90
-    rgb = frame.to_ndarray(format="rgb24", interpolation=None if quick else _ACCURATE)
+    rgb = frame.to_ndarray(
+        format="rgb24",
+        interpolation=None if quick else _ACCURATE,
+        src_colorspace=frame.colorspace,
+        dst_colorspace="ITU601",  # Means nothing for RGB, but PyAV 16 ignores the source's where the two are equal.
+        src_color_range=frame.color_range,
+    )
     picture = np.rot90(rgb, k=turns)
     return np.ascontiguousarray(picture, dtype=np.uint8), 1 / pixel_aspect if turns % 2 else pixel_aspect
 
@@ -362,11 +376,11 @@ def _fitted(
     return cut / 127.5 - 1, [what] if lost else []
 
 
-def _picture_notices(frame: VideoFrame) -> Iterator[str]:
+def _picture_notices(frame: VideoFrame, stream: VideoStream) -> Iterator[str]:
     """What is done, or not done, to the picture."""
     if frame.rotation // 90 % 4:
         yield f"rotated by {frame.rotation % 360} degrees, as the file says"
-    if frame.color_trc in _HDR_TRANSFERS:
+    if stream.codec_context.color_trc in _HDR_TRANSFERS:
         yield "HDR source is not tone-mapped: colours may look pale; convert it to SDR first if that matters"
     if frame.interlaced_frame:
         yield "interlaced source is not deinterlaced: moving edges may look like combs"

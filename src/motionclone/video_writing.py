@@ -3,9 +3,7 @@
 import json
 import math
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -23,35 +21,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from motionclone.errors import InputError
+from motionclone.files import check_free, whole_file
 from motionclone.video import open_video
 
 # How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
 _ACCURATE = 0x4 | 0x4000 | 0x40000
 VIDEO_SUFFIXES = (".mp4", ".webm", ".gif")
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, of the same suffix, that becomes `path` if the block ends well.
-
-    Whatever else happens, Ctrl-C included, the temporary file is removed and an older `path` stays as it was.
-    Missing parent folders are made.
-
-    Raises:
-        InputError: `path` exists and `overwrite` is false, is a folder, or its folder cannot be written to.
-    """
-    path = Path(path)
-    _check_free(path, overwrite)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {path.parent} ({error.strerror}); choose another output") from error
-    temporary = path.parent / f".motionclone-{secrets.token_hex(6)}{path.suffix}"
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -64,26 +39,13 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
     """
     path = Path(path)
     _check_suffix(path, VIDEO_SUFFIXES)
-    _check_free(path, overwrite)
-    _check_free(path.with_suffix(".json"), overwrite)
+    check_free(path, overwrite)
+    check_free(path.with_suffix(".json"), overwrite)
 
 
 def _check_suffix(path: Path, known: Sequence[str]) -> None:
     if path.suffix.lower() not in known:
         raise InputError(f"{path} must end in {' or '.join(known)}, got {path.suffix or 'no suffix'!r}; rename it")
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    """Whether `path` could be written now; parent folders may be missing."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file in it")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; choose another name or pass --overwrite")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise InputError(f"{path} cannot be made because {folder} is a file; choose another folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path} cannot be made because {folder} may not be written to; choose another folder")
 
 
 def write_video(
@@ -113,6 +75,8 @@ def write_video(
     rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) and fps > 0 else Fraction(0)
     if not rate:
         raise InputError(f"fps must be a positive number of frames per second, got {fps}")
+    if path.suffix.lower() == ".gif" and rate > 100:
+        raise InputError(f"GIF counts time in 1/100 s and cannot play {fps:g} fps; use 50 or less, or .mp4")
     comment = None if provenance is None else json.dumps(dict(provenance), ensure_ascii=False)
     write = {".mp4": _write_mp4, ".webm": _write_webm, ".gif": _write_gif}[path.suffix.lower()]
     with whole_file(path, overwrite) as temporary:
@@ -166,9 +130,8 @@ def _encode_yuv420(container: OutputContainer, stream: VideoStream, frames: Tens
     container.mux(stream.encode())
 
 
-def _write_gif(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
+def _write_gif(path: Path, frames: Tensor, rate: Fraction, _comment: str | None) -> None:
     """One palette of 256 colours for the whole clip, dithered."""
-    del comment
     height, width = frames.shape[-2:]
     graph = Graph()
     source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=1 / rate)

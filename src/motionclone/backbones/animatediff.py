@@ -4,6 +4,7 @@ A motion module turns (b f) c h w into (b h w) f c and applies two temporal self
 in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 """
 
+import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,12 +58,16 @@ class AnimateDiff:
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """See `Backbone.sites`. Blocks are such as `up_blocks.1` or `mid_block`."""
         attentions = [
-            name for name, module in self.denoiser.named_modules() if isinstance(module, Attention) and "motion_modules" in name
+            name
+            for name, module in self.denoiser.named_modules()
+            if isinstance(module, Attention) and "motion_modules" in name
         ]
         for block in blocks:
             if not any(name.startswith(block + ".") for name in attentions):
                 known = sorted({name.split(".motion_modules")[0] for name in attentions})
-                raise InputError(f"no temporal attention under block {block!r}; this model has it in {', '.join(known)}.")
+                raise InputError(
+                    f"no temporal attention under block {block!r}; this model has it in {', '.join(known)}."
+                )
         return tuple(name for name in attentions if any(name.startswith(block + ".") for block in blocks))
 
     def after(self, sites: Sequence[str]) -> nn.Module:
@@ -75,9 +80,11 @@ class AnimateDiff:
         return unet.get_submodule(order[last + 1])
 
     def heavy_blocks(self) -> list[nn.Module]:
-        """Residual blocks, spatial transformers and motion modules."""
+        """The UNet's blocks, and in them the residual blocks, spatial transformers and motion modules."""
+        unet = self.denoiser
         kinds = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
-        return [module for module in self.denoiser.modules() if isinstance(module, kinds)]
+        inner = [module for module in unet.modules() if isinstance(module, kinds)]
+        return [*unet.down_blocks, unet.mid_block, *unet.up_blocks, *inner]
 
     def tap(self, site: str, found: Found) -> list[RemovableHandle]:
         """Listens to the projections, so that any attention processor will do."""
@@ -86,7 +93,9 @@ class AnimateDiff:
 
         def hear(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                heads = output.unflatten(-1, (attention.heads, -1)).transpose(1, 2)  # (p, f, heads d) -> (p, heads, f, d)
+                heads = output.unflatten(-1, (attention.heads, -1)).transpose(
+                    1, 2
+                )  # (p, f, heads d) -> (p, heads, f, d)
                 heard[name] = heads
                 if len(heard) == 2:
                     found[site] = (heard["query"], heard["key"])
@@ -151,6 +160,41 @@ class AnimateDiff:
         """See `Backbone.prediction`."""
         found: Prediction = self.pipe.scheduler.config.prediction_type
         return found
+
+    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
+        """See `Backbone.latents_shape`. Motion modules know as many frames as their position table is long."""
+        unet, factor = self.pipe.unet, self.pipe.vae_scale_factor
+        longest = unet.config.motion_max_seq_length
+        if num_frames > longest:
+            raise InputError(
+                f"{num_frames} frames were asked for and this model's motion modules take at most {longest}."
+            )
+        step = factor * 2 ** (len(unet.config.block_out_channels) - 1)
+        if height % step or width % step:
+            near = [max(step, round(side / step) * step) for side in (width, height)]
+            raise InputError(
+                f"this model makes videos whose sides are multiples of {step} pixels, not {width}x{height}; "
+                f"try {near[0]}x{near[1]}."
+            )
+        return (1, unet.config.in_channels, num_frames, height // factor, width // factor)
+
+    def check_prompt(self, prompt: str) -> None:
+        """See `Backbone.check_prompt`."""
+        tokenizer = self.pipe.tokenizer
+        length, longest = len(tokenizer(prompt).input_ids), tokenizer.model_max_length
+        if length > longest:
+            raise InputError(f"the prompt is {length - 2} tokens long and the model reads {longest - 2}; shorten it.")
+
+    def fingerprint(self, site: str) -> str:
+        """See `Backbone.fingerprint`. A hash of the first rows of the projections, as fp16."""
+        attention = self.denoiser.get_submodule(site)
+        digest = hashlib.sha256()
+        for projection in (attention.to_q, attention.to_k):
+            weight = getattr(projection, "base_layer", projection).weight  # PEFT wraps adapted layers
+            if weight.is_meta:
+                return ""
+            digest.update(weight[:4].detach().to("cpu", torch.float16).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents sampled from the VAE's posterior, as the authors do, times its scaling factor."""

@@ -33,7 +33,7 @@ class Backbone(Protocol):
         """The module that starts first once every site has run."""
 
     def heavy_blocks(self) -> list[nn.Module]:
-        """Modules worth checkpointing, none inside another."""
+        """Modules worth checkpointing; one may lie inside another."""
 
     def tap(self, site: str, found: Found) -> list[RemovableHandle]:
         """Hooks that put the site's query and key, (p, heads, f, d), into `found`."""
@@ -58,6 +58,15 @@ class Backbone(Protocol):
 
     def prediction(self) -> Prediction:
         """What the denoiser's output means."""
+
+    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
+        """Of one video of that many frames and pixels. InputError, with the remedy, if the model cannot take them."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """InputError if the text encoder would cut the prompt short."""
+
+    def fingerprint(self, site: str) -> str:
+        """Tells the weights of one temporal attention from others; empty where they cannot be read (offloaded)."""
 
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (1, c, f, h, w) of frames (f, 3, H, W) in [-1, 1], scaled as the denoiser wants them."""

@@ -1,9 +1,8 @@
 """What "the same motion" means: energies of a generated clip's temporal attention against a reference's.
 
-An objective is a pure function of (queries and keys by site, sparse maps by site) to a dict of energies by site, which
-guidance sums (`total`).
+An objective is a pure function of one site's query, key and sparse map; guidance sums it over sites.
 """
 
-from motionclone.objectives.control import energies, total
+from motionclone.objectives.control import energy
 
-__all__ = ["energies", "total"]
+__all__ = ["energy"]

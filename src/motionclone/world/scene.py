@@ -97,9 +97,9 @@ class Scene:
         softness = 1.5 / height  # an edge about one and a half pixels wide
         return torch.sigmoid(-_signed_distance(self.shape, local) * radius / softness * 2)
 
-    def render(self, size: int = 64) -> Tensor:
-        """Frames (f, 3, size, size), RGB in [-1, 1], antialiased by 2 x 2 samples a pixel."""
-        t, fine = self.trajectory, 2 * size
+    def render(self, size: int = 64, samples: int = 2) -> Tensor:
+        """Frames (f, 3, size, size), RGB in [-1, 1], antialiased by samples x samples a pixel."""
+        t, fine = self.trajectory, samples * size
         generator = torch.Generator().manual_seed(self.seed)
         shade = 0.06 * torch.randn(3, 3, generator=generator)
         scene = (
@@ -113,7 +113,7 @@ class Scene:
         if self.colour is not None:
             cover = self._coverage(fine, fine)[:, None]
             frames = frames + cover * ((torch.tensor(COLOURS[self.colour]) + shade[2] / 2).view(3, 1, 1) - frames)
-        return functional.avg_pool2d(frames.clamp(0, 1), 2) * 2 - 1
+        return functional.avg_pool2d(frames.clamp(0, 1), samples) * 2 - 1
 
     def truth(self, size: int = 64) -> Truth:
         """Exact path, flow and masks at `size` pixels. The path is that of the centre even where it leaves the frame."""

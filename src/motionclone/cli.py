@@ -1,0 +1,612 @@
+"""The command line: parse, call, print. Heavy modules load inside the commands, so that help is quick."""
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter
+
+from motionclone import __version__
+from motionclone.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from motionclone.cloning import Generated, Step
+    from motionclone.motion import Motion
+    from motionclone.settings import Settings
+    from motionclone.video import Clip
+
+app = App(
+    name="motionclone",
+    help="Clone the motion of a clip into a new video, without training.",
+    version=__version__,
+    default_parameter=Parameter(negative_iterable=()),
+)
+
+_MODEL = Group("Model", sort_key=2)
+_REFERENCE = Group("Reference", sort_key=1)
+_SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it is held in memory."""
+
+    model: Annotated[str, Parameter(group=_MODEL)] = "mini"
+    "mini (bundled), animatediff, a folder, a model description (.toml, .yaml), or a hub id."
+    device: Annotated[str | None, Parameter(group=_MODEL)] = None
+    "cuda, mps or cpu; the best there is by default."
+    dtype: Annotated[Literal["float16", "bfloat16", "float32"] | None, Parameter(group=_MODEL)] = None
+    "float16 on a GPU and float32 on a CPU by default."
+    offload: Annotated[Literal["none", "model", "sequential"], Parameter(group=_MODEL)] = "none"
+    "Keep what is not at work in main memory: saves GPU memory, costs time."
+    per_frame_norm: Annotated[bool, Parameter(group=_MODEL)] = True
+    "Normalise motion modules per frame, as AnimateDiff was trained; off is diffusers' way."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Which part of the reference, and how it is fitted."""
+
+    start: Annotated[float, Parameter(group=_REFERENCE)] = 0.0
+    "Seconds into the clip."
+    end: Annotated[float | None, Parameter(group=_REFERENCE)] = None
+    "Seconds into the clip; its end by default."
+    fps: Annotated[float | None, Parameter(group=_REFERENCE)] = None
+    "Take frames at this rate from the start; spread evenly over the clip by default."
+    fit: Annotated[Literal["crop", "squash"], Parameter(group=_REFERENCE)] = "crop"
+    "Cut the middle out, or squash to size as the authors do."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SettingsOptions:
+    """Overrides of a preset; None keeps the preset's value."""
+
+    preset: Annotated[str | None, Parameter(group=_SETTINGS)] = None
+    "camera, object or mini; by default mini for the mini model and camera for others."
+    seed: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Of all noise."
+    weight: Annotated[float | None, Parameter(group=_SETTINGS)] = None
+    "Strength of the motion guidance; 0 switches it off."
+    update: Annotated[Literal["direction", "noise"] | None, Parameter(group=_SETTINGS)] = None
+    "How the gradient enters a step: as the authors' code, or as Eq. 2 is printed."
+    steps: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Denoising steps."
+    guided_steps: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "How many of them are guided."
+    guided_fraction: Annotated[float | None, Parameter(group=_SETTINGS)] = None
+    "Noisiest share of the schedule that is guided."
+    guidance_scale: Annotated[float | None, Parameter(group=_SETTINGS)] = None
+    "Classifier-free guidance, diffusers' convention."
+    negative_prompt: Annotated[str | None, Parameter(group=_SETTINGS)] = None
+    "What the video should not show."
+    positive_prompt: Annotated[str | None, Parameter(group=_SETTINGS)] = None
+    "Words appended to the prompt."
+    num_frames: Annotated[int | None, Parameter(name="--frames", group=_SETTINGS)] = None
+    "Frames of the new video."
+    height: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Pixels."
+    width: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Pixels."
+    t_alpha: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Noise step at which the reference is read, 0 to 999."
+    k: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Strongest attention entries kept; the number of frames is plain control."
+    blocks: Annotated[list[str] | None, Parameter(group=_SETTINGS)] = None
+    "Blocks whose temporal attention is cloned, such as up_blocks.1."
+    shared_noise: Annotated[bool | None, Parameter(group=_SETTINGS)] = None
+    "Start from the noise that was added to the reference."
+
+    def settings(self, model: str, base: "Settings | None" = None) -> "Settings":
+        """The preset (or `base`) with these overrides."""
+        from motionclone.settings import parse_settings, preset
+
+        settings = base or preset(self.preset or ("mini" if model == "mini" else "camera"))
+        data = settings.model_dump()
+        for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling"))):
+            for name in part.keys() & self.__dataclass_fields__.keys():
+                if getattr(self, name) is not None:
+                    part[name] = getattr(self, name)
+        return parse_settings(data, "the combination of preset and options")
+
+
+Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+
+
+@app.command
+def demo(
+    motion: str = "circle",
+    *,
+    colour: str = "red",
+    shape: str = "star",
+    background: str = "blue",
+    texture: str = "waves",
+    out_dir: Path = Path("demo"),
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Clone a known motion with the bundled model, and measure how well it was cloned.
+
+    Writes reference.mp4, cloned.mp4, unguided.mp4 (the same noise without guidance) and side-by-side.mp4.
+
+    Parameters
+    ----------
+    motion
+        circle, figure-eight, bounce, turn-back, right, down, diagonal, zoom-in, zoom-out, pan-left, ..., roll.
+    colour
+        Of the new object.
+    shape
+        circle, square, triangle, star, ring or cross.
+    background
+        Colour of the new ground.
+    texture
+        plain, stripes, checks, dots, waves, clouds or rocks.
+    out_dir
+        Folder for the videos.
+    seed
+        Of all noise.
+    overwrite
+        Replace videos that are there.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from motionclone.demo import run_demo
+    from motionclone.pipelines import load_pipeline
+    from motionclone.settings import preset
+    from motionclone.video_writing import check_writable, side_by_side, write_sidecar, write_video
+
+    names = ("reference", "cloned", "unguided", "side-by-side")
+    for name in names:
+        check_writable(out_dir / f"{name}.mp4", overwrite)
+    settings = preset("mini").model_copy(update={"seed": seed})
+    pipe = load_pipeline("mini")
+    pipe.set_progress_bar_config(disable=True)
+    with _progress() as bar:
+        made = run_demo(pipe, motion, colour, shape, background, texture, settings, bar)
+
+    fps = 8.0
+    pictures = [made.reference, made.unguided.frames, made.cloned.frames]
+    videos = {
+        "reference": made.reference,
+        "cloned": made.cloned.frames,
+        "unguided": made.unguided.frames,
+        "side-by-side": side_by_side(pictures, labels=["reference", "unguided", "cloned"]),
+    }
+    records = {"cloned": made.cloned.record, "unguided": made.unguided.record}
+    for name, frames in videos.items():
+        record = records.get(name)
+        write_video(out_dir / f"{name}.mp4", frames, fps, provenance=record, overwrite=overwrite)
+        if record is not None:
+            write_sidecar(out_dir / f"{name}.mp4", record, overwrite)
+
+    table = Table(title=f"motion similarity to the reference ({motion}); 1 is the same motion")
+    for title in ("", "object path", "dense flow"):
+        table.add_column(title, justify="left" if not title else "right")
+    for name in ("reference", "unguided", "cloned"):
+        found = made.similarity[name]
+        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}")
+    console = Console()
+    console.print(table)
+    console.print(f"a {colour} {shape} on {background} {texture}: watch {out_dir / 'side-by-side.mp4'}")
+
+
+@app.command
+def clone(
+    reference: Path,
+    prompt: str,
+    *,
+    output: Output,
+    reference_options: ReferenceOptions = ReferenceOptions(),  # noqa: B008 - frozen
+    settings_options: SettingsOptions = SettingsOptions(),  # noqa: B008 - frozen
+    model_options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    compare: bool = False,
+    overwrite: bool = False,
+    prompt_metadata: bool = True,
+) -> None:
+    """Make a video of PROMPT that moves like REFERENCE.
+
+    Parameters
+    ----------
+    reference
+        Any video file or animated GIF.
+    prompt
+        What the new video shows.
+    output
+        .mp4, .webm or .gif; a .json record beside it makes the run again (`motionclone rerun`).
+    compare
+        Write reference and result side by side, to OUTPUT-compare.
+    overwrite
+        Replace files that are there.
+    prompt_metadata
+        Keep prompts in the video file's metadata; the record beside it has them in any case.
+    """
+    settings = settings_options.settings(model_options.model)
+    _clone(reference, prompt, output, reference_options, settings, model_options, compare, overwrite, prompt_metadata)
+
+
+@app.command
+def rerun(record: Path, *, output: Output, overwrite: bool = False) -> None:
+    """Make a video again from the record (.json) that was written beside it.
+
+    Parameters
+    ----------
+    record
+        The .json file.
+    output
+        .mp4, .webm or .gif.
+    overwrite
+        Replace files that are there.
+    """
+    import json
+
+    from motionclone.settings import parse_settings
+
+    try:
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        made = kept["command"]
+        reference, options = ReferenceOptions(**made["reference_options"]), ModelOptions(**made["model_options"])
+        arguments = (Path(made["reference"]), str(kept["prompt"]))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{record} is not a record of `motionclone clone` ({error!r}); give the .json beside a cloned video."
+        ) from error
+    settings = parse_settings(kept.get("settings"), str(record))
+    _clone(*arguments, output, reference, settings, options, False, overwrite, True, sha256=made.get("sha256"))
+
+
+def _clone(
+    reference: Path,
+    prompt: str,
+    output: Path,
+    reference_options: ReferenceOptions,
+    settings: "Settings",
+    model_options: ModelOptions,
+    compare: bool,
+    overwrite: bool,
+    prompt_metadata: bool,
+    sha256: str | None = None,
+) -> None:
+    from motionclone.cloning import check
+    from motionclone.cloning import clone as clone_motion
+    from motionclone.video_writing import check_writable, side_by_side, write_video
+
+    beside = output.with_stem(f"{output.stem}-compare")
+    for path in (output, beside) if compare else (output,):
+        check_writable(path, overwrite)
+    clip = _read(reference, reference_options, settings)
+    if sha256 is not None and sha256 != clip.sha256:
+        raise InputError(f"{reference} has changed since the record was written; restore the file with that content.")
+    pipe = _load(model_options)
+    check(pipe, prompt, settings)
+    source = _source(reference, clip, reference_options)
+    with _progress() as bar:
+        made = clone_motion(
+            pipe, clip.frames, prompt, settings, source=source, on_step=lambda step: bar("cloning", step)
+        )
+    command = {
+        "reference": str(reference),
+        "sha256": clip.sha256,
+        "reference_options": vars(reference_options),
+        "model_options": vars(model_options),
+    }
+    _write(output, made, clip.fps, {**made.record, "command": command}, overwrite, prompt_metadata)
+    if compare:
+        joined = side_by_side([clip.frames, made.frames], labels=["reference", prompt])
+        write_video(beside, joined, clip.fps, overwrite=overwrite)
+        _say(f"wrote {beside}")
+
+
+@app.command
+def extract(
+    reference: Path,
+    *,
+    output: Output,
+    reference_options: ReferenceOptions = ReferenceOptions(),  # noqa: B008 - frozen
+    settings_options: SettingsOptions = SettingsOptions(),  # noqa: B008 - frozen
+    model_options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    overwrite: bool = False,
+) -> None:
+    """Read the motion of REFERENCE into a small file, to generate from as often as you like.
+
+    Parameters
+    ----------
+    reference
+        Any video file or animated GIF.
+    output
+        The motion file, .safetensors.
+    overwrite
+        Replace a file that is there.
+    """
+    from motionclone.cloning import check
+    from motionclone.extraction import extract_motion
+    from motionclone.files import check_free
+
+    if output.suffix != ".safetensors":
+        raise InputError(f"a motion file must end in .safetensors, got {output}; rename it.")
+    check_free(output, overwrite)
+    settings = settings_options.settings(model_options.model)
+    clip = _read(reference, reference_options, settings)
+    pipe = _load(model_options)
+    check(pipe, "", settings)
+    source = _source(reference, clip, reference_options)
+    motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)
+    motion.save(output, overwrite=overwrite)
+    _say(f"wrote {output} ({output.stat().st_size / 1e3:.0f} kB)")
+
+
+@app.command
+def generate(
+    motion: Path,
+    prompt: str,
+    *,
+    output: Output,
+    settings_options: SettingsOptions = SettingsOptions(),  # noqa: B008 - frozen
+    model_options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    overwrite: bool = False,
+    prompt_metadata: bool = True,
+) -> None:
+    """Make a video of PROMPT that moves like a motion file.
+
+    The size and number of frames are the motion's. Without --seed the video starts from the noise of the extraction.
+
+    Parameters
+    ----------
+    motion
+        A file made by `motionclone extract`.
+    prompt
+        What the new video shows.
+    output
+        .mp4, .webm or .gif.
+    overwrite
+        Replace files that are there.
+    prompt_metadata
+        Keep prompts in the video file's metadata; the record beside it has them in any case.
+    """
+    from dataclasses import replace
+
+    from motionclone.cloning import generate as generate_from
+    from motionclone.motion import load_motion
+    from motionclone.video_writing import check_writable
+
+    check_writable(output, overwrite)
+    found = load_motion(motion)
+    size = found.record.get("size", (None, None))
+    given = settings_options
+    chosen = replace(
+        given,
+        num_frames=given.num_frames or found.num_frames,
+        height=given.height or size[0],
+        width=given.width or size[1],
+        shared_noise=given.shared_noise if given.seed is None else False,
+    )
+    settings = chosen.settings(model_options.model)
+    pipe = _load(model_options)
+    with _progress() as bar:
+        made = generate_from(pipe, found, prompt, settings, on_step=lambda step: bar("generating", step))
+    fps = float(found.record.get("source", {}).get("fps", 8.0))
+    _write(output, made, fps, made.record, overwrite, prompt_metadata)
+
+
+@app.command
+def inspect(
+    motion: Path, *, heatmap: Path | None = None, reference: Path | None = None, overwrite: bool = False
+) -> None:
+    """Show what is in a motion file.
+
+    Parameters
+    ----------
+    motion
+        A file made by `motionclone extract`.
+    heatmap
+        Write where it sees motion over the reference (the paper's Fig. 3): .png for the first, middle and last frame,
+        .mp4, .webm or .gif for all.
+    reference
+        The clip it was extracted from, if it is no longer where it was.
+    overwrite
+        Replace a file that is there.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from motionclone.motion import load_motion
+
+    found = load_motion(motion)
+    record = found.record
+    table = Table(title=str(motion), show_header=False)
+    source = record.get("source", {})
+    facts: dict[str, Any] = {
+        "model": record.get("model"),
+        "reference": source.get("name") or source.get("world"),
+        "frames": found.num_frames,
+        "pixels": "x".join(str(n) for n in reversed(record.get("size", []))),
+        "t_alpha": record.get("t_alpha"),
+        "k": found.k,
+        "seed": record.get("seed"),
+        "per-frame norm": record.get("per_frame_norm"),
+        "made with": f"motionclone {record.get('motionclone')}",
+        "bytes": f"{motion.stat().st_size:,}",
+    }
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    for site, m in found.maps.items():
+        _, height, width = found.grid[site]
+        table.add_row(
+            site,
+            f"{m.values.shape[1]} heads on {height}x{width} positions, mean top weight {m.values.float().mean():.3f}",
+        )
+    if heatmap is not None:
+        _write_heatmap(found, heatmap, reference, overwrite)
+    Console().print(table)
+
+
+def _write_heatmap(motion: "Motion", path: Path, reference: Path | None, overwrite: bool) -> None:
+    import torch
+
+    from motionclone.heatmap import overlay
+    from motionclone.video import read_clip
+    from motionclone.video_writing import check_writable, side_by_side, write_image, write_video
+
+    source = motion.record.get("source", {})
+    if reference is None and "path" not in source:
+        raise InputError("the motion file does not say where its reference is; give it with --reference.")
+    options = {name: source[name] for name in ("start", "end", "fit") if name in source}
+    if path.suffix != ".png":
+        check_writable(path, overwrite)
+    height, width = motion.record["size"]
+    clip = read_clip(
+        reference or Path(source["path"]), motion.num_frames, height, width, fps=source.get("asked_fps"), **options
+    )
+    pictures = side_by_side([clip.frames, overlay(motion, clip.frames)])
+    if path.suffix == ".png":
+        shown = [pictures[i] for i in (0, len(pictures) // 2, -1)]
+        write_image(path, torch.cat(shown, dim=-2), overwrite)
+    else:
+        write_video(path, pictures, clip.fps, overwrite=overwrite)
+    _say(f"wrote {path}")
+
+
+@app.command
+def models() -> None:
+    """List the models that are known by name, and the presets."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from motionclone.pipelines import named_models
+    from motionclone.settings import preset, preset_names
+
+    table = Table("model", "base", "motion adapter", title="models (--model)")
+    for name, description in named_models().items():
+        bundled = name == "mini"
+        table.add_row(
+            name, "bundled" if bundled else description.base, "bundled" if bundled else description.motion_adapter
+        )
+    chosen = Table("preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)")
+    for name in preset_names():
+        s = preset(name)
+        chosen.add_row(
+            name,
+            str(s.sampling.steps),
+            str(s.sampling.guided_steps),
+            f"{s.guidance.guided_fraction:g}",
+            f"{s.guidance.weight:g}",
+            f"{s.sampling.width}x{s.sampling.height}",
+            str(s.sampling.num_frames),
+        )
+    console = Console()
+    console.print(table, chosen)
+    console.print("A folder, a model description (.toml, .yaml) or a hub id does as well: see docs/models.md.")
+
+
+def _load(options: ModelOptions) -> Any:
+    import torch
+
+    from motionclone.pipelines import load_pipeline
+
+    dtype = None if options.dtype is None else getattr(torch, options.dtype)
+    pipe = load_pipeline(
+        options.model,
+        device=options.device,
+        dtype=dtype,
+        offload=options.offload,
+        per_frame_norm=options.per_frame_norm,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _read(reference: Path, options: ReferenceOptions, settings: "Settings") -> "Clip":
+    from motionclone.video import read_clip
+
+    s = settings.sampling
+    clip = read_clip(
+        reference,
+        s.num_frames,
+        s.height,
+        s.width,
+        start=options.start,
+        end=options.end,
+        fps=options.fps,
+        fit=options.fit,
+    )
+    for notice in clip.notices:
+        _say(f"note: {notice}")
+    return clip
+
+
+def _source(reference: Path, clip: "Clip", options: ReferenceOptions) -> dict[str, Any]:
+    """What a motion file remembers of its reference."""
+    return {
+        "name": reference.name,
+        "path": str(reference),
+        "sha256": clip.sha256,
+        "fps": clip.fps,
+        "start": options.start,
+        "end": options.end,
+        "asked_fps": options.fps,
+        "fit": options.fit,
+    }
+
+
+def _write(
+    output: Path, made: "Generated", fps: float, record: dict[str, Any], overwrite: bool, prompt_metadata: bool
+) -> None:
+    from motionclone.video_writing import write_sidecar, write_video
+
+    public = record
+    if not prompt_metadata:
+        kept = {name: value for name, value in record.items() if name != "prompt"}
+        sampling = {n: v for n, v in record["settings"]["sampling"].items() if "prompt" not in n}
+        public = {**kept, "settings": {**record["settings"], "sampling": sampling}}
+    write_video(output, made.frames, fps, provenance=public, overwrite=overwrite)
+    beside = write_sidecar(output, record, overwrite)
+    energies = record["energies"]
+    fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
+    _say(f"wrote {output} and {beside.name} in {record['seconds']:.0f} s{fell}")
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[str, Step], None]]":
+    """A bar for every name it is called with: step, energy, time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[energy]:>14}"),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+
+        def show(name: str, step: "Step") -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=step.steps, energy="")
+            energy = f"energy {step.guided.energy:.4f}" if step.guided else ""
+            bars.update(tasks[name], completed=step.index, energy=energy)
+
+        yield show
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def main() -> None:
+    """The console script: InputError becomes one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        _say(f"motionclone: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("motionclone: stopped; nothing was written")
+        sys.exit(130)

@@ -1,0 +1,179 @@
+"""A motion and words in, a video and its record out."""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from motionclone import __version__
+from motionclone.backbones.backbone import backbone_of
+from motionclone.errors import InputError
+from motionclone.extraction import extract_motion, model_name, seeded_noise
+from motionclone.motion import Motion
+from motionclone.sampling import GuidedStep, motion_guidance
+from motionclone.schedule import UnevenDDIMScheduler
+from motionclone.settings import Settings
+
+# https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress: one denoising step is done."""
+
+    index: int  # from 1
+    steps: int
+    timestep: int
+    guided: GuidedStep | None  # None if the step was not guided
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A new video.
+
+    Attributes:
+        frames: (f, 3, h, w), RGB in [-1, 1].
+        steps: the guided steps.
+        record: everything that decided the output, plain JSON values; enough to make it again.
+    """
+
+    frames: Tensor
+    steps: tuple[GuidedStep, ...]
+    record: dict[str, Any]
+
+
+def clone(
+    pipe: Any,
+    frames: Tensor,
+    prompt: str,
+    settings: Settings | None = None,
+    *,
+    source: dict[str, Any] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Generated:
+    """Clone the motion of a clip into a new video: `extract_motion`, then `generate`.
+
+    Args:
+        pipe: a diffusers pipeline of a supported family, such as from `load_pipeline`.
+        frames: the reference, (f, 3, h, w) in [-1, 1]; f, h, w are those of the settings.
+        prompt: what the new video shows.
+        settings: such as from `preset`.
+        source: facts about the clip for the record, plain JSON values.
+        on_step: called after every denoising step.
+
+    Raises:
+        InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
+    """
+    settings = settings or Settings()
+    sampling = settings.sampling
+    wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
+    if tuple(frames.shape) != wanted:
+        raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
+    check(pipe, prompt, settings)
+    noise_seed = settings.seed if sampling.shared_noise else settings.seed + 1
+    motion = extract_motion(pipe, frames, settings.extraction, seed=noise_seed, source=source)
+    return generate(pipe, motion, prompt, settings, on_step=on_step)
+
+
+def check(pipe: Any, prompt: str, settings: Settings) -> None:
+    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model."""
+    backbone, sampling = backbone_of(pipe), settings.sampling
+    backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    backbone.sites(settings.extraction.blocks)
+    for text in (prompt + sampling.positive_prompt, sampling.negative_prompt):
+        backbone.check_prompt(text)
+
+
+@torch.no_grad()
+def generate(
+    pipe: Any,
+    motion: Motion,
+    prompt: str,
+    settings: Settings | None = None,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+) -> Generated:
+    """A new video that moves like `motion`. With weight 0, the same video without guidance.
+
+    The uneven schedule stands in for a DDIM scheduler while this runs; other schedulers are kept. With `shared_noise`,
+    the initial latents are the noise that was added to the reference at extraction, whatever `settings.seed`.
+
+    Raises:
+        InputError: if motion, prompt or settings do not fit the model, or a step is not finite.
+    """
+    settings = settings or Settings()
+    check(pipe, prompt, settings)
+    backbone, sampling = backbone_of(pipe), settings.sampling
+    seed = int(motion.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
+    noise = seeded_noise(backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width), seed)
+    guided: list[GuidedStep] = []
+    reported = 0
+    began = time.monotonic()
+
+    def end_of_step(_pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
+        nonlocal reported
+        if not state["latents"].isfinite().all():
+            raise InputError(
+                f"step {index + 1} of {sampling.steps} gave latents that are not finite; use dtype float32, or a lower "
+                f"guidance scale than {sampling.guidance_scale:g}."
+            )
+        if on_step is not None:
+            on_step(Step(index + 1, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
+        reported = len(guided)
+        return {}
+
+    with (
+        _uneven_schedule(pipe, settings),
+        motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
+    ):
+        video = pipe(
+            prompt=prompt + sampling.positive_prompt,
+            negative_prompt=sampling.negative_prompt,
+            num_frames=sampling.num_frames,
+            height=sampling.height,
+            width=sampling.width,
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            latents=noise.to(backbone.denoiser.dtype),
+            output_type="pt",
+            callback_on_step_end=end_of_step,
+        ).frames[0]
+    if not video.isfinite().all():
+        raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
+    record = {
+        "motionclone": __version__,
+        "ai_generated": True,
+        "digital_source_type": DIGITAL_SOURCE_TYPE,
+        "prompt": prompt,
+        "model": model_name(pipe),
+        "initial_noise_seed": seed,
+        "settings": settings.model_dump(mode="json"),
+        "motion": dict(motion.record),
+        "energies": [round(step.energy, 8) for step in guided],
+        "seconds": round(time.monotonic() - began, 2),
+        "dtype": str(backbone.denoiser.dtype).removeprefix("torch."),
+        "device": str(pipe._execution_device),
+        "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
+    return Generated(video.float().cpu() * 2 - 1, tuple(guided), record)
+
+
+@contextmanager
+def _uneven_schedule(pipe: Any, settings: Settings) -> Any:
+    """The settings' schedule in place of a pipeline's DDIM scheduler."""
+    before = pipe.scheduler
+    if isinstance(before, DDIMScheduler):
+        pipe.scheduler = UnevenDDIMScheduler.uneven(
+            before, settings.sampling.guided_steps, settings.guidance.guided_fraction
+        )
+    try:
+        yield
+    finally:
+        pipe.scheduler = before

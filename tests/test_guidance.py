@@ -1,0 +1,142 @@
+"""From a gradient to an increment of the model's output, against real scheduler steps (Eq. 2)."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+
+from motionclone.guidance import NoiseLevel, matching_weight, output_increment, ramp
+
+PREDICTIONS = ["epsilon", "v_prediction", "flow_prediction"]
+
+
+def normal(seed):
+    return torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+LATENTS, OUTPUT, GRADIENT = normal(0), normal(1), normal(2)
+
+
+def sampler(prediction, **config):
+    if prediction == "flow_prediction":
+        made = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    else:
+        made = DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="linear",
+            clip_sample=False,
+            prediction_type=prediction,
+            **config,
+        )
+    made.set_timesteps(10)
+    return made
+
+
+def levels(scheduler, index):
+    """Noise levels before and after a step, written down independently of the backbones."""
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return tuple(NoiseLevel(1 - float(s), float(s)) for s in scheduler.sigmas[index : index + 2])
+    timesteps = [int(t) for t in scheduler.timesteps]
+    last = index + 1 == len(timesteps)
+    bars = [scheduler.alphas_cumprod[timesteps[index]]]
+    bars.append(scheduler.final_alpha_cumprod if last else scheduler.alphas_cumprod[timesteps[index + 1]])
+    return tuple(NoiseLevel.of_diffusion(float(bar)) for bar in bars)
+
+
+def step(prediction, index, output, **config):
+    """A step of a fresh scheduler; flow schedulers count their steps, so they are brought to the index first."""
+    scheduler = sampler(prediction, **config)
+    if prediction == "flow_prediction":
+        scheduler.set_begin_index(index)
+    return scheduler.step(output, scheduler.timesteps[index], LATENTS)
+
+
+def clean(prediction, now, output):
+    """x0 that a model's output means, by definition."""
+    if prediction == "epsilon":
+        return (LATENTS - now.sigma * output) / now.alpha
+    if prediction == "v_prediction":
+        return now.alpha * LATENTS - now.sigma * output
+    return LATENTS - now.sigma * output
+
+
+def test_ramp_of_the_authors():
+    found = [ramp(i, 50) for i in range(50)]
+    assert found[:11] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.0])
+    assert found[10:41] == [1.0] * 31
+    assert found[40:] == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_ramp_is_as_long_in_a_long_run():
+    found = [ramp(i, 180) for i in range(180)]
+    assert found[8:10] == [0.9, 1.0]
+    assert found[170:172] == [1.0, 0.9]
+    assert sum(w < 1 for w in found) == 18
+
+
+def test_ramps_multiply_where_they_overlap():
+    assert [ramp(i, 4, 2, 2) for i in range(4)] == [0.5, 1.0, 1.0, 0.5]
+    assert [ramp(i, 3, 4, 4) for i in range(3)] == pytest.approx([0.25 * 0.75, 0.5 * 0.5, 0.75 * 0.25])
+
+
+def test_no_ramp():
+    assert [ramp(i, 3, 0, 0) for i in range(3)] == [1.0] * 3
+
+
+def test_diffusion_levels():
+    level = NoiseLevel.of_diffusion(0.36)
+    assert (level.alpha, level.sigma) == pytest.approx((0.6, 0.8))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_noise_update_is_equation_2(prediction):
+    """The noise estimate moves by sigma G, so x0 moves by -(sigma / alpha) sigma G."""
+    now, after = levels(sampler(prediction), 3)
+    increment = output_increment(GRADIENT, now, after, prediction, "noise")
+    shift = clean(prediction, now, OUTPUT + increment) - clean(prediction, now, OUTPUT)
+    torch.testing.assert_close(shift, -(now.sigma**2) / now.alpha * GRADIENT, rtol=0, atol=1e-6)
+    if prediction != "flow_prediction":
+        by_scheduler = [step(prediction, 3, m).pred_original_sample for m in (OUTPUT + increment, OUTPUT)]
+        torch.testing.assert_close(by_scheduler[0] - by_scheduler[1], shift, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("index", [0, 3, 8, 9])
+def test_direction_update_moves_the_latents_and_not_x0(prediction, index):
+    """z_after -= sigma_after sigma G, through the output of a real step; nothing at the last one."""
+    now, after = levels(sampler(prediction), index)
+    increment = output_increment(GRADIENT, now, after, prediction, "direction")
+    found = step(prediction, index, OUTPUT + increment).prev_sample
+    wanted = step(prediction, index, OUTPUT).prev_sample - after.sigma * now.sigma * GRADIENT
+    torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_matching_weight_makes_the_updates_equal(prediction):
+    now, after = levels(sampler(prediction), 3)
+    noise = output_increment(GRADIENT * matching_weight(now, after), now, after, prediction, "noise")
+    torch.testing.assert_close(noise, output_increment(GRADIENT, now, after, prediction, "direction"))
+
+
+def test_zero_terminal_snr_has_a_finite_direction():
+    config = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    now, after = levels(sampler("v_prediction", **config), 0)
+    assert now.alpha == 0
+    increment = output_increment(GRADIENT, now, after, "v_prediction", "direction")
+    found = step("v_prediction", 0, OUTPUT + increment, **config).prev_sample
+    wanted = step("v_prediction", 0, OUTPUT, **config).prev_sample - after.sigma * GRADIENT
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "flow_prediction"])
+def test_zero_terminal_snr_has_no_noise_update(prediction):
+    with pytest.raises(ValueError, match="direction"):
+        output_increment(GRADIENT, NoiseLevel(0, 1), NoiseLevel(0.1, 0.9), prediction, "noise")
+
+
+@pytest.mark.parametrize("update", ["direction", "noise"])
+def test_increment_keeps_shape_and_precision(update):
+    half = GRADIENT.half()
+    found = output_increment(half, NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6), "epsilon", update)
+    assert found.shape == half.shape
+    assert found.dtype == half.dtype

@@ -1,0 +1,253 @@
+"""Train the mini model's text encoder and denoiser on latents of the world: first images, then clips.
+
+    python training/denoiser.py images --run RUN --minutes 15
+    python training/denoiser.py video  --run RUN --minutes 75
+
+Reads RUN/latents and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v prediction with
+uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the computing time
+spent, so that a run can be paused, and extended only by a new schedule.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from motionclone.backbones.per_frame_norm import use_per_frame_norm
+
+CHANNELS = (64, 96, 128)
+HEADS = 4
+TEXT_WIDTH = 96
+EMA = 0.999
+CAPTION_DROPOUT = 0.1
+
+
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="linear",
+        clip_sample=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+def text_encoder(vocabulary: int) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=HEADS,
+            projection_dim=TEXT_WIDTH,
+            max_position_embeddings=77,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=vocabulary - 1,
+        )
+    )
+
+
+def image_denoiser() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=HEADS,
+        cross_attention_dim=TEXT_WIDTH,
+        norm_num_groups=16,
+    )
+
+
+def motion_adapter() -> MotionAdapter:
+    adapter = MotionAdapter(
+        block_out_channels=CHANNELS,
+        motion_layers_per_block=1,
+        motion_num_attention_heads=HEADS,
+        motion_norm_num_groups=16,
+        motion_max_seq_length=32,
+        use_motion_mid_block=True,
+    )
+    for name, parameter in adapter.named_parameters():
+        if "proj_out" in name:  # a new motion module changes nothing
+            nn.init.zeros_(parameter)
+    return adapter
+
+
+class Model(nn.Module):
+    """Text encoder and denoiser, trained as one."""
+
+    def __init__(self, denoiser: nn.Module, vocabulary: int) -> None:
+        super().__init__()
+        self.text = text_encoder(vocabulary)
+        self.denoiser = denoiser
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, repeats: int) -> Tensor:
+        words = self.text(tokens).last_hidden_state.repeat_interleave(repeats, dim=0)
+        return self.denoiser(noisy, timesteps, encoder_hidden_states=words).sample
+
+
+def build(stage: str, run: Path, vocabulary: int) -> Model:
+    if stage == "images":
+        return Model(image_denoiser(), vocabulary)
+    unet = image_denoiser()
+    images = Model(unet, vocabulary)
+    images.load_state_dict(torch.load(run / "images.pt", weights_only=True)["ema"])
+    denoiser = UNetMotionModel.from_unet2d(unet, motion_adapter())
+    use_per_frame_norm(denoiser)
+    model = Model(denoiser, vocabulary)
+    model.text.load_state_dict(images.text.state_dict())
+    return model
+
+
+class Data:
+    """Batches of latents and tokenised captions."""
+
+    def __init__(self, run: Path, seed: int) -> None:
+        self.latents = load_file(run / "latents" / "latents.safetensors")["latents"]
+        self.tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
+        self.captions = json.loads((run / "latents" / "captions.json").read_text())
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def _chance(self, probability: float) -> bool:
+        return torch.rand(1, generator=self.generator).item() < probability
+
+    def _words(self, caption: str) -> str:
+        """The caption, sometimes none, sometimes without its article or preposition."""
+        if self._chance(CAPTION_DROPOUT):
+            return ""
+        if self._chance(0.15):
+            return caption.removeprefix("a ").replace(" on ", " ")
+        return caption
+
+    def batch(self, stage: str, size: int) -> tuple[Tensor, Tensor]:
+        """Latents, (size, 8, 16, 16) for images or (size, 8, f, 16, 16) for video, and tokens (size, 77)."""
+        chosen = torch.randint(len(self.latents), (size,), generator=self.generator)
+        clips = self.latents[chosen].float()
+        if stage == "images":
+            frame = torch.randint(clips.shape[1], (size,), generator=self.generator)
+            latents = clips[torch.arange(size), frame]
+        else:
+            backwards = torch.rand(size, generator=self.generator) < 0.5
+            clips[backwards] = clips[backwards].flip(1)
+            latents = clips.transpose(1, 2)
+        words = [self._words(self.captions[i]) for i in chosen.tolist()]
+        tokens = self.tokenizer(words, padding="max_length", max_length=77, return_tensors="pt").input_ids
+        return latents, tokens
+
+    def timesteps(self, size: int) -> Tensor:
+        """Half of them uniform, half in the noisiest 40 %."""
+        uniform = torch.randint(0, 1000, (size,), generator=self.generator)
+        noisy = torch.randint(600, 1000, (size,), generator=self.generator)
+        return torch.where(torch.rand(size, generator=self.generator) < 0.5, uniform, noisy)
+
+
+def loss_of(model: Model, stage: str, data: Data, size: int, alpha_bar: Tensor) -> Tensor:
+    latents, tokens = data.batch(stage, size)
+    timesteps = data.timesteps(size)
+    noise = torch.randn(latents.shape, generator=data.generator)
+    level = alpha_bar[timesteps].view(-1, *[1] * (latents.ndim - 1))
+    alpha, sigma = level.sqrt(), (1 - level).sqrt()
+    repeats = latents.shape[2] if stage == "video" else 1
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = model(alpha * latents + sigma * noise, timesteps, tokens, repeats)
+    return (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
+
+
+def optimizer_for(model: Model, stage: str, rate: float) -> torch.optim.Optimizer:
+    """Motion modules learn at the full rate, what the image stage taught at a third of it."""
+    new, old = [], []
+    for name, parameter in model.named_parameters():
+        (new if stage == "images" or "motion_modules" in name else old).append(parameter)
+    groups = [{"params": new, "scale": 1.0}, {"params": old, "scale": 0.33}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=["images", "video"])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=2)
+    args = parser.parse_args()
+    size = args.batch or {"images": 64, "video": 6}[args.stage]
+
+    torch.manual_seed(args.seed)
+    data = Data(args.run, args.seed)
+    model = build(args.stage, args.run, len(data.tokenizer))
+    model.train()
+    # Plain attention: on a CPU, SDPA spends most of a training step in its backward pass.
+    model.denoiser.set_attn_processor(AttnProcessor())
+    model.text.set_attn_implementation("eager")
+    model.denoiser.to(memory_format=torch.channels_last)
+    optimizer = optimizer_for(model, args.stage, args.rate)
+    alpha_bar = scheduler().alphas_cumprod
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
+    ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    checkpoint = args.run / f"{args.stage}.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        ema, state = saved["ema"], saved["state"]
+        data.generator.manual_seed(args.seed + state["step"])
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+
+    def save() -> None:
+        bundle = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema, "state": state}
+        torch.save(bundle, checkpoint.with_suffix(".part"))
+        checkpoint.with_suffix(".part").replace(checkpoint)
+
+    total, window, saved_at = args.minutes * 60, [], state["seconds"]
+    while state["seconds"] < total:
+        began = time.process_time()
+        rate = args.rate * min(1, (state["step"] + 1) / 100) * 0.5 * (1 + math.cos(math.pi * state["seconds"] / total))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        loss = loss_of(model, args.stage, data, size, alpha_bar)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        decay = min(EMA, (state["step"] + 1) / (state["step"] + 10))
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                if value.is_floating_point():
+                    ema[name].lerp_(value, 1 - decay)
+        state["step"] += 1
+        state["seconds"] += (time.process_time() - began) / torch.get_num_threads()
+        window.append(loss.item())
+        if state["step"] % 50 == 0:
+            entry = {
+                "step": state["step"],
+                "seconds": round(state["seconds"]),
+                "loss": round(sum(window) / len(window), 4),
+            }
+            state["log"].append(entry)
+            print(json.dumps(entry), flush=True)
+            window = []
+        if state["seconds"] - saved_at > 300:
+            save()
+            saved_at = state["seconds"]
+    save()
+
+
+if __name__ == "__main__":
+    main()
