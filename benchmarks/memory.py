@@ -87,7 +87,7 @@ def saved_bytes(network: UNetMotionModel, cut: bool, checkpointing: bool, frames
     end = backbone.after(sites) if cut else torch.nn.Identity()
     with (
         mock.patch(ATTENTION, attention),
-        mock.patch.object(AnimateDiff, "after", lambda *_: end),
+        mock.patch.object(AnimateDiff, "after", return_value=end),
         counting(parameters) as sizes,
         checkpointed(backbone.heavy_blocks() if checkpointing else []),
     ):

@@ -1,91 +1,79 @@
-"""Energies (Eqs. 4, 6) as numbers, and their gradients as numbers."""
+"""The energy (Eqs. 4, 6) as a number, and its gradient as a number."""
 
 import math
 
 import pytest
 import torch
 
-from motionclone.motion import SparseMap, represent
-from motionclone.objectives import energies, total
+from motionclone.motion import SparseMap, temporal_attention, top_k
+from motionclone.objectives import energy
 
 P, HEADS, F, D = 3, 2, 4, 5
 
 
-def queries_and_keys(seed, sites=("a",)):
+def query_and_key(seed):
     generator = torch.Generator().manual_seed(seed)
-    shape = (P, HEADS, F, D)
-    return {
-        s: tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)) for s in sites
-    }
+    return tuple(torch.randn((P, HEADS, F, D), generator=generator, dtype=torch.float64) for _ in range(2))
 
 
-def reference(found, k, dtype=torch.float64):
-    return {site: SparseMap(m.values.to(dtype), m.indices.long()) for site, m in represent(found, k).items()}
+def reference(query, key, k, dtype=torch.float64):
+    kept = top_k(temporal_attention(query, key), k)
+    return SparseMap(kept.values.to(dtype), kept.indices.long())
 
 
 @pytest.mark.parametrize("k", [1, 2, F])
 def test_energy_of_the_reference_itself_is_zero(k):
-    found = queries_and_keys(0)
-    assert energies(found, reference(found, k))["a"] == 0
+    clip = query_and_key(0)
+    assert energy(*clip, reference(*clip, k)) == 0
 
 
 @pytest.mark.parametrize("k", [1, F])
 def test_storage_in_fp16_costs_nothing(k):
-    found = queries_and_keys(0)
-    assert 0 < energies(found, reference(found, k, torch.float16))["a"] < 1e-6
+    clip = query_and_key(0)
+    assert 0 < energy(*clip, reference(*clip, k, torch.float16)) < 1e-6
 
 
 def naive_energy(generated, wanted, masked):
     """Eqs. 4 and 6 entry by entry; `masked` keeps only the largest entry of each row of the reference."""
-    total_of_squares, entries = 0.0, 0
+    squares = []
     for p in range(P):
         for head in range(HEADS):
             for i in range(F):
                 rows = []
                 for query, key in (generated, wanted):
-                    logits = [float(query[p, head, i] @ key[p, head, j]) / math.sqrt(D) for j in range(F)]
-                    weights = [math.exp(x) for x in logits]
+                    weights = [math.exp(query[p, head, i] @ key[p, head, j] / math.sqrt(D)) for j in range(F)]
                     rows.append([w / sum(weights) for w in weights])
                 new, old = rows
-                for j in [old.index(max(old))] if masked else range(F):
-                    total_of_squares += (new[j] - old[j]) ** 2
-                    entries += 1
-    return total_of_squares / entries
+                kept = [old.index(max(old))] if masked else range(F)
+                squares += [(new[j] - old[j]) ** 2 for j in kept]
+    return sum(squares) / len(squares)
 
 
 @pytest.mark.parametrize(("k", "masked"), [(1, True), (F, False)])
 def test_energy_is_the_paper_s(k, masked):
-    generated, wanted = queries_and_keys(1), queries_and_keys(0)
-    found = energies(generated, reference(wanted, k))["a"]
-    assert found.item() == pytest.approx(naive_energy(generated["a"], wanted["a"], masked), rel=1e-12)
+    generated, wanted = query_and_key(1), query_and_key(0)
+    found = energy(*generated, reference(*wanted, k))
+    assert found.item() == pytest.approx(naive_energy(generated, wanted, masked), rel=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, F])
 def test_gradient_is_that_of_finite_differences(k):
-    wanted = reference(queries_and_keys(0), k)
-    query, key = queries_and_keys(1)["a"]
-    torch.autograd.gradcheck(
-        lambda q, key: energies({"a": (q, key)}, wanted)["a"], (query.requires_grad_(), key.requires_grad_())
-    )
-
-
-def test_sites_are_summed():
-    generated, wanted = queries_and_keys(1, "abc"), queries_and_keys(0, "abc")
-    found = energies(generated, reference(wanted, 1))
-    alone = [
-        energies({s: generated[s]}, reference({s: wanted[s]}, 1))[s].item() for s in "abc"
-    ]
-    assert total(found).item() == pytest.approx(math.fsum(alone), rel=1e-12)
-
-
-def test_sites_beyond_the_reference_do_not_count():
-    generated, wanted = queries_and_keys(1, "ab"), reference(queries_and_keys(0), 1)
-    assert list(energies(generated, wanted)) == ["a"]
+    wanted = reference(*query_and_key(0), k)
+    query, key = query_and_key(1)
+    torch.autograd.gradcheck(lambda q, k: energy(q, k, wanted), (query.requires_grad_(), key.requires_grad_()))
 
 
 def test_positions_are_averaged():
     """The same motion seen at twice as many positions has the same energy."""
-    generated, wanted = queries_and_keys(1), queries_and_keys(0)
-    doubled = [{"a": tuple(torch.cat([x, x]) for x in pair["a"])} for pair in (generated, wanted)]
-    found = energies(doubled[0], reference(doubled[1], 1))["a"]
-    assert found.item() == pytest.approx(energies(generated, reference(wanted, 1))["a"].item(), rel=1e-12)
+    generated, wanted = query_and_key(1), query_and_key(0)
+    doubled = [[torch.cat([x, x]) for x in clip] for clip in (generated, wanted)]
+    found = energy(*doubled[0], reference(*doubled[1], 1))
+    assert found.item() == pytest.approx(energy(*generated, reference(*wanted, 1)).item(), rel=1e-12)
+
+
+def test_energy_of_half_precision_is_computed_in_float32():
+    generated, wanted = ([x.half() for x in query_and_key(seed)] for seed in (1, 0))
+    found = energy(*generated, reference(*wanted, 1, torch.float32))
+    assert found.dtype == torch.float32
+    expected = energy(*(x.float() for x in generated), reference(*wanted, 1, torch.float32))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from motionclone.backbones.backbone import backbone_of
 from motionclone.extraction import motion_of_latents
 from motionclone.motion import Motion, SparseMap
 from motionclone.sampling import energy_and_gradient, motion_guidance
-from motionclone.backbones.backbone import backbone_of
 from motionclone.schedule import UnevenDDIMScheduler
 from motionclone.settings import Extraction, Guidance
 

@@ -108,7 +108,9 @@ def test_step_goes_to_the_next_timestep_of_the_schedule():
     for t, now, after in zip(scheduler.timesteps, bars, bars[1:], strict=False):
         latents = now**0.5 * clean + (1 - now) ** 0.5 * noise
         found = scheduler.step(noise, t, latents)
-        torch.testing.assert_close(found.prev_sample, after**0.5 * clean + (1 - after) ** 0.5 * noise, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            found.prev_sample, after**0.5 * clean + (1 - after) ** 0.5 * noise, rtol=0, atol=1e-5
+        )
         torch.testing.assert_close(found.pred_original_sample, clean, rtol=0, atol=1e-4)
     assert scheduler.alpha_bar_after(0) == 1
 

@@ -19,7 +19,7 @@ fish flower flowers forest fox garden girl grass hand head high hill horse house
 light lion man meadow moon mountain mountains ocean old panda park people person pig quality rabbit rain realistic
 river road rock room running sand sea ship sky snow space street sun sunset swimming tiger train tree trees turning
 village walking water wind woman wood yellowish young background camera moving motion best detailed cinematic
-""".split()
+"""
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    words = sorted({*COLOURS, *BACKGROUNDS, *SHAPES, *TEXTURES, "plain", *OTHERS})
+    words = sorted({*COLOURS, *BACKGROUNDS, *SHAPES, *TEXTURES, "plain", *OTHERS.split()})
     model = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     model.normalizer = normalizers.Lowercase()
     model.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -39,7 +39,7 @@ _HOME = {
     "write_video": "video_writing",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604 - strings all
+__all__ = [*sorted(_HOME), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

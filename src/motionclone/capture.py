@@ -4,7 +4,7 @@ Everything here is a context manager that leaves the network exactly as it was f
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ Found = dict[str, tuple[Tensor, Tensor]]
 """Site name to (query, key), each (p, heads, f, d)."""
 
 
-class _Stop(Exception):
+class _Stop(Exception):  # noqa: N818 - no error
     """Raised at the module where a forward pass is to end."""
 
 
@@ -55,7 +55,7 @@ def listening(tap: Callable[[str, Found], list[RemovableHandle]], sites: Sequenc
     missing = [site for site in sites if site not in found]
     if missing:
         raise InputError(
-            f"no query and key were seen at {missing[0]}: motion guidance needs unfused projections and every block run; "
+            f"no query and key were seen at {missing[0]}: guidance needs unfused projections and every block run; "
             "call unfuse_qkv_projections() and switch feature caches off."
         )
 
@@ -67,11 +67,8 @@ def stopping_at(module: nn.Module) -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise _Stop
 
-    with removing([module.register_forward_pre_hook(stop)]):
-        try:
-            yield
-        except _Stop:
-            pass
+    with removing([module.register_forward_pre_hook(stop)]), suppress(_Stop):
+        yield
 
 
 @contextmanager
@@ -96,14 +93,14 @@ def graph_cut_at(module: nn.Module) -> Iterator[None]:
 def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Run `forward` in place of the module's own, which may itself be an instance attribute (accelerate's hooks)."""
     own = module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     try:
         yield
     finally:
         if own is None:
             del module.forward
         else:
-            module.forward = own  # type: ignore[method-assign]
+            module.forward = own
 
 
 @contextmanager

@@ -203,9 +203,9 @@ def clone(
     prompt: str,
     *,
     output: Output,
-    reference_options: ReferenceOptions = ReferenceOptions(),  # noqa: B008 - frozen
-    settings_options: SettingsOptions = SettingsOptions(),  # noqa: B008 - frozen
-    model_options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    reference_options: ReferenceOptions = ReferenceOptions(),
+    settings_options: SettingsOptions = SettingsOptions(),
+    model_options: ModelOptions = ModelOptions(),
     compare: bool = False,
     overwrite: bool = False,
     prompt_metadata: bool = True,
@@ -308,9 +308,9 @@ def extract(
     reference: Path,
     *,
     output: Output,
-    reference_options: ReferenceOptions = ReferenceOptions(),  # noqa: B008 - frozen
-    settings_options: SettingsOptions = SettingsOptions(),  # noqa: B008 - frozen
-    model_options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    reference_options: ReferenceOptions = ReferenceOptions(),
+    settings_options: SettingsOptions = SettingsOptions(),
+    model_options: ModelOptions = ModelOptions(),
     overwrite: bool = False,
 ) -> None:
     """Read the motion of REFERENCE into a small file, to generate from as often as you like.
@@ -347,8 +347,8 @@ def generate(
     prompt: str,
     *,
     output: Output,
-    settings_options: SettingsOptions = SettingsOptions(),  # noqa: B008 - frozen
-    model_options: ModelOptions = ModelOptions(),  # noqa: B008 - frozen
+    settings_options: SettingsOptions = SettingsOptions(),
+    model_options: ModelOptions = ModelOptions(),
     overwrite: bool = False,
     prompt_metadata: bool = True,
 ) -> None:
@@ -603,7 +603,7 @@ def _say(sentence: str) -> None:
 def main() -> None:
     """The console script: InputError becomes one sentence and exit code 2."""
     try:
-        app()
+        app(sys.argv[1:])
     except InputError as error:
         _say(f"motionclone: {error}")
         sys.exit(2)

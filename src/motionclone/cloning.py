@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from motionclone import __version__
@@ -17,7 +15,7 @@ from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, model_name, seeded_noise
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, motion_guidance
-from motionclone.schedule import UnevenDDIMScheduler
+from motionclone.schedule import uneven_schedule
 from motionclone.settings import Settings
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
@@ -113,6 +111,7 @@ def generate(
     backbone, sampling = backbone_of(pipe), settings.sampling
     seed = int(motion.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
     noise = seeded_noise(backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width), seed)
+    dtype: torch.dtype = pipe.dtype
     guided: list[GuidedStep] = []
     reported = 0
     began = time.monotonic()
@@ -130,7 +129,7 @@ def generate(
         return {}
 
     with (
-        _uneven_schedule(pipe, settings),
+        uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
     ):
         video = pipe(
@@ -141,7 +140,7 @@ def generate(
             width=sampling.width,
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
-            latents=noise.to(backbone.denoiser.dtype),
+            latents=noise.to(dtype),
             output_type="pt",
             callback_on_step_end=end_of_step,
         ).frames[0]
@@ -158,22 +157,8 @@ def generate(
         "motion": dict(motion.record),
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
-        "dtype": str(backbone.denoiser.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "device": str(pipe._execution_device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
     return Generated(video.float().cpu() * 2 - 1, tuple(guided), record)
-
-
-@contextmanager
-def _uneven_schedule(pipe: Any, settings: Settings) -> Any:
-    """The settings' schedule in place of a pipeline's DDIM scheduler."""
-    before = pipe.scheduler
-    if isinstance(before, DDIMScheduler):
-        pipe.scheduler = UnevenDDIMScheduler.uneven(
-            before, settings.sampling.guided_steps, settings.guidance.guided_fraction
-        )
-    try:
-        yield
-    finally:
-        pipe.scheduler = before

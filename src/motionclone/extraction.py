@@ -1,4 +1,4 @@
-"""Read the motion of a clip: noise its latents once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
+"""Read the motion of a clip: noise it once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
 
 from typing import Any
 

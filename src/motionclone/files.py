@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,5 +47,8 @@ def check_free(path: Path, overwrite: bool) -> None:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise InputError(f"{path} cannot be made because {folder} is a file; choose another folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path} cannot be made because {folder} may not be written to; choose another folder")
+    try:  # Asking for permissions does not tell of read-only and virtual file systems.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{path} cannot be made in {folder} ({error.strerror}); choose another folder") from error

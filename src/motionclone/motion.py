@@ -91,7 +91,7 @@ class Motion:
             tensors[f"{site}.values"] = m.values.to("cpu", torch.float16).contiguous()
             tensors[f"{site}.indices"] = m.indices.to("cpu").contiguous()
         header = {"format": FORMAT, "grid": json.dumps(dict(self.grid)), "record": json.dumps(dict(self.record))}
-        return save(tensors, metadata=header)
+        return bytes(save(tensors, metadata=header))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the motion file, whole or not at all. InputError if `path` exists or cannot be written."""

@@ -157,8 +157,8 @@ def energy_and_gradient(
         checkpointing: keep only the inputs of heavy blocks, and recompute their insides in the backward pass.
 
     Returns:
-        The denoiser's output, the energy of every site (of one video, averaged over the batch), and d energy / d latents
-        in float32 or better, for each video as if it were alone.
+        The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents in float32 or
+        better, for each video as if it were alone.
     """
     with (
         torch.inference_mode(False),
@@ -227,7 +227,7 @@ def check_fits(backbone: Backbone, motion: Motion) -> None:
     norm = has_per_frame_norm(backbone.denoiser)
     if motion.record.get("per_frame_norm", norm) != norm:
         raise InputError(
-            f"the motion was extracted with per_frame_norm={not norm} and this pipeline has {norm}; use the same setting."
+            f"the motion was extracted with per_frame_norm={not norm} and this pipeline has {norm}; use the same."
         )
 
 

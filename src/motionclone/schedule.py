@@ -1,5 +1,7 @@
-"""Where the steps go: the paper's uneven DDIM schedule, which spends most steps on the guided, noisy part (Sec. 4.1)."""
+"""Where the steps go: the paper's uneven DDIM schedule, most of it on the guided, noisy part (Sec. 4.1)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -63,8 +65,8 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         """Cumulative alpha that the step from `timestep` arrives at."""
         index = int((self.timesteps == timestep).nonzero()[0])
         if index + 1 == len(self.timesteps):
-            return self.final_alpha_cumprod
-        return self.alphas_cumprod[self.timesteps[index + 1]]
+            return torch.as_tensor(self.final_alpha_cumprod)
+        return torch.as_tensor(self.alphas_cumprod[self.timesteps[index + 1]])
 
     def step(
         self,
@@ -96,3 +98,15 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         if not return_dict:
             return earlier, clean
         return DDIMSchedulerOutput(prev_sample=earlier, pred_original_sample=clean)
+
+
+@contextmanager
+def uneven_schedule(pipe: Any, guided_steps: int, guided_fraction: float) -> Iterator[None]:
+    """The uneven schedule in place of a pipeline's DDIM scheduler inside the `with`; other schedulers are kept."""
+    before = pipe.scheduler
+    if isinstance(before, DDIMScheduler):
+        pipe.scheduler = UnevenDDIMScheduler.uneven(before, guided_steps, guided_fraction)
+    try:
+        yield
+    finally:
+        pipe.scheduler = before

@@ -18,38 +18,50 @@ class _Frozen(BaseModel):
 class Extraction(_Frozen):
     """How a motion is read from a clip (Sec. 3.3)."""
 
-    t_alpha: int = Field(400, ge=0, le=999, description="Noise step at which the reference is read.")
-    k: int = Field(1, ge=1, description="Strongest entries kept of every attention row; k = frames is plain control.")
-    blocks: tuple[str, ...] = Field(("up_blocks.1",), min_length=1, description="Blocks whose attention is cloned.")
-    prompt: str = Field("", description="What the model is told of the reference; the paper uses the null text.")
+    t_alpha: int = Field(default=400, ge=0, le=999, description="Noise step at which the reference is read.")
+    k: int = Field(
+        default=1, ge=1, description="Strongest entries kept of every attention row; k = frames is plain control."
+    )
+    blocks: tuple[str, ...] = Field(
+        default=("up_blocks.1",), min_length=1, description="Blocks whose attention is cloned."
+    )
+    prompt: str = Field(
+        default="", description="What the model is told of the reference; the paper uses the null text."
+    )
 
 
 class Guidance(_Frozen):
     """How strongly, when and by which rule a motion guides (Sec. 3.4)."""
 
-    weight: float = Field(2000.0, ge=0, description="Lambda; 0 switches guidance off.")
-    update: Update = Field("direction", description="`direction` as the authors' code, `noise` as Eq. 2 is printed.")
-    guided_fraction: float = Field(0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided.")
-    warm_up: int = Field(10, ge=0, description="Guided steps over which the weight rises.")
-    cool_down: int = Field(10, ge=0, description="Guided steps over which the weight falls.")
-    checkpointing: bool = Field(True, description="Recompute blocks in the backward pass instead of keeping them.")
+    weight: float = Field(default=2000.0, ge=0, description="Lambda; 0 switches guidance off.")
+    update: Update = Field(
+        default="direction", description="`direction` as the authors' code, `noise` as Eq. 2 is printed."
+    )
+    guided_fraction: float = Field(
+        default=0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided."
+    )
+    warm_up: int = Field(default=10, ge=0, description="Guided steps over which the weight rises.")
+    cool_down: int = Field(default=10, ge=0, description="Guided steps over which the weight falls.")
+    checkpointing: bool = Field(
+        default=True, description="Recompute blocks in the backward pass instead of keeping them."
+    )
 
 
 class Sampling(_Frozen):
     """What the pipeline is called with."""
 
-    steps: int = Field(100, ge=1, description="Denoising steps.")
-    guided_steps: int = Field(50, ge=0, description="How many of them are guided.")
+    steps: int = Field(default=100, ge=1, description="Denoising steps.")
+    guided_steps: int = Field(default=50, ge=0, description="How many of them are guided.")
     guidance_scale: float = Field(
-        8.5, ge=0, description="Classifier-free guidance as in diffusers: the paper's s plus 1."
+        default=8.5, ge=0, description="Classifier-free guidance as in diffusers: the paper's s plus 1."
     )
     negative_prompt: str = ""
-    positive_prompt: str = Field("", description="Appended to every prompt.")
-    num_frames: int = Field(16, ge=2)
-    height: int = Field(512, ge=8, multiple_of=8)
-    width: int = Field(512, ge=8, multiple_of=8)
+    positive_prompt: str = Field(default="", description="Appended to every prompt.")
+    num_frames: int = Field(default=16, ge=2)
+    height: int = Field(default=512, ge=8, multiple_of=8)
+    width: int = Field(default=512, ge=8, multiple_of=8)
     shared_noise: bool = Field(
-        True, description="Start from the noise that was added to the reference, as the authors do."
+        default=True, description="Start from the noise that was added to the reference, as the authors do."
     )
 
     @model_validator(mode="after")
@@ -65,7 +77,7 @@ class Settings(_Frozen):
     extraction: Extraction = Extraction()
     guidance: Guidance = Guidance()
     sampling: Sampling = Sampling()
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
 
 def parse_settings(data: Any, source: str) -> Settings:

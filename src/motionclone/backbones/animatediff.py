@@ -72,28 +72,29 @@ class AnimateDiff:
 
     def after(self, sites: Sequence[str]) -> nn.Module:
         """See `Backbone.after`."""
-        unet = self.denoiser
+        unet = self.pipe.unet
         downs = [f"down_blocks.{i}" for i in range(len(unet.down_blocks))]
         ups = [f"up_blocks.{i}" for i in range(len(unet.up_blocks))]
         order = [*downs, "mid_block", *ups, "conv_norm_out"]
         last = max(i for i, block in enumerate(order) for site in sites if site.startswith(block + "."))
-        return unet.get_submodule(order[last + 1])
+        following: nn.Module = unet.get_submodule(order[last + 1])
+        return following
 
     def heavy_blocks(self) -> list[nn.Module]:
         """The UNet's blocks, and in them the residual blocks, spatial transformers and motion modules."""
-        unet = self.denoiser
+        unet = self.pipe.unet
         kinds = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
         inner = [module for module in unet.modules() if isinstance(module, kinds)]
         return [*unet.down_blocks, unet.mid_block, *unet.up_blocks, *inner]
 
     def tap(self, site: str, found: Found) -> list[RemovableHandle]:
         """Listens to the projections, so that any attention processor will do."""
-        attention = self.denoiser.get_submodule(site)
+        attention = self.pipe.unet.get_submodule(site)
         heard: dict[str, Tensor] = {}
 
         def hear(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                heads = output.unflatten(-1, (attention.heads, -1)).transpose(
+                heads = output.view(*output.shape[:2], attention.heads, -1).transpose(
                     1, 2
                 )  # (p, f, heads d) -> (p, heads, f, d)
                 heard[name] = heads
@@ -147,14 +148,14 @@ class AnimateDiff:
         scheduler = self.pipe.scheduler
         abar = scheduler.alphas_cumprod
         if isinstance(scheduler, UnevenDDIMScheduler):
-            after = scheduler.alpha_bar_after(timestep)
+            after = float(scheduler.alpha_bar_after(timestep))
         elif isinstance(scheduler, DDIMScheduler):
             earlier = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-            after = abar[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod
+            after = float(abar[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod)
         else:
             later = scheduler.timesteps[scheduler.timesteps < timestep]
-            after = abar[int(later[0])] if len(later) else 1.0
-        return self.noise_level(timestep), NoiseLevel.of_diffusion(float(after))
+            after = float(abar[int(later[0])]) if len(later) else 1.0
+        return self.noise_level(timestep), NoiseLevel.of_diffusion(after)
 
     def prediction(self) -> Prediction:
         """See `Backbone.prediction`."""
@@ -181,13 +182,15 @@ class AnimateDiff:
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""
         tokenizer = self.pipe.tokenizer
-        length, longest = len(tokenizer(prompt).input_ids), tokenizer.model_max_length
+        length, longest = len(tokenizer.tokenize(prompt)), tokenizer.model_max_length - 2  # begin and end marks
         if length > longest:
-            raise InputError(f"the prompt is {length - 2} tokens long and the model reads {longest - 2}; shorten it.")
+            raise InputError(
+                f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}."
+            )
 
     def fingerprint(self, site: str) -> str:
         """See `Backbone.fingerprint`. A hash of the first rows of the projections, as fp16."""
-        attention = self.denoiser.get_submodule(site)
+        attention = self.pipe.unet.get_submodule(site)
         digest = hashlib.sha256()
         for projection in (attention.to_q, attention.to_k):
             weight = getattr(projection, "base_layer", projection).weight  # PEFT wraps adapted layers
@@ -201,7 +204,7 @@ class AnimateDiff:
         vae = self.pipe.vae
         chunks = [
             vae.encode(chunk.to(self.pipe._execution_device, vae.dtype)).latent_dist.sample(generator)
-            for chunk in frames.split(ENCODE_CHUNK)
+            for chunk in torch.split(frames, ENCODE_CHUNK)
         ]
         latents: Tensor = torch.cat(chunks).movedim(0, 1)[None] * vae.config.scaling_factor
         return latents

@@ -27,7 +27,7 @@ class Backbone(Protocol):
         """Name of the denoiser's argument that holds the latents."""
 
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
-        """Module paths of the temporal attentions in `blocks`, in order of execution. InputError if a block has none."""
+        """Module paths of the temporal attentions in `blocks`. InputError if a block has none."""
 
     def after(self, sites: Sequence[str]) -> nn.Module:
         """The module that starts first once every site has run."""

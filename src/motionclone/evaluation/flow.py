@@ -17,7 +17,7 @@ def dense_flow(frames: Tensor) -> Tensor:
     """
     grey = ((frames.float() + 1) / 2).clamp(0, 1) * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     images = np.ascontiguousarray((grey.sum(1) * 255).byte().numpy())
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flows = [method.calc(images[i], images[i + 1], None) for i in range(len(images) - 1)]
     return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
 

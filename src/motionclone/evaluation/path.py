@@ -28,7 +28,7 @@ def find_object(frames: Tensor, colour: Sequence[float], background: Sequence[fl
     y = (torch.arange(height) + 0.5) / height * 2 - 1
     x = (torch.arange(width) + 0.5) / width * 2 - 1
     mass = weight.sum((1, 2))
-    centre = torch.stack([(weight * x).sum((1, 2)), (weight * y[:, None]).sum((1, 2))], -1) / mass[:, None]
+    centre: Tensor = torch.stack([(weight * x).sum((1, 2)), (weight * y[:, None]).sum((1, 2))], -1) / mass[:, None]
     centre[mass < 1e-3 * height * width] = torch.nan
     return centre
 

@@ -77,6 +77,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
+        """What is in the clip, in words; never how it moves."""
         ground = f"plain {self.background}" if self.texture == "plain" else f"{self.background} {self.texture}"
         return ground if self.shape is None else f"a {self.colour} {self.shape} on {ground}"
 
@@ -116,7 +117,7 @@ class Scene:
         return functional.avg_pool2d(frames.clamp(0, 1), samples) * 2 - 1
 
     def truth(self, size: int = 64) -> Truth:
-        """Exact path, flow and masks at `size` pixels. The path is that of the centre even where it leaves the frame."""
+        """Exact path, flow and masks at `size` pixels. The path goes on where it leaves the frame."""
         t, screen = self.trajectory, self._screen(size, size)
         mask = self._coverage(size, size)
         scene = (

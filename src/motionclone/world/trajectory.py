@@ -24,6 +24,7 @@ class Trajectory:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames f."""
         return self.position.shape[0]
 
 

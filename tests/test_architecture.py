@@ -1,0 +1,110 @@
+"""The house: who may import whom, what importing costs, and what the public surface is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import motionclone
+
+SOURCE = Path(motionclone.__file__).parent
+
+# Rooms from the ground up; a room may import rooms on lower floors, and modules of its own.
+FLOORS = (
+    ("errors", "world"),
+    ("files",),
+    ("motion", "guidance"),
+    ("objectives", "settings", "schedule", "capture", "evaluation"),
+    ("backbones",),
+    ("checkpoints", "heatmap", "video"),
+    ("extraction", "sampling", "pipelines", "video_writing"),
+    ("cloning",),
+    ("demo",),
+    ("cli",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+PURE = {"motion": {"torch", "safetensors"}, "guidance": {"torch"}, "objectives": {"torch"}}
+KNOW_DIFFUSERS = {"pipelines", "checkpoints", "backbones", "schedule"}
+
+
+def imports():
+    """(room, imported module) for every import statement in the package."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from ((room, name) for name in names if node.module != "motionclone" or alias_is_room(name))
+            elif isinstance(node, ast.Import):
+                yield from ((room, alias.name) for alias in node.names)
+
+
+def alias_is_room(name):
+    return name.split(".")[1] in FLOOR
+
+
+def test_imports_go_down_only():
+    found = {room for room, _ in imports()}
+    assert found <= FLOOR.keys()
+    for room, module in imports():
+        if module.startswith("motionclone."):
+            other = module.split(".")[1]
+            assert other == room or FLOOR[other] < FLOOR[room], f"{room} must not import {other}"
+
+
+def test_the_paper_needs_only_torch():
+    for room, module in imports():
+        top = module.split(".")[0]
+        if room in PURE and top not in sys.stdlib_module_names and top != "motionclone":
+            assert top in PURE[room], f"{room} imports {top}"
+        if top == "diffusers":
+            assert room in KNOW_DIFFUSERS, f"{room} imports diffusers"
+
+
+def test_public_names():
+    assert motionclone.__all__ == [
+        "Clip",
+        "Extraction",
+        "Generated",
+        "Guidance",
+        "InputError",
+        "ModelDescription",
+        "Motion",
+        "Sampling",
+        "Settings",
+        "UnevenDDIMScheduler",
+        "clone",
+        "extract_motion",
+        "generate",
+        "heat_map",
+        "load_motion",
+        "load_pipeline",
+        "motion_guidance",
+        "per_frame_norm",
+        "preset",
+        "read_clip",
+        "write_video",
+        "__version__",
+    ]
+    for name in motionclone.__all__:
+        assert getattr(motionclone, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_that_name"):
+        motionclone.nothing_of_that_name  # noqa: B018
+
+
+def test_help_and_import_load_no_torch():
+    code = (
+        "import sys, motionclone.cli as cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "clone", "--help"], capture_output=True, text=True, check=True, cwd=SOURCE.parent
+    )
+    assert "Make a video of PROMPT" in ran.stdout
+    assert ran.stdout.endswith("False False\n")

@@ -1,0 +1,259 @@
+"""Listening, stopping, cutting and checkpointing: what they deliver, and that they leave no trace."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from tiny import tiny_pipe
+from torch.nn import functional
+
+from motionclone.backbones.backbone import backbone_of
+from motionclone.capture import checkpointed, forward_replaced, graph_cut_at, listening, stopping_at
+from motionclone.errors import InputError
+from motionclone.motion import SparseMap, represent
+from motionclone.objectives import energy
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """One for the whole file: a test that leaves a trace breaks the next."""
+    return backbone_of(tiny_pipe(tmp_path_factory.mktemp("tokenizer")))
+
+
+@pytest.fixture(scope="module")
+def sites(backbone):
+    return backbone.sites(["up_blocks.1"])
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def call(latents=None, seed=0):
+    latents = normal(1, 4, 3, 16, 8, seed=seed) if latents is None else latents
+    return {"sample": latents, "timestep": torch.tensor(500), "encoder_hidden_states": normal(3, 5, 32)}
+
+
+def state(module):
+    """All that a hook or a patch could change: attributes, hooks, parameters and children of every module."""
+    return {
+        name: {
+            key: {inner: id(kept) for inner, kept in value.items()} if isinstance(value, dict) else id(value)
+            for key, value in vars(part).items()
+        }
+        for name, part in module.named_modules()
+    }
+
+
+@torch.no_grad()
+def test_listening_hears_what_attention_computes_and_changes_nothing(backbone, sites, monkeypatch):
+    plain = backbone.denoiser(**call()).sample
+    heard, running = {}, []
+    sdpa = functional.scaled_dot_product_attention
+
+    def spy(query, key, *args, **kwargs):
+        if running:
+            heard[running[-1]] = (query, key)
+        return sdpa(query, key, *args, **kwargs)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
+    hooks = []
+    for site in sites:
+        attention = backbone.denoiser.get_submodule(site)
+        hooks.append(attention.register_forward_pre_hook(lambda _m, _i, site=site: running.append(site)))
+        hooks.append(attention.register_forward_hook(lambda *_: running.clear()))
+    with listening(backbone.tap, sites) as found:
+        output = backbone.denoiser(**call()).sample
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(output, plain)
+    assert list(found) == list(sites)
+    for site in sites:
+        for mine, theirs in zip(found[site], heard[site], strict=True):
+            assert mine.shape == (4 * 2, 8, 3, 4)  # positions of up_blocks.1 under 16 x 8 latents, heads, frames, d
+            assert torch.equal(mine, theirs)
+
+
+@torch.no_grad()
+def test_positions_are_row_by_row(backbone, sites):
+    """Shifting latents that are wide and low moves the change of the queries along p = y * w + x."""
+    latents = normal(1, 4, 3, 8, 32)
+    changed = latents.clone()
+    changed[..., 24:] += 1
+    heard = []
+    for z in (latents, changed):
+        with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+            backbone.denoiser(**call(z))
+        heard.append(found[sites[0]][0])
+    grid = backbone.grid(sites[0], found, latents)
+    assert grid == (3, 2, 8)
+    change = (heard[0] - heard[1]).abs().sum((1, 2, 3)).reshape(grid[1:]).sum(0)
+    assert change.argmax() >= 6
+
+
+@torch.no_grad()
+def test_stopping_early_hears_the_same_and_harms_nothing(backbone, sites):
+    with listening(backbone.tap, sites) as whole:
+        plain = backbone.denoiser(**call()).sample
+    last, ran = backbone.after(sites), []
+    hook = last.register_forward_hook(lambda *_: ran.append(True))
+    with listening(backbone.tap, sites) as found, stopping_at(last):
+        backbone.denoiser(**call())
+    hook.remove()
+    assert not ran
+    for site in sites:
+        assert torch.equal(found[site][0], whole[site][0])
+        assert torch.equal(found[site][1], whole[site][1])
+    assert torch.equal(backbone.denoiser(**call()).sample, plain)
+
+
+@pytest.mark.parametrize("block", ["down_blocks.0", "up_blocks.0", "up_blocks.3"])
+@torch.no_grad()
+def test_every_block_can_be_heard_and_stopped_after(backbone, block):
+    sites = backbone.sites([block])
+    with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+        backbone.denoiser(**call())
+    assert len(found) == len(sites) > 0
+
+
+def gradient(backbone, sites, *, cut=True, blocks=()):
+    """Output, d energy / d latents and the bytes that autograd keeps, with the energy of another clip as reference."""
+    with torch.no_grad(), listening(backbone.tap, sites) as heard:
+        backbone.denoiser(**call(seed=1))
+    reference = {s: SparseMap(m.values, m.indices.long()) for s, m in represent(heard).items()}
+    latents, kept = call()["sample"].requires_grad_(), {}
+
+    def keep(tensor):
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with checkpointed(list(blocks)):
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            listening(backbone.tap, sites) as found,
+            graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
+        ):
+            output = backbone.denoiser(**call(latents)).sample
+        total = sum(energy(*found[site], reference[site]) for site in sites)
+        return output, torch.autograd.grad(total, latents)[0], sum(kept.values())
+
+
+def test_cut_and_checkpoints_leave_the_gradient_and_save_memory(backbone, sites):
+    whole_output, whole, whole_bytes = gradient(backbone, sites, cut=False)
+    cut_output, cut, cut_bytes = gradient(backbone, sites)
+    _, slim, slim_bytes = gradient(backbone, sites, blocks=backbone.heavy_blocks())
+    assert whole_output.requires_grad
+    assert not cut_output.requires_grad
+    assert torch.equal(cut_output, whole_output)
+    assert whole.abs().max() > 0
+    for found in (cut, slim):
+        assert (found - whole).norm() <= 1e-6 * whole.norm()
+    assert slim_bytes < cut_bytes / 2 < whole_bytes / 2
+
+
+def test_checkpoints_do_nothing_without_a_graph(backbone):
+    with torch.no_grad():
+        plain = backbone.denoiser(**call()).sample
+        with checkpointed(backbone.heavy_blocks()):
+            assert torch.equal(backbone.denoiser(**call()).sample, plain)
+
+
+@pytest.mark.parametrize("end", [None, RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("inside", [True, False], ids=["inside-forward", "after-forward"])
+def test_everything_is_left_as_found(backbone, sites, end, inside):
+    unet, last = backbone.denoiser, backbone.after(sites)
+    before = state(unet)
+
+    def fail(*_):
+        if end is not None:
+            raise end
+
+    def run():
+        with (
+            torch.enable_grad(),
+            forward_replaced(unet, lambda *args, plain=unet.forward, **kwargs: plain(*args, **kwargs)),
+            checkpointed(backbone.heavy_blocks()),
+            listening(backbone.tap, sites),
+            graph_cut_at(last),
+        ):
+            hook = last.register_forward_hook(fail) if inside else None
+            try:
+                unet(**call())
+            finally:
+                if hook is not None:
+                    hook.remove()
+            fail()
+
+    graph = torch.is_grad_enabled()
+    if end is None:
+        run()
+    else:
+        with pytest.raises(end):
+            run()
+    assert state(unet) == before
+    assert torch.is_grad_enabled() == graph
+
+
+@pytest.mark.parametrize("end", [None, RuntimeError, KeyboardInterrupt])
+def test_cut_gives_the_grad_mode_back(backbone, sites, end):
+    last = backbone.after(sites)
+
+    def run():
+        with graph_cut_at(last):
+            backbone.denoiser(**call())
+            assert not torch.is_grad_enabled()
+            if end is not None:
+                raise end
+
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            if end is None:
+                run()
+            else:
+                with pytest.raises(end):
+                    run()
+            assert torch.is_grad_enabled() == enabled
+
+
+def test_early_stop_leaves_everything_as_found(backbone, sites):
+    before = state(backbone.denoiser)
+    with torch.no_grad(), listening(backbone.tap, sites), stopping_at(backbone.after(sites)):
+        backbone.denoiser(**call())
+    assert state(backbone.denoiser) == before
+
+
+def test_a_forward_that_was_replaced_before_is_given_back():
+    module = torch.nn.Identity()
+    own = module.forward = lambda x: x + 1  # as accelerate's hooks do
+    with forward_replaced(module, lambda x: x + 2):
+        assert module(1) == 3
+    assert module.forward is own
+    assert module(1) == 2
+
+
+def test_stopping_does_not_swallow_errors():
+    module = torch.nn.Identity()
+    with pytest.raises(ZeroDivisionError), stopping_at(module):
+        1 / 0  # noqa: B018
+
+
+def test_fused_projections_are_refused(tmp_path):
+    backbone = backbone_of(tiny_pipe(tmp_path))
+    sites = backbone.sites(["up_blocks.1"])
+    backbone.denoiser.fuse_qkv_projections()
+    with pytest.raises(InputError, match="unfuse"), torch.no_grad(), listening(backbone.tap, sites):
+        backbone.denoiser(**call())
+
+
+@pytest.mark.parametrize("block", ["mid_block", "up_blocks.9", "up_blocks.1.motion_modules.7", ""])
+def test_blocks_without_temporal_attention_are_refused(backbone, block):
+    with pytest.raises(InputError, match=r"up_blocks\.1"):
+        backbone.sites([block])
+
+
+def test_sites_are_in_order_of_execution(backbone):
+    sites = backbone.sites(["up_blocks.2", "down_blocks.1", "up_blocks.1"])
+    with torch.no_grad(), listening(backbone.tap, sites) as found:
+        backbone.denoiser(**call())
+    assert list(found) == list(sites)

@@ -1,0 +1,213 @@
+"""The command line: real files in, real files out, on a tiny model; and every bad input refused with one sentence."""
+
+import json
+import sys
+
+import av
+import numpy as np
+import pytest
+import torch
+from tiny import fill, tiny_adapter, tiny_pipe
+from transformers import CLIPTokenizer
+
+from motionclone import cli
+from motionclone.video import read_clip
+from motionclone.video_writing import read_provenance
+
+SMALL = ("--frames", "4", "--height", "64", "--width", "64", "--steps", "3", "--guided-steps", "2", "--preset", "mini")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny model in the layout that users have: base/ and motion_adapter/."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "words").mkdir()
+    pipe = tiny_pipe(folder / "words")
+    base = folder / "base"
+    unet = pipe.unet
+    from tiny import tiny_unet
+
+    image_unet = tiny_unet()
+    fill(image_unet)
+    adapter = tiny_adapter()
+    fill(adapter)
+    image_unet.save_pretrained(base / "unet")
+    pipe.vae.save_pretrained(base / "vae")
+    pipe.text_encoder.save_pretrained(base / "text_encoder")
+    CLIPTokenizer.from_pretrained(folder / "words", model_max_length=77).save_pretrained(base / "tokenizer")
+    pipe.scheduler.save_pretrained(base / "scheduler")
+    adapter.save_pretrained(folder / "motion_adapter")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    (base / "model_index.json").write_text(json.dumps(index))
+    del unet
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Ten frames of a square that moves to the right."""
+    path = tmp_path_factory.mktemp("clip") / "square.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(10):
+            picture = np.full((64, 96, 3), 40, np.uint8)
+            picture[20:40, 10 + 5 * i : 30 + 5 * i] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run a command as the console script does: its exit code and what it said."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["motionclone", *map(str, words)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        heard = capfd.readouterr()
+        return code, heard.out + heard.err
+
+    return call
+
+
+def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, model, clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    code, said = run("clone", clip, "a red star", "-o", out, "--model", model, "--seed", 3, *SMALL, "--compare")
+    assert code == 0, said
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.json", "out-compare.mp4"}
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["prompt"] == "a red star"
+    assert record["settings"]["seed"] == 3
+    assert record["ai_generated"] is True
+    assert record["motion"]["source"]["name"] == "square.mp4"
+    assert len(record["energies"]) == 2
+    assert read_provenance(out) == record
+
+    code, said = run("rerun", tmp_path / "out.json", "-o", tmp_path / "again.mp4")
+    assert code == 0, said
+    assert json.loads((tmp_path / "again.json").read_text())["energies"] == record["energies"]
+    torch.testing.assert_close(read_clip(tmp_path / "again.mp4", 4, 64, 64).frames, read_clip(out, 4, 64, 64).frames)
+
+
+def test_extract_then_generate_is_clone(run, model, clip, tmp_path):
+    here = ("--model", model, *SMALL)
+    assert run("clone", clip, "a red star", "-o", tmp_path / "cloned.mp4", *here)[0] == 0
+    code, said = run("extract", clip, "-o", tmp_path / "m.safetensors", *here)
+    assert code == 0, said
+    words = [word for word in here if word not in ("--frames", "4", "--height", "--width", "64")]
+    code, said = run("generate", tmp_path / "m.safetensors", "a red star", "-o", tmp_path / "made.mp4", *words)
+    assert code == 0, said
+    made, cloned = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("made", "cloned"))
+    assert made["settings"] == cloned["settings"]
+    # The motion file keeps fp16 values.
+    assert made["energies"] == pytest.approx(cloned["energies"], rel=0.02)
+
+    code, said = run("inspect", tmp_path / "m.safetensors", "--heatmap", tmp_path / "heat.png")
+    assert code == 0, said
+    assert "square.mp4" in said
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_prompt_metadata(run, model, clip, tmp_path):
+    out = tmp_path / "out.mp4"
+    secret = "zebra"
+    code, said = run(
+        "clone", clip, secret, "-o", out, "--model", model, *SMALL, "--no-prompt-metadata", "--negative-prompt", secret
+    )
+    assert code == 0, said
+    assert secret not in json.dumps(read_provenance(out))
+    assert secret in (tmp_path / "out.json").read_text()
+
+
+def test_models_lists_names_and_presets(run):
+    code, said = run("models")
+    assert code == 0
+    for word in ("mini", "animatediff", "camera", "object", "300"):
+        assert word in said
+
+
+def bad_files(folder):
+    (folder / "text.mp4").write_text("no video at all")
+    (folder / "empty.mp4").write_bytes(b"")
+    torch.save({"a": 1}, folder / "pickle.safetensors")
+    (folder / "short.safetensors").write_bytes(b"\x08\x00\x00")
+    (folder / "there.mp4").write_bytes(b"precious")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("clone", "{here}/none.mp4", "p", "-o", "{here}/o.mp4"), "does not exist"),
+        (("clone", "{here}/text.mp4", "p", "-o", "{here}/o.mp4"), "cannot be read as a video"),
+        (("clone", "{here}/empty.mp4", "p", "-o", "{here}/o.mp4"), "is empty"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--frames", "64"), "64 frames are needed"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.avi"), "must end in .mp4"),
+        (("clone", "{clip}", "p", "-o", "{here}/there.mp4"), "--overwrite"),
+        (("clone", "{clip}", "p", "-o", "/proc/nowhere/o.mp4"), "/proc"),
+        (("clone", "{clip}", "{long}", "-o", "{here}/o.mp4", *SMALL), "tokens long"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "fast"), "no preset 'fast'"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--wieght", "3"), "--wieght"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--weight", "-3"), "guidance.weight"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3"), "guided_steps"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--blocks", "up_blocks.9"), "up_blocks.3"),
+        (
+            ("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "mini", "--frames", "4", "--height", "72"),
+            "multiples of 64",
+        ),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--weight", "1e45"), "not finite"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--model", "maxi", *SMALL), "there is no model 'maxi'"),
+        (("extract", "{clip}", "-o", "{here}/m.pt"), "must end in .safetensors"),
+        (("generate", "{here}/pickle.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
+        (("generate", "{here}/short.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
+        (("generate", "{here}/none.safetensors", "p", "-o", "{here}/o.mp4"), "no motion file"),
+        (("rerun", "{here}/text.mp4", "-o", "{here}/o.mp4"), "is not a record"),
+        (("inspect", "{here}/none.safetensors"), "no motion file"),
+    ],
+)
+def test_bad_input_is_refused_with_one_sentence(run, model, clip, tmp_path, words, sentence):
+    bad_files(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    filled = [str(word).format(here=tmp_path, clip=clip, long="word " * 80) for word in words]
+    if words[0] != "rerun" and words[0] != "inspect" and "--model" not in words:
+        filled += ["--model", str(model)]
+    code, said = run(*filled)
+    assert code == 2, said
+    assert sentence in " ".join(said.replace("│", " ").split())
+    assert "Traceback" not in said
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_motion_of_another_model_is_refused(run, model, clip, tmp_path):
+    here = ("--model", model, *SMALL)
+    assert run("extract", clip, "-o", tmp_path / "m.safetensors", *here)[0] == 0
+    code, said = run(
+        "generate",
+        tmp_path / "m.safetensors",
+        "p",
+        "-o",
+        tmp_path / "o.mp4",
+        "--model",
+        model,
+        "--no-per-frame-norm",
+        "--preset",
+        "mini",
+    )
+    assert code == 2
+    assert "per_frame_norm" in said
+    other = ("--model", model, "--preset", "mini", "--frames", "8")
+    code, said = run("generate", tmp_path / "m.safetensors", "p", "-o", tmp_path / "o.mp4", *other)
+    assert code == 2
+    assert "4 frames" in said
+    assert not (tmp_path / "o.mp4").exists()

@@ -1,0 +1,98 @@
+"""Settings: the paper's numbers, one name for one thing, and nothing silently ignored."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from motionclone.errors import InputError
+from motionclone.settings import Extraction, Guidance, Sampling, Settings, parse_settings, preset, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_parse_and_survive_json(name):
+    found = preset(name)
+    assert parse_settings(json.loads(found.model_dump_json()), name) == found
+    assert parse_settings(json.loads(json.dumps(found.model_dump(mode="json"))), name) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "guided_steps", "guided_fraction"), [("camera", 100, 50, 0.3), ("object", 300, 180, 0.4)]
+)
+def test_presets_hold_the_paper_s_numbers(name, steps, guided_steps, guided_fraction):
+    found = preset(name)
+    assert found.extraction == Extraction(t_alpha=400, k=1, blocks=("up_blocks.1",), prompt="")
+    assert found.guidance == Guidance(
+        weight=2000, update="direction", guided_fraction=guided_fraction, warm_up=10, cool_down=10
+    )
+    sampling = found.sampling
+    assert (sampling.steps, sampling.guided_steps) == (steps, guided_steps)
+    assert sampling.guidance_scale == 7.5 + 1  # the paper's s = 7.5
+    assert (sampling.num_frames, sampling.height, sampling.width) == (16, 512, 512)
+    assert sampling.shared_noise
+    assert sampling.negative_prompt.startswith("bad anatomy")
+    assert sampling.positive_prompt == ""
+
+
+def test_every_setting_survives_json():
+    unusual = Settings(
+        extraction=Extraction(t_alpha=0, k=3, blocks=("down_blocks.1", "up_blocks.1"), prompt="a café"),
+        guidance=Guidance(weight=0.1, update="noise", guided_fraction=1, warm_up=0, cool_down=3, checkpointing=False),
+        sampling=Sampling(steps=2, guided_steps=2, guidance_scale=1, num_frames=2, height=8, width=16),
+        seed=2**63 - 1,
+    )
+    assert parse_settings(json.loads(unusual.model_dump_json()), "record") == unusual
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"guidence": {}}, "guidence"),
+        ({"guidance": {"wieght": 1}}, "guidance.wieght"),
+        ({"guidance": {"weight": "strong"}}, "guidance.weight"),
+        ({"guidance": {"weight": -1}}, "guidance.weight"),
+        ({"guidance": {"weight": float("nan")}}, "guidance.weight"),
+        ({"guidance": {"weight": float("inf")}}, "guidance.weight"),
+        ({"guidance": {"update": "both"}}, "guidance.update"),
+        ({"guidance": {"guided_fraction": 0}}, "guidance.guided_fraction"),
+        ({"guidance": {"guided_fraction": 1.5}}, "guidance.guided_fraction"),
+        ({"extraction": {"k": 0}}, "extraction.k"),
+        ({"extraction": {"k": 1.5}}, "extraction.k"),
+        ({"extraction": {"t_alpha": 1000}}, "extraction.t_alpha"),
+        ({"extraction": {"blocks": []}}, "extraction.blocks"),
+        ({"extraction": {"blocks": "up_blocks.1"}}, "extraction.blocks"),
+        ({"sampling": {"steps": 10, "guided_steps": 11}}, "guided_steps"),
+        ({"sampling": {"steps": 0, "guided_steps": 0}}, "sampling.steps"),
+        ({"sampling": {"height": 100}}, "sampling.height"),
+        ({"sampling": {"guidance_scale": float("inf")}}, "sampling.guidance_scale"),
+        ({"sampling": {"num_frames": 1}}, "sampling.num_frames"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        (["guidance"], "settings"),
+        (None, "settings"),
+    ],
+    ids=lambda value: json.dumps(value) if not isinstance(value, str) else "",
+)
+def test_bad_settings_are_refused_by_name(data, key):
+    with pytest.raises(InputError) as caught:
+        parse_settings(data, "my.toml")
+    message = str(caught.value)
+    assert message.startswith("my.toml is not valid: ")
+    assert key in message
+    assert "\n" not in message
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(InputError, match=r"guidance\.weight.*sampling\.steps"):
+        parse_settings({"guidance": {"weight": -1}, "sampling": {"steps": 0, "guided_steps": 0}}, "record")
+
+
+@pytest.mark.parametrize("name", ["camra", "", "../settings", "camera.toml"])
+def test_unknown_preset(name):
+    with pytest.raises(InputError, match="camera.*object"):
+        preset(name)
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().guidance.weight = 1
