@@ -4,7 +4,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny import tiny_pipe
+from diffusers import MotionAdapter, UNetMotionModel
+from tiny import state, tiny_adapter, tiny_pipe, tiny_unet
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of
@@ -32,17 +33,6 @@ def normal(*shape, seed=0):
 def call(latents=None, seed=0):
     latents = normal(1, 4, 3, 16, 8, seed=seed) if latents is None else latents
     return {"sample": latents, "timestep": torch.tensor(500), "encoder_hidden_states": normal(3, 5, 32)}
-
-
-def state(module):
-    """All that a hook or a patch could change: attributes, hooks, parameters and children of every module."""
-    return {
-        name: {
-            key: {inner: id(kept) for inner, kept in value.items()} if isinstance(value, dict) else id(value)
-            for key, value in vars(part).items()
-        }
-        for name, part in module.named_modules()
-    }
 
 
 @torch.no_grad()
@@ -252,8 +242,14 @@ def test_blocks_without_temporal_attention_are_refused(backbone, block):
         backbone.sites([block])
 
 
-def test_sites_are_in_order_of_execution(backbone):
-    sites = backbone.sites(["up_blocks.2", "down_blocks.1", "up_blocks.1"])
-    with torch.no_grad(), listening(backbone.tap, sites) as found:
+def test_motion_modules_in_the_mid_block(tmp_path):
+    """AnimateDiff v2 has one there; it runs before the up blocks."""
+    pipe = tiny_pipe(tmp_path)
+    adapter = MotionAdapter.from_config(tiny_adapter().config, use_motion_mid_block=True)
+    pipe.unet = UNetMotionModel.from_unet2d(tiny_unet(), adapter).eval()
+    backbone = backbone_of(pipe)
+    sites = backbone.sites(["up_blocks.0", "mid_block"])
+    with torch.no_grad(), listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call())
-    assert list(found) == list(sites)
+    assert found.keys() == set(sites)
+    assert backbone.after(backbone.sites(["mid_block"])) is backbone.denoiser.get_submodule("up_blocks.0")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
-from tiny import animatediff_scheduler, tiny_pipe
+from tiny import animatediff_scheduler, state, tiny_pipe
 from torch import nn
 
 from motionclone.backbones.backbone import backbone_of
@@ -60,17 +60,6 @@ def guide(pipe, motion, settings=HALF, **changes):
     with motion_guidance(pipe, motion, settings) as trace:
         latents = generate(pipe, **changes)
     return latents, trace.steps
-
-
-def state(module):
-    """All that a hook or a patch could change: attributes, hooks, parameters and children of every module."""
-    return {
-        name: {
-            key: {inner: id(kept) for inner, kept in value.items()} if isinstance(value, dict) else id(value)
-            for key, value in vars(part).items()
-        }
-        for name, part in module.named_modules()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +129,7 @@ def test_extraction_leaves_the_pipeline_as_found(shared, plain):
 
 @pytest.mark.parametrize("end", [None, RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("place", ["callback_on_step_end", "on_guided_step"])
-def test_guidance_leaves_the_pipeline_as_found(shared, motion, plain, end, place):
+def test_guidance_leaves_the_pipeline_as_found(shared, motion, end, place):
     before, own = state(shared.unet), vars(shared).copy()
 
     def interrupt(*_):
@@ -151,7 +140,7 @@ def test_guidance_leaves_the_pipeline_as_found(shared, motion, plain, end, place
     def run():
         ours, theirs = (interrupt, {}) if place == "on_guided_step" else (None, {place: interrupt})
         with motion_guidance(shared, motion, HALF, on_guided_step=ours):
-            generate(shared, **theirs)
+            generate(shared, num_inference_steps=2, **theirs)
 
     if end is None:
         run()
@@ -161,7 +150,6 @@ def test_guidance_leaves_the_pipeline_as_found(shared, motion, plain, end, place
     assert state(shared.unet) == before
     assert vars(shared).keys() == own.keys()
     assert shared.scheduler is own["scheduler"]
-    assert torch.equal(generate(shared), plain)
 
 
 def test_trace_tells_what_was_done(shared, motion):
@@ -192,21 +180,36 @@ def test_checkpointing_changes_nothing(shared, motion):
     torch.testing.assert_close(latents, kept, rtol=0, atol=1e-5)
 
 
+SCHEDULERS = {
+    "DDIM": lambda: animatediff_scheduler(),
+    "DDIM-v": lambda: animatediff_scheduler("v_prediction"),
+    "uneven-DDIM": lambda: UnevenDDIMScheduler.uneven(animatediff_scheduler(), 5, 0.1),
+    "Euler": lambda: EulerDiscreteScheduler.from_config(animatediff_scheduler().config, timestep_spacing="leading"),
+    "Euler-fractions": lambda: EulerDiscreteScheduler.from_config(animatediff_scheduler().config),  # t = 978.6
+    "DPM++": lambda: DPMSolverMultistepScheduler.from_config(animatediff_scheduler().config),
+}
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of diffusers' Euler and DPM++ with numpy 2
-@pytest.mark.parametrize(
-    "scheduler",
-    [
-        lambda: animatediff_scheduler(),
-        lambda: animatediff_scheduler("v_prediction"),
-        lambda: UnevenDDIMScheduler.uneven(animatediff_scheduler(), 5, 0.1),
-        lambda: EulerDiscreteScheduler.from_config(animatediff_scheduler().config),
-        lambda: DPMSolverMultistepScheduler.from_config(animatediff_scheduler().config),
-    ],
-    ids=["DDIM", "DDIM-v", "uneven-DDIM", "Euler", "DPM++"],
-)
-def test_guidance_lowers_the_energy(shared, motion, scheduler, monkeypatch):
-    monkeypatch.setattr(shared, "scheduler", scheduler())
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_guidance_lowers_the_energy(shared, motion, name, monkeypatch):
+    monkeypatch.setattr(shared, "scheduler", SCHEDULERS[name]())
     assert lowers_energy(shared, motion)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_step_moves_the_latents_by_the_noise_levels_times_the_gradient(shared, motion, name, monkeypatch):
+    """z_after -= sigma_after sigma G, with z = alpha x0 + sigma eps; Euler's samples are z / alpha."""
+    scheduler = SCHEDULERS[name]()
+    monkeypatch.setattr(shared, "scheduler", scheduler)
+    run = {"num_inference_steps": 50, "until": 1}
+    plain, _ = guide(shared, motion, but(HALF, weight=1e-12), **run)
+    latents, steps = guide(shared, motion, **run)
+    bars = [scheduler.alphas_cumprod[int(t)].item() for t in scheduler.timesteps[:2]]
+    moved = float((latents - plain).norm()) * (bars[1] ** 0.5 if name.startswith("Euler") else 1)
+    wanted = ((1 - bars[0]) * (1 - bars[1])) ** 0.5 * steps[0].gradient_norm
+    assert moved == pytest.approx(wanted, rel=0.05 if name == "Euler-fractions" else 1e-3)
 
 
 def test_noise_update_lowers_the_energy(shared, motion):
@@ -256,7 +259,7 @@ def test_half_precision_gradient_agrees_with_float32(pipe, dtype, similarity):
         found.append(gradient.flatten())
     full, half = found
     assert torch.cosine_similarity(full, half, dim=0) > similarity
-    assert half.norm() == pytest.approx(full.norm(), rel=0.1)
+    assert float(half.norm()) == pytest.approx(float(full.norm()), rel=0.1)
 
 
 def test_half_precision_model_takes_the_motion_of_a_float32_model(pipe):
@@ -289,10 +292,33 @@ def test_user_s_own_hooks_on_the_denoiser_still_fire(shared, motion):
         shared.unet.register_forward_pre_hook(lambda *_: fired.append("before")),
         shared.unet.register_forward_hook(lambda *_: fired.append("after")),
     ]
-    guide(shared, motion)
+    guide(shared, motion, num_inference_steps=2)
     for hook in hooks:
         hook.remove()
-    assert fired == ["before", "after"] * STEPS
+    assert fired == ["before", "after"] * 2
+
+
+def test_every_call_of_an_offloaded_pipeline_is_guided(pipe):
+    """diffusers takes accelerate's hooks off and puts them on again at the end of every call."""
+    reference, plain = extract(pipe), vars(pipe.unet).keys()
+    pipe.enable_model_cpu_offload(device="cpu")
+    with motion_guidance(pipe, reference, HALF) as trace:
+        first, second = generate(pipe, until=1), generate(pipe, until=1)
+    assert torch.equal(first, second)
+    assert len(trace.steps) == 2
+    with motion_guidance(pipe, reference, HALF):
+        pass
+    assert not torch.equal(generate(pipe, until=1), first)
+    pipe.remove_all_hooks()
+    assert vars(pipe.unet).keys() - plain <= {"forward"}  # accelerate leaves the bound method behind
+    assert not torch.equal(generate(pipe, until=1), first)
+
+
+def test_free_noise_is_refused(pipe):
+    """It calls a temporal attention once for every window, of which only one would be guided."""
+    pipe.enable_free_noise(context_length=4, context_stride=2)
+    with pytest.raises(InputError, match=r"[Ff]ree_?[Nn]oise|window"):
+        extract(pipe, clip(8))
 
 
 @pytest.mark.parametrize(
@@ -303,12 +329,11 @@ def test_user_s_own_hooks_on_the_denoiser_still_fire(shared, motion):
     ],
     ids=["latents", "weight"],
 )
-def test_not_finite_is_refused_with_the_step_and_a_remedy(shared, motion, plain, settings, changes):
+def test_not_finite_is_refused_with_the_step_and_a_remedy(shared, motion, settings, changes):
     before = state(shared.unet)
     with pytest.raises(InputError, match=r"guided step 1 \(t = 751\).*lower weight.*float32"):
         guide(shared, motion, settings, **changes)
     assert state(shared.unet) == before
-    assert torch.equal(generate(shared), plain)
 
 
 @pytest.mark.parametrize("other", [{"frames": 4}, {"height": 8, "width": 32}], ids=["frames", "size"])
@@ -378,7 +403,7 @@ def test_per_frame_norm_is_a_group_norm_of_every_frame(shared):
     torch.testing.assert_close(norm(video), wanted, rtol=0, atol=1e-5)
 
 
-def pictures(frames=FRAMES, height=HEIGHT * 8, width=WIDTH * 8):
+def pictures(frames=FRAMES, height=64, width=64):
     return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -387,7 +412,7 @@ def test_extraction_from_pictures_is_that_of_their_latents(shared):
     again = extract_motion(shared, pictures(), seed=7, source={"name": "clip"})
     other = extract_motion(shared, pictures(), seed=8)
     assert found.num_frames == FRAMES
-    assert (found.record["seed"], found.record["source"]["name"], found.record["size"]) == (7, "clip", [128, 128])
+    assert (found.record["seed"], found.record["source"]["name"], found.record["size"]) == (7, "clip", [64, 64])
     assert (found.record["t_alpha"], found.record["k"], found.record["per_frame_norm"]) == (400, 1, True)
     for site, m in found.maps.items():
         assert torch.equal(m.values, again.maps[site].values)
@@ -395,15 +420,22 @@ def test_extraction_from_pictures_is_that_of_their_latents(shared):
     assert list(found.maps) == list(other.maps)
 
 
+def test_extraction_with_a_vae_of_another_precision(pipe):
+    """Stable Diffusion's VAE is often kept in float32 beside a half precision UNet."""
+    pipe.unet.to(torch.bfloat16)
+    pipe.text_encoder.to(torch.bfloat16)
+    assert extract_motion(pipe, pictures()).num_frames == FRAMES
+
+
 @pytest.mark.parametrize(
     ("frames", "settings", "about"),
     [
         (pictures(), {"k": 4}, "k = 4"),
         (pictures(33), {}, "33"),
-        (pictures(height=72), {}, "64"),
+        (pictures(height=68), {}, "68"),
         (pictures()[:, :1], {}, "3"),
         (pictures()[0], {}, "3"),
-        (torch.full((FRAMES, 3, 64, 64), torch.nan), {}, "finite"),
+        (pictures() * torch.nan, {}, "finite"),
         (pictures(), {"blocks": ("mid_block",)}, "mid_block"),
     ],
     ids=["k", "frames", "size", "channels", "picture", "nan", "block"],

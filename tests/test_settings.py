@@ -89,7 +89,7 @@ def test_all_problems_are_told_at_once():
 
 @pytest.mark.parametrize("name", ["camra", "", "../settings", "camera.toml"])
 def test_unknown_preset(name):
-    with pytest.raises(InputError, match="camera.*object"):
+    with pytest.raises(InputError, match=r"camera.*object"):
         preset(name)
 
 

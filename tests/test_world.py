@@ -7,7 +7,14 @@ import torch
 from torch.nn import functional
 
 from motionclone.evaluation import dense_flow, find_object, flow_cosine, path_correlation
-from motionclone.world import BACKGROUNDS, COLOURS, TEST_MOTIONS, Scene, named_trajectory, random_scene
+from motionclone.world import (
+    BACKGROUNDS,
+    COLOURS,
+    TEST_MOTIONS,
+    Scene,
+    named_trajectory,
+    random_scene,
+)
 
 
 def scene(motion, texture="rocks"):
@@ -50,8 +57,8 @@ def test_random_scenes_are_seeded_varied_and_silent_on_motion():
         "plain",
         *COLOURS,
         *BACKGROUNDS,
-        *"circle square triangle star ring cross".split(),
-    } | set("stripes checks dots waves clouds rocks".split())
+        *["circle", "square", "triangle", "star", "ring", "cross"],
+    } | set(["stripes", "checks", "dots", "waves", "clouds", "rocks"])
     assert len({each.caption for each in scenes}) > 30
     frames = scenes[0].render(16)
     assert frames.shape == (4, 3, 16, 16)

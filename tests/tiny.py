@@ -120,3 +120,14 @@ def tiny_pipe(folder: Path, *, per_frame_norm: bool = True, prediction_type: str
         use_per_frame_norm(pipe.unet)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def state(module: nn.Module) -> dict[str, dict[str, object]]:
+    """All that a hook or a patch could change: attributes, hooks, parameters and children of every module."""
+    return {
+        name: {
+            key: {inner: id(kept) for inner, kept in value.items()} if isinstance(value, dict) else id(value)
+            for key, value in vars(part).items()
+        }
+        for name, part in module.named_modules()
+    }

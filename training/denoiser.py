@@ -170,11 +170,11 @@ def loss_of(model: Model, stage: str, data: Data, size: int, alpha_bar: Tensor) 
 
 
 def optimizer_for(model: Model, stage: str, rate: float) -> torch.optim.Optimizer:
-    """Motion modules learn at the full rate, what the image stage taught at a third of it."""
+    """Motion modules learn at the full rate, what the image stage taught somewhat slower."""
     new, old = [], []
     for name, parameter in model.named_parameters():
         (new if stage == "images" or "motion_modules" in name else old).append(parameter)
-    groups = [{"params": new, "scale": 1.0}, {"params": old, "scale": 0.33}]
+    groups = [{"params": new, "scale": 1.0}, {"params": old, "scale": 0.7}]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
 
 

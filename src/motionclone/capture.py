@@ -92,15 +92,19 @@ def graph_cut_at(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """Run `forward` in place of the module's own, which may itself be an instance attribute (accelerate's hooks)."""
-    own = module.__dict__.get("forward")
-    module.forward = forward
+    # accelerate's offload hooks keep the own forward under another name, and are put on anew after every pipeline call.
+    place = "_old_forward" if "_old_forward" in vars(module) else "forward"
+    own = vars(module).get(place)
+    setattr(module, place, forward)
     try:
         yield
     finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
+        for name in ("_old_forward", "forward"):
+            if vars(module).get(name) is forward:
+                if own is None:
+                    delattr(module, name)
+                else:
+                    setattr(module, name, own)
 
 
 @contextmanager

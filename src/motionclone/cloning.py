@@ -15,7 +15,7 @@ from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, model_name, seeded_noise
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, motion_guidance
-from motionclone.schedule import uneven_schedule
+from motionclone.schedule import uneven_schedule, uneven_timesteps
 from motionclone.settings import Settings
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
@@ -85,6 +85,7 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
+    uneven_timesteps(sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     for text in (prompt + sampling.positive_prompt, sampling.negative_prompt):
         backbone.check_prompt(text)
 

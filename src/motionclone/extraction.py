@@ -41,6 +41,9 @@ def extract_motion(
     """
     settings = settings or Extraction()
     backbone = backbone_of(pipe)
+    if frames.ndim != 4 or frames.shape[1] != 3 or not frames.isfinite().all():
+        raise InputError(f"frames must be (f, 3, h, w) with finite values in [-1, 1], not {tuple(frames.shape)}.")
+    backbone.latents_shape(len(frames), *frames.shape[-2:])
     if settings.k > len(frames):
         raise InputError(f"k = {settings.k} is more than the clip's {len(frames)} frames; use at most {len(frames)}.")
     with torch.no_grad():
@@ -66,7 +69,8 @@ def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extra
     sites = backbone.sites(settings.blocks)
     level = backbone.noise_level(settings.t_alpha)
     noise = noise.to(latents.device, torch.float32)
-    noisy = (level.alpha * latents.float() + level.sigma * noise).to(latents.dtype)
+    dtype = next(backbone.denoiser.parameters()).dtype
+    noisy = (level.alpha * latents.float() + level.sigma * noise).to(dtype)
     call = {
         **backbone.text_call(settings.prompt, latents.shape[2]),
         backbone.latents_name: noisy,

@@ -36,7 +36,8 @@ def temporal_attention(query: Tensor, key: Tensor) -> Tensor:
     """
     precise = torch.promote_types(query.dtype, torch.float32)
     query, key = query.to(precise), key.to(precise)
-    return torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
+    with torch.autocast(query.device.type, enabled=False):
+        return torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,13 @@ def load_motion(path: str | Path) -> Motion:
             heads, k = m.values.shape[1], m.values.shape[3]
             if m.values.shape != (height * width, heads, frames, k) or m.indices.shape != m.values.shape:
                 raise ValueError(f"{site} has shape {tuple(m.values.shape)} on a grid of {grid[site]}")
-            if m.indices.dtype not in (torch.uint8, torch.int16) or not m.values.is_floating_point():
+            if min(frames, height, width, heads, k) < 1:
+                raise ValueError(f"{site} is empty")
+            if m.indices.dtype not in (torch.uint8, torch.int16) or m.values.dtype != torch.float16:
                 raise ValueError(f"{site} has values of {m.values.dtype} and indices of {m.indices.dtype}")
             if int(m.indices.max()) >= frames or int(m.indices.min()) < 0 or not m.values.isfinite().all():
                 raise ValueError(f"{site} holds indices or values out of range")
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(f"{path} is a damaged motion file ({error}); extract it again.") from error
     return Motion(maps, grid, record)
 
@@ -147,14 +150,20 @@ def load_motion(path: str | Path) -> Motion:
 def heat_map(motion: Motion, frame: int | None = None) -> Tensor:
     """Where and how strongly things move: the mean intensity of L (Fig. 3).
 
-    The mean is taken over heads, kept entries and, with `frame=None`, query frames, of the sites on the finest grid.
+    Kept entries are summed; the mean is taken over heads, the sites on the finest grid and the query frames, or at one
+    query `frame`.
 
     Returns:
         (h, w) in [0, 1] of the grid: attention weights as they are, not stretched.
+
+    Raises:
+        ValueError: if there is no such frame.
     """
     finest = max(h * w for _, h, w in motion.grid.values())
     sites = [site for site, (_, h, w) in motion.grid.items() if h * w == finest]
     _, height, width = motion.grid[sites[0]]
+    if frame is not None and not 0 <= frame < motion.num_frames:
+        raise ValueError(f"frame must be between 0 and {motion.num_frames - 1}, got {frame}")
     total = torch.stack([motion.maps[site].values.float() for site in sites]).mean(0)  # (p, heads, f, k)
     chosen = total if frame is None else total[:, :, frame : frame + 1]
     return chosen.sum(-1).mean((1, 2)).reshape(height, width)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
 from motionclone.backbones.backbone import Backbone, Call, backbone_of
@@ -36,7 +37,7 @@ class GuidedStep:
     """What happened in one guided step."""
 
     index: int  # among the guided steps
-    timestep: int
+    timestep: float
     energy: float  # summed over sites, before weight and ramp
     energy_by_site: dict[str, float]
     weight: float  # lambda times ramp
@@ -78,12 +79,12 @@ def motion_guidance(
     settings = settings or Guidance()
     backbone = backbone_of(pipe)
     check_fits(backbone, motion)
-    plain = backbone.denoiser.forward
+    plain = getattr(backbone.denoiser, "_old_forward", backbone.denoiser.forward)
     trace = Trace()
 
     def guided(*args: Any, **kwargs: Any) -> Any:
         call = backbone.bind(*args, **kwargs)
-        timestep = int(torch.as_tensor(call["timestep"]).max())
+        timestep = float(torch.as_tensor(call["timestep"]).max())
         plan = _plan(pipe.scheduler, timestep, settings)
         if plan is None:
             return plain(*args, **kwargs)
@@ -100,7 +101,7 @@ def motion_guidance(
         )
         if not math.isfinite(step.energy + step.gradient_norm):
             raise InputError(
-                f"guided step {index + 1} (t = {timestep}) is not finite: energy {step.energy}, gradient norm "
+                f"guided step {index + 1} (t = {timestep:g}) is not finite: energy {step.energy}, gradient norm "
                 f"{step.gradient_norm}; use a lower weight than {settings.weight:g}, or float32 instead of "
                 f"{gradient_dtype(conditional_call, backbone)}."
             )
@@ -165,6 +166,7 @@ def energy_and_gradient(
         torch.enable_grad(),
         checkpointed(backbone.heavy_blocks() if checkpointing else []),
     ):
+        call = tree_map(lambda x: x.clone() if torch.is_tensor(x) and x.is_inference() else x, call)
         output, latents, found = forward_to_sites(backbone, forward, call, tuple(motion.maps))
         reference = _on_batch(motion, found, backbone, latents)
         energies = energy_by_site(found, reference, checkpointing=checkpointing)
@@ -198,12 +200,12 @@ def _size(grid: tuple[int, int, int]) -> str:
     return f"{frames} frames of {height}x{width} positions"
 
 
-def _plan(scheduler: Any, timestep: int, settings: Guidance) -> tuple[int, float] | None:
+def _plan(scheduler: Any, timestep: float, settings: Guidance) -> tuple[int, float] | None:
     """Index among the guided steps and weight of a step, or None if it is not guided."""
     boundary = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
     if settings.weight == 0 or timestep < boundary:
         return None
-    timesteps = [int(t) for t in scheduler.timesteps if t >= boundary]
+    timesteps = [t for t in scheduler.timesteps.tolist() if t >= boundary]
     index = timesteps.index(timestep)
     return index, settings.weight * ramp(index, len(timesteps), settings.warm_up, settings.cool_down)
 
@@ -219,7 +221,7 @@ def check_fits(backbone: Backbone, motion: Motion) -> None:
         )
     for site, wanted in motion.record.get("fingerprints", {}).items():
         found = backbone.fingerprint(site)
-        if wanted and found and found != wanted:
+        if wanted and found and not all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(found, wanted, strict=True)):
             raise InputError(
                 f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has other "
                 f"weights at {site}; extract it again with this model."

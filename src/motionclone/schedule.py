@@ -11,6 +11,8 @@ from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from motionclone.errors import InputError
+
 
 def first_guided_timestep(guided_fraction: float, train_timesteps: int = 1000) -> int:
     """The lowest timestep that is guided: guidance covers the noisiest `guided_fraction` of the schedule."""
@@ -21,12 +23,18 @@ def uneven_timesteps(steps: int, guided_steps: int, guided_fraction: float, trai
     """Descending timesteps: `guided_steps` over the noisiest fraction, the others over the rest.
 
     Raises:
-        ValueError: if the counts do not fit.
+        InputError: if the counts do not fit.
     """
-    if not 0 <= guided_steps <= steps or steps < 1:
-        raise ValueError(f"guided_steps must be between 0 and the {steps} steps, got {guided_steps}")
+    if not 1 <= guided_steps <= steps:
+        raise InputError(f"guided_steps must be between 1 and the {steps} steps, got {guided_steps}.")
     boundary = first_guided_timestep(guided_fraction, train_timesteps)
+    if guided_steps > train_timesteps - boundary or steps - guided_steps > boundary:
+        raise InputError(
+            f"{guided_steps} guided_steps of {steps} steps do not fit: the fraction {guided_fraction} leaves them "
+            f"{train_timesteps - boundary} timesteps, and {boundary} to the others."
+        )
     guided = np.linspace(boundary, train_timesteps - 1, guided_steps)
+    guided[-1] = train_timesteps - 1  # a single step starts from pure noise, too
     rest = np.linspace(0, boundary - 1, steps - guided_steps)
     return [int(t) for t in np.round(np.concatenate([rest, guided]))[::-1]]
 
@@ -37,24 +45,26 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
     Make one with `uneven`; give it to a pipeline as `pipe.scheduler`.
     """
 
-    guided_steps: int
-    guided_fraction: float
+    guided_steps: int = 50
+    guided_fraction: float = 0.3
 
     @classmethod
     def uneven(cls, scheduler: DDIMScheduler, guided_steps: int, guided_fraction: float) -> "UnevenDDIMScheduler":
         """The uneven twin of a scheduler: same betas and prediction type.
 
         Raises:
-            ValueError: if the scheduler clips or thresholds samples, which is for pixels, not latents.
+            InputError: if the scheduler clips or thresholds samples, which is for pixels, not latents.
         """
         if scheduler.config.get("clip_sample") or scheduler.config.get("thresholding"):
-            raise ValueError("the uneven schedule is for latents: set clip_sample and thresholding to False")
+            raise InputError(
+                "the uneven schedule is for latents: set the scheduler's clip_sample and thresholding to False."
+            )
         made: UnevenDDIMScheduler = cls.from_config(scheduler.config)
         made.guided_steps, made.guided_fraction = guided_steps, guided_fraction
         return made
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Called by the pipeline. Raises ValueError if there are fewer steps than guided ones."""
+        """Called by the pipeline. Raises InputError if there are fewer steps than guided ones."""
         self.num_inference_steps = num_inference_steps
         timesteps = uneven_timesteps(
             num_inference_steps, self.guided_steps, self.guided_fraction, self.config.num_train_timesteps
@@ -76,7 +86,6 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         eta: float = 0.0,
         generator: torch.Generator | None = None,
         return_dict: bool = True,
-        **_: Any,
     ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
         """One DDIM step (arXiv:2010.02502, Eqs. 12, 16) to the next timestep of the schedule."""
         now, after = self.alphas_cumprod[int(timestep)], self.alpha_bar_after(int(timestep))

@@ -12,7 +12,7 @@ from motionclone.guidance import Update
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Extraction(_Frozen):
@@ -51,7 +51,7 @@ class Sampling(_Frozen):
     """What the pipeline is called with."""
 
     steps: int = Field(default=100, ge=1, description="Denoising steps.")
-    guided_steps: int = Field(default=50, ge=0, description="How many of them are guided.")
+    guided_steps: int = Field(default=50, ge=1, description="How many of them are guided.")
     guidance_scale: float = Field(
         default=8.5, ge=0, description="Classifier-free guidance as in diffusers: the paper's s plus 1."
     )

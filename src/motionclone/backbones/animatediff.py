@@ -4,7 +4,6 @@ A motion module turns (b f) c h w into (b h w) f c and applies two temporal self
 in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 """
 
-import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,10 +93,13 @@ class AnimateDiff:
 
         def hear(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                heads = output.view(*output.shape[:2], attention.heads, -1).transpose(
-                    1, 2
-                )  # (p, f, heads d) -> (p, heads, f, d)
-                heard[name] = heads
+                if name in heard:
+                    raise InputError(
+                        f"{site} was called more than once in one forward pass; FreeNoise windows are not supported, "
+                        "call disable_free_noise()."
+                    )
+                by_head = output.view(*output.shape[:2], attention.heads, -1)  # (p, f, heads, d)
+                heard[name] = by_head.transpose(1, 2)
                 if len(heard) == 2:
                     found[site] = (heard["query"], heard["key"])
 
@@ -139,23 +141,27 @@ class AnimateDiff:
         output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
         return type(conditional)(output) if call.get("return_dict", True) else (output,)
 
-    def noise_level(self, timestep: int) -> NoiseLevel:
-        """See `Backbone.noise_level`."""
-        return NoiseLevel.of_diffusion(float(self.pipe.scheduler.alphas_cumprod[timestep]))
+    def noise_level(self, timestep: float) -> NoiseLevel:
+        """See `Backbone.noise_level`. Between timesteps sigma / alpha is interpolated, as Euler schedulers do."""
+        abar = self.pipe.scheduler.alphas_cumprod
+        if timestep == int(timestep):
+            return NoiseLevel.of_diffusion(float(abar[int(timestep)]))
+        below, above = (float((1 / abar[t] - 1).sqrt()) for t in (int(timestep), int(timestep) + 1))
+        ratio = below + (timestep - int(timestep)) * (above - below)
+        return NoiseLevel.of_diffusion(1 / (1 + ratio**2))
 
-    def noise_levels(self, timestep: int) -> tuple[NoiseLevel, NoiseLevel]:
+    def noise_levels(self, timestep: float) -> tuple[NoiseLevel, NoiseLevel]:
         """See `Backbone.noise_levels`."""
         scheduler = self.pipe.scheduler
-        abar = scheduler.alphas_cumprod
+        now = self.noise_level(timestep)
         if isinstance(scheduler, UnevenDDIMScheduler):
-            after = float(scheduler.alpha_bar_after(timestep))
-        elif isinstance(scheduler, DDIMScheduler):
-            earlier = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-            after = float(abar[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod)
-        else:
-            later = scheduler.timesteps[scheduler.timesteps < timestep]
-            after = float(abar[int(later[0])]) if len(later) else 1.0
-        return self.noise_level(timestep), NoiseLevel.of_diffusion(after)
+            return now, NoiseLevel.of_diffusion(float(scheduler.alpha_bar_after(int(timestep))))
+        if isinstance(scheduler, DDIMScheduler):
+            earlier = int(timestep) - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+            abar = scheduler.alphas_cumprod[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod
+            return now, NoiseLevel.of_diffusion(float(abar))
+        later = [t for t in scheduler.timesteps.tolist() if t < timestep]
+        return now, self.noise_level(later[0]) if later else NoiseLevel(1.0, 0.0)
 
     def prediction(self) -> Prediction:
         """See `Backbone.prediction`."""
@@ -170,13 +176,8 @@ class AnimateDiff:
             raise InputError(
                 f"{num_frames} frames were asked for and this model's motion modules take at most {longest}."
             )
-        step = factor * 2 ** (len(unet.config.block_out_channels) - 1)
-        if height % step or width % step:
-            near = [max(step, round(side / step) * step) for side in (width, height)]
-            raise InputError(
-                f"this model makes videos whose sides are multiples of {step} pixels, not {width}x{height}; "
-                f"try {near[0]}x{near[1]}."
-            )
+        if height % factor or width % factor:
+            raise InputError(f"this model makes videos whose sides are multiples of {factor}, not {width}x{height}.")
         return (1, unet.config.in_channels, num_frames, height // factor, width // factor)
 
     def check_prompt(self, prompt: str) -> None:
@@ -188,16 +189,16 @@ class AnimateDiff:
                 f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}."
             )
 
-    def fingerprint(self, site: str) -> str:
-        """See `Backbone.fingerprint`. A hash of the first rows of the projections, as fp16."""
+    def fingerprint(self, site: str) -> list[float]:
+        """See `Backbone.fingerprint`. Norms of the first rows of the projections."""
         attention = self.pipe.unet.get_submodule(site)
-        digest = hashlib.sha256()
+        norms: list[float] = []
         for projection in (attention.to_q, attention.to_k):
             weight = getattr(projection, "base_layer", projection).weight  # PEFT wraps adapted layers
             if weight.is_meta:
-                return ""
-            digest.update(weight[:4].detach().to("cpu", torch.float16).numpy().tobytes())
-        return digest.hexdigest()[:16]
+                return []
+            norms += weight[:4].detach().float().norm(dim=1).tolist()
+        return norms
 
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents sampled from the VAE's posterior, as the authors do, times its scaling factor."""

@@ -50,10 +50,10 @@ class Backbone(Protocol):
     def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
         """The denoiser's output for the whole call, with `increment` added to both parts."""
 
-    def noise_level(self, timestep: int) -> NoiseLevel:
+    def noise_level(self, timestep: float) -> NoiseLevel:
         """Of latents at `timestep`."""
 
-    def noise_levels(self, timestep: int) -> tuple[NoiseLevel, NoiseLevel]:
+    def noise_levels(self, timestep: float) -> tuple[NoiseLevel, NoiseLevel]:
         """Of the latents before and after the scheduler's step at `timestep`."""
 
     def prediction(self) -> Prediction:
@@ -65,8 +65,8 @@ class Backbone(Protocol):
     def check_prompt(self, prompt: str) -> None:
         """InputError if the text encoder would cut the prompt short."""
 
-    def fingerprint(self, site: str) -> str:
-        """Tells the weights of one temporal attention from others; empty where they cannot be read (offloaded)."""
+    def fingerprint(self, site: str) -> list[float]:
+        """A few norms that tell the weights of a temporal attention from others; empty if they cannot be read."""
 
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (1, c, f, h, w) of frames (f, 3, H, W) in [-1, 1], scaled as the denoiser wants them."""

@@ -1,0 +1,63 @@
+"""The bundled model: its files, and that motion transfers on it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import motionclone
+from motionclone import load_pipeline, preset
+from motionclone.backbones.per_frame_norm import has_per_frame_norm
+from motionclone.demo import run_demo
+from motionclone.errors import InputError
+
+FOLDER = Path(motionclone.__file__).parent / "mini"
+
+
+@pytest.fixture(scope="module")
+def mini():
+    pipe = load_pipeline("mini", device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_files_are_small_and_hold_no_code():
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25e6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt"}
+
+
+def test_it_is_ready_to_guide(mini):
+    assert has_per_frame_norm(mini.unet)
+    assert not mini.unet.training
+    assert not any(weight.requires_grad for weight in mini.unet.parameters())
+    assert mini.scheduler.config.prediction_type == "v_prediction"
+
+
+def test_the_demos_motion_is_cloned(mini):
+    """On few steps, so that the test is quick; the demo itself takes twice as many."""
+    settings = preset("mini")
+    quick = settings.sampling.model_copy(update={"steps": 20, "guided_steps": 10})
+    steps = []
+    with torch.random.fork_rng():
+        made = run_demo(
+            mini,
+            "circle",
+            "red",
+            "star",
+            "blue",
+            "waves",
+            settings.model_copy(update={"sampling": quick}),
+            lambda name, step: steps.append((name, step.index)),
+        )
+    assert steps == [(name, i + 1) for name in ("cloned", "unguided") for i in range(20)]
+    assert made.similarity["reference"].path > 0.99
+    assert made.similarity["reference"].flow > 0.9
+    assert made.similarity["cloned"].path > made.similarity["unguided"].path + 0.3
+    assert not made.unguided.steps
+    assert len(made.cloned.steps) == 10
+
+
+def test_unknown_motion_is_refused(mini):
+    with pytest.raises(InputError, match="figure-eight"):
+        run_demo(mini, "sideways", "red", "star", "blue", "waves", preset("mini"))
