@@ -9,7 +9,7 @@ from tiny import state, tiny_adapter, tiny_pipe, tiny_unet
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import checkpointed, forward_replaced, graph_cut_at, listening, stopping_at
+from motionclone.capture import checkpointed, forward_wrapped, graph_cut_at, listening, stopping_at
 from motionclone.errors import InputError
 from motionclone.motion import SparseMap, represent
 from motionclone.objectives import energy
@@ -162,7 +162,7 @@ def test_everything_is_left_as_found(backbone, sites, end, inside):
     def run():
         with (
             torch.enable_grad(),
-            forward_replaced(unet, lambda *args, plain=unet.forward, **kwargs: plain(*args, **kwargs)),
+            forward_wrapped(unet, lambda plain: lambda *args, **kwargs: plain(*args, **kwargs)),
             checkpointed(backbone.heavy_blocks()),
             listening(backbone.tap, sites),
             graph_cut_at(last),
@@ -215,9 +215,9 @@ def test_early_stop_leaves_everything_as_found(backbone, sites):
 
 def test_a_forward_that_was_replaced_before_is_given_back():
     module = torch.nn.Identity()
-    own = module.forward = lambda x: x + 1  # as accelerate's hooks do
-    with forward_replaced(module, lambda x: x + 2):
-        assert module(1) == 3
+    own = module.forward = lambda x: x + 1
+    with forward_wrapped(module, lambda plain: lambda x: 10 * plain(x)):
+        assert module(1) == 20
     assert module.forward is own
     assert module(1) == 2
 

@@ -10,7 +10,9 @@ from motionclone.evaluation import dense_flow, find_object, flow_cosine, path_co
 from motionclone.world import (
     BACKGROUNDS,
     COLOURS,
+    SHAPES,
     TEST_MOTIONS,
+    TEXTURES,
     Scene,
     named_trajectory,
     random_scene,
@@ -57,8 +59,9 @@ def test_random_scenes_are_seeded_varied_and_silent_on_motion():
         "plain",
         *COLOURS,
         *BACKGROUNDS,
-        *["circle", "square", "triangle", "star", "ring", "cross"],
-    } | set(["stripes", "checks", "dots", "waves", "clouds", "rocks"])
+        *SHAPES,
+        *TEXTURES,
+    }
     assert len({each.caption for each in scenes}) > 30
     frames = scenes[0].render(16)
     assert frames.shape == (4, 3, 16, 16)

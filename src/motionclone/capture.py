@@ -15,6 +15,8 @@ from torch.utils.hooks import RemovableHandle
 
 from motionclone.errors import InputError
 
+Forward = Callable[..., Any]
+
 Found = dict[str, tuple[Tensor, Tensor]]
 """Site name to (query, key), each (p, heads, f, d)."""
 
@@ -90,17 +92,21 @@ def graph_cut_at(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Run `forward` in place of the module's own, which may itself be an instance attribute (accelerate's hooks)."""
-    # accelerate's offload hooks keep the own forward under another name, and are put on anew after every pipeline call.
+def forward_wrapped(module: nn.Module, wrap: Callable[[Forward], Forward]) -> Iterator[None]:
+    """Run `wrap(forward)` in place of a module's forward.
+
+    Under accelerate's offload hooks the own forward lives under another name, and the hooks are put on anew after
+    every pipeline call; so it is looked for in both places.
+    """
     place = "_old_forward" if "_old_forward" in vars(module) else "forward"
     own = vars(module).get(place)
-    setattr(module, place, forward)
+    wrapped = wrap(getattr(module, place))
+    setattr(module, place, wrapped)
     try:
         yield
     finally:
         for name in ("_old_forward", "forward"):
-            if vars(module).get(name) is forward:
+            if vars(module).get(name) is wrapped:
                 if own is None:
                     delattr(module, name)
                 else:
@@ -115,7 +121,7 @@ def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
     again. The backward pass belongs inside the `with`.
     """
 
-    def replay(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def replay(forward: Forward) -> Forward:
         def run(*args: Any, **kwargs: Any) -> Any:
             if not torch.is_grad_enabled():
                 return forward(*args, **kwargs)
@@ -139,5 +145,5 @@ def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
 
     with ExitStack() as stack:
         for block in blocks:
-            stack.enter_context(forward_replaced(block, replay(block.forward)))
+            stack.enter_context(forward_wrapped(block, replay))
         yield

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from motionclone.backbones.backbone import Backbone, Call, backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.capture import Found, checkpointed, forward_replaced, graph_cut_at, listening
+from motionclone.capture import Forward, Found, checkpointed, forward_wrapped, graph_cut_at, listening
 from motionclone.errors import InputError
 from motionclone.guidance import output_increment, ramp
 from motionclone.motion import Motion, SparseMap
@@ -79,10 +80,9 @@ def motion_guidance(
     settings = settings or Guidance()
     backbone = backbone_of(pipe)
     check_fits(backbone, motion)
-    plain = getattr(backbone.denoiser, "_old_forward", backbone.denoiser.forward)
     trace = Trace()
 
-    def guided(*args: Any, **kwargs: Any) -> Any:
+    def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         call = backbone.bind(*args, **kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         plan = _plan(pipe.scheduler, timestep, settings)
@@ -112,12 +112,12 @@ def motion_guidance(
             on_guided_step(step)
         return backbone.join(unconditional, conditional, increment, call)
 
-    with forward_replaced(backbone.denoiser, guided):
+    with forward_wrapped(backbone.denoiser, lambda plain: partial(guided, plain)):
         yield trace
 
 
 def forward_to_sites(
-    backbone: Backbone, forward: Callable[..., Any], call: Call, sites: Sequence[str]
+    backbone: Backbone, forward: Forward, call: Call, sites: Sequence[str]
 ) -> tuple[Any, Tensor, Found]:
     """Run the denoiser once, with a graph from its latents to the queries and keys of `sites` and no further.
 
@@ -146,7 +146,7 @@ def energy_by_site(
 
 
 def energy_and_gradient(
-    backbone: Backbone, forward: Callable[..., Any], call: Call, motion: Motion, *, checkpointing: bool = True
+    backbone: Backbone, forward: Forward, call: Call, motion: Motion, *, checkpointing: bool = True
 ) -> tuple[Any, dict[str, float], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
 
