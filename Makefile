@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test lint check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,11 +16,12 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest
 
-check: .venv/installed
+lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+
+check: lint test
 
 clean:
 	rm -rf .venv demo dist .mypy_cache .ruff_cache .pytest_cache

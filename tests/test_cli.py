@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from tiny import fill, tiny_adapter, tiny_pipe
+from tiny import fill, tiny_adapter, tiny_pipe, tiny_unet
 from transformers import CLIPTokenizer
 
 from motionclone import cli
@@ -24,9 +24,6 @@ def model(tmp_path_factory):
     (folder / "words").mkdir()
     pipe = tiny_pipe(folder / "words")
     base = folder / "base"
-    unet = pipe.unet
-    from tiny import tiny_unet
-
     image_unet = tiny_unet()
     fill(image_unet)
     adapter = tiny_adapter()
@@ -46,7 +43,6 @@ def model(tmp_path_factory):
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
     (base / "model_index.json").write_text(json.dumps(index))
-    del unet
     return folder
 
 
@@ -93,7 +89,11 @@ def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, mod
     assert record["ai_generated"] is True
     assert record["motion"]["source"]["name"] == "square.mp4"
     assert len(record["energies"]) == 2
-    assert read_provenance(out) == record
+    for path in (out, tmp_path / "out-compare.mp4"):
+        kept = read_provenance(path)
+        assert kept["prompt"] == "a red star"
+        assert kept["settings"] == record["settings"]
+        assert str(clip) not in json.dumps(kept)
 
     code, said = run("rerun", tmp_path / "out.json", "-o", tmp_path / "again.mp4")
     assert code == 0, said
@@ -102,17 +102,24 @@ def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, mod
 
 
 def test_extract_then_generate_is_clone(run, model, clip, tmp_path):
-    here = ("--model", model, *SMALL)
-    assert run("clone", clip, "a red star", "-o", tmp_path / "cloned.mp4", *here)[0] == 0
-    code, said = run("extract", clip, "-o", tmp_path / "m.safetensors", *here)
+    size, steps = SMALL[:6], SMALL[6:]
+    generation = ("--model", model, *steps)
+    assert run("clone", clip, "a red star", "-o", tmp_path / "cloned.mp4", *generation, *size)[0] == 0
+    code, said = run("extract", clip, "-o", tmp_path / "m.safetensors", "--model", model, "--preset", "mini", *size)
     assert code == 0, said
-    words = [word for word in here if word not in ("--frames", "4", "--height", "--width", "64")]
-    code, said = run("generate", tmp_path / "m.safetensors", "a red star", "-o", tmp_path / "made.mp4", *words)
-    assert code == 0, said
+    assert run("generate", tmp_path / "m.safetensors", "a red star", *generation, "-o", tmp_path / "made.gif")[0] == 0
     made, cloned = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("made", "cloned"))
     assert made["settings"] == cloned["settings"]
     # The motion file keeps fp16 values.
     assert made["energies"] == pytest.approx(cloned["energies"], rel=0.02)
+
+    assert run("rerun", tmp_path / "made.json", "-o", tmp_path / "again.gif")[0] == 0
+    assert (tmp_path / "again.gif").read_bytes() == (tmp_path / "made.gif").read_bytes()
+    # Without -o the video is named after the motion.
+    assert run("generate", tmp_path / "m.safetensors", "a red star", *generation, "--seed", "7")[0] == 0
+    other = json.loads((tmp_path / "m.json").read_text())
+    assert other["settings"]["sampling"]["shared_noise"] is False
+    assert other["energies"] != made["energies"]
 
     code, said = run("inspect", tmp_path / "m.safetensors", "--heatmap", tmp_path / "heat.png")
     assert code == 0, said
@@ -169,6 +176,12 @@ def bad_files(folder):
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--weight", "1e45"), "not finite"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--model", "maxi", *SMALL), "there is no model 'maxi'"),
         (("extract", "{clip}", "-o", "{here}/m.pt"), "must end in .safetensors"),
+        (("extract", "{clip}", "-o", "{here}/m.safetensors", "--steps", "3"), "--steps"),
+        (("clone", "{clip}", "p", "-o", "{here}/" + "a" * 300 + ".mp4"), "cannot be made"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.gif", "--fps", "120", *SMALL[:6]), "120"),
+        (("clone", "{clip}", "p", "-o", "{clip}", "--overwrite"), "is the reference itself"),
+        (("demo", "--out-dir", "{here}", "--colour", "pink"), "no colour 'pink'"),
+        (("demo", "--out-dir", "{here}", "--seed", "-1"), "seed"),
         (("generate", "{here}/pickle.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
         (("generate", "{here}/short.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
         (("generate", "{here}/none.safetensors", "p", "-o", "{here}/o.mp4"), "no motion file"),
@@ -180,7 +193,7 @@ def test_bad_input_is_refused_with_one_sentence(run, model, clip, tmp_path, word
     bad_files(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     filled = [str(word).format(here=tmp_path, clip=clip, long="word " * 80) for word in words]
-    if words[0] != "rerun" and words[0] != "inspect" and "--model" not in words:
+    if words[0] in ("clone", "extract", "generate") and "--model" not in words:
         filled += ["--model", str(model)]
     code, said = run(*filled)
     assert code == 2, said
@@ -190,7 +203,7 @@ def test_bad_input_is_refused_with_one_sentence(run, model, clip, tmp_path, word
 
 
 def test_a_motion_of_another_model_is_refused(run, model, clip, tmp_path):
-    here = ("--model", model, *SMALL)
+    here = ("--model", model, "--preset", "mini", *SMALL[:6])
     assert run("extract", clip, "-o", tmp_path / "m.safetensors", *here)[0] == 0
     code, said = run(
         "generate",
@@ -211,3 +224,30 @@ def test_a_motion_of_another_model_is_refused(run, model, clip, tmp_path):
     assert code == 2
     assert "4 frames" in said
     assert not (tmp_path / "o.mp4").exists()
+
+
+def test_a_motion_file_with_an_odd_record_is_refused(run, model, clip, tmp_path):
+    from dataclasses import replace
+
+    from motionclone import load_motion
+
+    path = tmp_path / "m.safetensors"
+    assert run("extract", clip, "-o", path, "--model", model, "--preset", "mini", *SMALL[:6])[0] == 0
+    motion = load_motion(path)
+    for odd in ({"seed": "x"}, {"size": 5}, {"source": []}, {"source": {"fps": 0}}, {"fingerprints": {"a": None}}):
+        replace(motion, record={**motion.record, **odd}).save(path, overwrite=True)
+        code, said = run("generate", path, "p", "-o", tmp_path / "o.mp4", "--model", model)
+        assert code == 2, (odd, said)
+        assert "damaged motion file" in said
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_ctrl_c_leaves_nothing_and_says_so(run, model, clip, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("motionclone.cloning.extract_motion", stop)
+    code, said = run("clone", clip, "p", "-o", tmp_path / "o.mp4", "--model", model, *SMALL)
+    assert code == 130
+    assert "stopped" in said
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import torch
 import motionclone
 from motionclone import load_pipeline, preset
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.demo import run_demo
+from motionclone.demo import Words, run_demo
 from motionclone.errors import InputError
 
 FOLDER = Path(motionclone.__file__).parent / "mini"
@@ -42,11 +42,7 @@ def test_the_demos_motion_is_cloned(mini):
     with torch.random.fork_rng():
         made = run_demo(
             mini,
-            "circle",
-            "red",
-            "star",
-            "blue",
-            "waves",
+            Words("circle", "red", "star", "blue", "waves"),
             settings.model_copy(update={"sampling": quick}),
             lambda name, step: steps.append((name, step.index)),
         )
@@ -58,6 +54,17 @@ def test_the_demos_motion_is_cloned(mini):
     assert len(made.cloned.steps) == 10
 
 
-def test_unknown_motion_is_refused(mini):
-    with pytest.raises(InputError, match="figure-eight"):
-        run_demo(mini, "sideways", "red", "star", "blue", "waves", preset("mini"))
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        (("sideways", "red", "star", "blue", "waves"), "figure-eight"),
+        (("circle", "pink", "star", "blue", "waves"), "purple"),
+        (("circle", "red", "sock", "blue", "waves"), "triangle"),
+        (("circle", "red", "star", "pink", "waves"), "gray"),
+        (("circle", "red", "star", "blue", "wool"), "rocks"),
+        (("circle", "red", "star", "red", "waves"), "two colours"),
+    ],
+)
+def test_words_that_the_world_does_not_have_are_refused(words, known):
+    with pytest.raises(InputError, match=known):
+        Words(*words)

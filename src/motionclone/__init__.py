@@ -11,9 +11,47 @@ Axis order, everywhere: frames are `f c h w` with RGB in [-1, 1]; latents are `b
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motionclone.backbones.per_frame_norm import per_frame_norm
+    from motionclone.cloning import Generated, clone, generate
+    from motionclone.errors import InputError
+    from motionclone.extraction import extract_motion
+    from motionclone.motion import Motion, heat_map, load_motion
+    from motionclone.pipelines import ModelDescription, load_pipeline
+    from motionclone.sampling import motion_guidance
+    from motionclone.schedule import UnevenDDIMScheduler
+    from motionclone.settings import Extraction, Guidance, Sampling, Settings, preset
+    from motionclone.video import Clip, read_clip
+    from motionclone.video_writing import write_video
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Clip",
+    "Extraction",
+    "Generated",
+    "Guidance",
+    "InputError",
+    "ModelDescription",
+    "Motion",
+    "Sampling",
+    "Settings",
+    "UnevenDDIMScheduler",
+    "__version__",
+    "clone",
+    "extract_motion",
+    "generate",
+    "heat_map",
+    "load_motion",
+    "load_pipeline",
+    "motion_guidance",
+    "per_frame_norm",
+    "preset",
+    "read_clip",
+    "write_video",
+]
 
 _HOME = {
     "Clip": "video",
@@ -38,8 +76,6 @@ _HOME = {
     "read_clip": "video",
     "write_video": "video_writing",
 }
-
-__all__ = [*sorted(_HOME), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Listen inside a denoiser, stop it early, cut the graph, checkpoint blocks. The only code that hooks modules.
+"""Listen inside a denoiser, stop it early, cut the graph, checkpoint blocks. Every patch goes through here.
 
 Everything here is a context manager that leaves the network exactly as it was found, however it is left.
 """

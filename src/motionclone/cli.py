@@ -23,6 +23,7 @@ app = App(
     name="motionclone",
     help="Clone the motion of a clip into a new video, without training.",
     version=__version__,
+    suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
 
@@ -66,16 +67,44 @@ class ReferenceOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class SettingsOptions:
-    """Overrides of a preset; None keeps the preset's value."""
+    """The preset, and what every command may change of it; None keeps the preset's value."""
 
     preset: Annotated[str | None, Parameter(group=_SETTINGS)] = None
     "camera, object or mini; by default mini for the mini model and camera for others."
     seed: Annotated[int | None, Parameter(group=_SETTINGS)] = None
     "Of all noise."
+    num_frames: Annotated[int | None, Parameter(name="--frames", group=_SETTINGS)] = None
+    "Frames of clip and video."
+    height: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Pixels."
+    width: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Pixels."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """How the motion is read; None keeps the preset's value."""
+
+    t_alpha: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Noise step at which the reference is read, 0 to 999."
+    k: Annotated[int | None, Parameter(group=_SETTINGS)] = None
+    "Strongest attention entries kept; the number of frames is plain control."
+    blocks: Annotated[list[str] | None, Parameter(group=_SETTINGS)] = None
+    "Blocks whose temporal attention is cloned, such as up_blocks.1."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class GenerationOptions:
+    """How the video is made; None keeps the preset's value."""
+
     weight: Annotated[float | None, Parameter(group=_SETTINGS)] = None
     "Strength of the motion guidance; 0 switches it off."
     update: Annotated[Literal["direction", "noise"] | None, Parameter(group=_SETTINGS)] = None
     "How the gradient enters a step: as the authors' code, or as Eq. 2 is printed."
+    match_direction: Annotated[bool | None, Parameter(group=_SETTINGS)] = None
+    "With --update noise: weigh every step so that it equals direction."
     steps: Annotated[int | None, Parameter(group=_SETTINGS)] = None
     "Denoising steps."
     guided_steps: Annotated[int | None, Parameter(group=_SETTINGS)] = None
@@ -87,33 +116,21 @@ class SettingsOptions:
     negative_prompt: Annotated[str | None, Parameter(group=_SETTINGS)] = None
     "What the video should not show."
     positive_prompt: Annotated[str | None, Parameter(group=_SETTINGS)] = None
-    "Words appended to the prompt."
-    num_frames: Annotated[int | None, Parameter(name="--frames", group=_SETTINGS)] = None
-    "Frames of the new video."
-    height: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Pixels."
-    width: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Pixels."
-    t_alpha: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Noise step at which the reference is read, 0 to 999."
-    k: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Strongest attention entries kept; the number of frames is plain control."
-    blocks: Annotated[list[str] | None, Parameter(group=_SETTINGS)] = None
-    "Blocks whose temporal attention is cloned, such as up_blocks.1."
+    "Words put behind the prompt."
     shared_noise: Annotated[bool | None, Parameter(group=_SETTINGS)] = None
     "Start from the noise that was added to the reference."
 
-    def settings(self, model: str, base: "Settings | None" = None) -> "Settings":
-        """The preset (or `base`) with these overrides."""
-        from motionclone.settings import parse_settings, preset
 
-        settings = base or preset(self.preset or ("mini" if model == "mini" else "camera"))
-        data = settings.model_dump()
-        for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling"))):
-            for name in part.keys() & self.__dataclass_fields__.keys():
-                if getattr(self, name) is not None:
-                    part[name] = getattr(self, name)
-        return parse_settings(data, "the combination of preset and options")
+def _settings(model: str, common: SettingsOptions, *others: ExtractionOptions | GenerationOptions) -> "Settings":
+    """The preset with the options that were given."""
+    from motionclone.settings import parse_settings, preset
+
+    settings = preset(common.preset or ("mini" if model == "mini" else "camera"))
+    given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
+    data = settings.model_dump()
+    for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling"))):
+        part.update({name: given[name] for name in part.keys() & given.keys()})
+    return parse_settings(data, "the combination of preset and options")
 
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -157,44 +174,38 @@ def demo(
     from rich.console import Console
     from rich.table import Table
 
-    from motionclone.demo import run_demo
+    from motionclone.demo import Words, run_demo
     from motionclone.pipelines import load_pipeline
-    from motionclone.settings import preset
+    from motionclone.settings import parse_settings, preset
     from motionclone.video_writing import check_writable, side_by_side, write_sidecar, write_video
 
-    names = ("reference", "cloned", "unguided", "side-by-side")
-    for name in names:
+    for name in ("reference", "cloned", "unguided", "side-by-side"):
         check_writable(out_dir / f"{name}.mp4", overwrite)
-    settings = preset("mini").model_copy(update={"seed": seed})
-    pipe = load_pipeline("mini")
+    words = Words(motion, colour, shape, background, texture)
+    settings = parse_settings({**preset("mini").model_dump(), "seed": seed}, "the seed")
+    pipe = load_pipeline("mini", device="cpu")
     pipe.set_progress_bar_config(disable=True)
     with _progress() as bar:
-        made = run_demo(pipe, motion, colour, shape, background, texture, settings, bar)
+        made = run_demo(pipe, words, settings, bar)
 
-    fps = 8.0
-    pictures = [made.reference, made.unguided.frames, made.cloned.frames]
-    videos = {
-        "reference": made.reference,
-        "cloned": made.cloned.frames,
-        "unguided": made.unguided.frames,
-        "side-by-side": side_by_side(pictures, labels=["reference", "unguided", "cloned"]),
-    }
+    pictures = {"reference": made.reference, "unguided": made.unguided.frames, "cloned": made.cloned.frames}
+    videos = {**pictures, "side-by-side": side_by_side(list(pictures.values()), labels=list(pictures))}
     records = {"cloned": made.cloned.record, "unguided": made.unguided.record}
     for name, frames in videos.items():
-        record = records.get(name)
-        write_video(out_dir / f"{name}.mp4", frames, fps, provenance=record, overwrite=overwrite)
-        if record is not None:
-            write_sidecar(out_dir / f"{name}.mp4", record, overwrite)
+        path = out_dir / f"{name}.mp4"
+        write_video(path, frames, 8.0, provenance=records.get(name, made.cloned.record), overwrite=overwrite)
+        if name in records:
+            write_sidecar(path, records[name], overwrite)
 
     table = Table(title=f"motion similarity to the reference ({motion}); 1 is the same motion")
     for title in ("", "object path", "dense flow"):
         table.add_column(title, justify="left" if not title else "right")
-    for name in ("reference", "unguided", "cloned"):
+    for name in pictures:
         found = made.similarity[name]
         table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}")
     console = Console()
     console.print(table)
-    console.print(f"a {colour} {shape} on {background} {texture}: watch {out_dir / 'side-by-side.mp4'}")
+    _say(f"a {colour} {shape} on {background} {texture}: watch {out_dir / 'side-by-side.mp4'}")
 
 
 @app.command
@@ -205,6 +216,8 @@ def clone(
     output: Output,
     reference_options: ReferenceOptions = ReferenceOptions(),
     settings_options: SettingsOptions = SettingsOptions(),
+    extraction_options: ExtractionOptions = ExtractionOptions(),
+    generation_options: GenerationOptions = GenerationOptions(),
     model_options: ModelOptions = ModelOptions(),
     compare: bool = False,
     overwrite: bool = False,
@@ -227,13 +240,37 @@ def clone(
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
     """
-    settings = settings_options.settings(model_options.model)
-    _clone(reference, prompt, output, reference_options, settings, model_options, compare, overwrite, prompt_metadata)
+    settings = _settings(model_options.model, settings_options, extraction_options, generation_options)
+    job = CloneJob(str(reference.absolute()), prompt, reference_options, model_options, prompt_metadata)
+    _clone(job, settings, output, overwrite, compare)
+
+
+@dataclass(frozen=True)
+class CloneJob:
+    """What `clone` was asked for, kept in the record so that `rerun` can ask for it again."""
+
+    reference: str
+    prompt: str
+    reference_options: ReferenceOptions
+    model_options: ModelOptions
+    prompt_metadata: bool
+    sha256: str | None = None  # of the reference
+
+
+@dataclass(frozen=True)
+class GenerateJob:
+    """What `generate` was asked for, likewise."""
+
+    motion: str
+    prompt: str
+    model_options: ModelOptions
+    prompt_metadata: bool
+    sha256: str | None = None  # of the motion file
 
 
 @app.command
 def rerun(record: Path, *, output: Output, overwrite: bool = False) -> None:
-    """Make a video again from the record (.json) that was written beside it.
+    """Make a video again from the record (.json) that `clone` or `generate` wrote beside it.
 
     Parameters
     ----------
@@ -246,60 +283,53 @@ def rerun(record: Path, *, output: Output, overwrite: bool = False) -> None:
     """
     import json
 
+    from pydantic import TypeAdapter
+
     from motionclone.settings import parse_settings
 
     try:
         kept = json.loads(record.read_text(encoding="utf-8"))
-        made = kept["command"]
-        reference, options = ReferenceOptions(**made["reference_options"]), ModelOptions(**made["model_options"])
-        arguments = (Path(made["reference"]), str(kept["prompt"]))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        job: CloneJob | GenerateJob = TypeAdapter(CloneJob | GenerateJob).validate_python(kept["job"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())
         raise InputError(
-            f"{record} is not a record of `motionclone clone` ({error!r}); give the .json beside a cloned video."
+            f"{record} is not a record of `motionclone clone` or `generate` ({why}); give the .json beside a video."
         ) from error
     settings = parse_settings(kept.get("settings"), str(record))
-    _clone(*arguments, output, reference, settings, options, False, overwrite, True, sha256=made.get("sha256"))
+    if isinstance(job, CloneJob):
+        _clone(job, settings, output, overwrite, compare=False)
+    else:
+        _generate(job, settings, output, overwrite)
 
 
-def _clone(
-    reference: Path,
-    prompt: str,
-    output: Path,
-    reference_options: ReferenceOptions,
-    settings: "Settings",
-    model_options: ModelOptions,
-    compare: bool,
-    overwrite: bool,
-    prompt_metadata: bool,
-    sha256: str | None = None,
-) -> None:
+def _clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool, compare: bool) -> None:
+    from dataclasses import replace
+
     from motionclone.cloning import check
     from motionclone.cloning import clone as clone_motion
     from motionclone.video_writing import check_writable, side_by_side, write_video
 
-    beside = output.with_stem(f"{output.stem}-compare")
+    reference, beside = Path(job.reference), output.with_stem(f"{output.stem}-compare")
     for path in (output, beside) if compare else (output,):
         check_writable(path, overwrite)
-    clip = _read(reference, reference_options, settings)
-    if sha256 is not None and sha256 != clip.sha256:
-        raise InputError(f"{reference} has changed since the record was written; restore the file with that content.")
-    pipe = _load(model_options)
-    check(pipe, prompt, settings)
-    source = _source(reference, clip, reference_options)
+        if path.absolute() == reference:
+            raise InputError(f"{path} is the reference itself; choose another output.")
+    clip = _read(reference, job.reference_options, settings)
+    if job.sha256 not in (None, clip.sha256):
+        raise InputError(f"{reference} has changed since the record was written; restore the file it was.")
+    check_writable(output, overwrite, clip.fps)
+    pipe = _load(job.model_options)
+    check(pipe, job.prompt, settings)
+    source = _source(reference, clip, job.reference_options)
     with _progress() as bar:
         made = clone_motion(
-            pipe, clip.frames, prompt, settings, source=source, on_step=lambda step: bar("cloning", step)
+            pipe, clip.frames, job.prompt, settings, source=source, on_step=lambda step: bar("cloning", step)
         )
-    command = {
-        "reference": str(reference),
-        "sha256": clip.sha256,
-        "reference_options": vars(reference_options),
-        "model_options": vars(model_options),
-    }
-    _write(output, made, clip.fps, {**made.record, "command": command}, overwrite, prompt_metadata)
+    _write(output, made, clip.fps, replace(job, sha256=clip.sha256), overwrite)
     if compare:
-        joined = side_by_side([clip.frames, made.frames], labels=["reference", prompt])
-        write_video(beside, joined, clip.fps, overwrite=overwrite)
+        labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
+        joined = side_by_side([clip.frames, made.frames], labels=labels)
+        write_video(beside, joined, clip.fps, provenance=_public(made.record, job.prompt_metadata), overwrite=overwrite)
         _say(f"wrote {beside}")
 
 
@@ -310,6 +340,7 @@ def extract(
     output: Output,
     reference_options: ReferenceOptions = ReferenceOptions(),
     settings_options: SettingsOptions = SettingsOptions(),
+    extraction_options: ExtractionOptions = ExtractionOptions(),
     model_options: ModelOptions = ModelOptions(),
     overwrite: bool = False,
 ) -> None:
@@ -331,7 +362,7 @@ def extract(
     if output.suffix != ".safetensors":
         raise InputError(f"a motion file must end in .safetensors, got {output}; rename it.")
     check_free(output, overwrite)
-    settings = settings_options.settings(model_options.model)
+    settings = _settings(model_options.model, settings_options, extraction_options)
     clip = _read(reference, reference_options, settings)
     pipe = _load(model_options)
     check(pipe, "", settings)
@@ -346,15 +377,16 @@ def generate(
     motion: Path,
     prompt: str,
     *,
-    output: Output,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     settings_options: SettingsOptions = SettingsOptions(),
+    generation_options: GenerationOptions = GenerationOptions(),
     model_options: ModelOptions = ModelOptions(),
     overwrite: bool = False,
     prompt_metadata: bool = True,
 ) -> None:
     """Make a video of PROMPT that moves like a motion file.
 
-    The size and number of frames are the motion's. Without --seed the video starts from the noise of the extraction.
+    Its size and number of frames are the motion's. It starts from the noise of the extraction; with --seed, from other.
 
     Parameters
     ----------
@@ -363,7 +395,7 @@ def generate(
     prompt
         What the new video shows.
     output
-        .mp4, .webm or .gif.
+        .mp4, .webm or .gif; by default the motion's name with .mp4.
     overwrite
         Replace files that are there.
     prompt_metadata
@@ -371,27 +403,41 @@ def generate(
     """
     from dataclasses import replace
 
+    from motionclone.motion import load_motion
+
+    found = load_motion(motion)
+    size = found.record.get("size", (None, None))
+    inherited = {"num_frames": found.num_frames, "height": size[0], "width": size[1]}
+    common = replace(
+        settings_options,
+        **{name: value for name, value in inherited.items() if getattr(settings_options, name) is None},
+    )
+    if common.seed is not None and generation_options.shared_noise is None:
+        generation_options = replace(generation_options, shared_noise=False)
+    read_with = {name: found.record.get(name) for name in ("t_alpha", "k", "blocks")}
+    settings = _settings(model_options.model, common, ExtractionOptions(**read_with), generation_options)
+    job = GenerateJob(str(motion.absolute()), prompt, model_options, prompt_metadata)
+    _generate(job, settings, output or motion.with_suffix(".mp4"), overwrite)
+
+
+def _generate(job: GenerateJob, settings: "Settings", output: Path, overwrite: bool) -> None:
+    import hashlib
+    from dataclasses import replace
+
     from motionclone.cloning import generate as generate_from
     from motionclone.motion import load_motion
     from motionclone.video_writing import check_writable
 
-    check_writable(output, overwrite)
-    found = load_motion(motion)
-    size = found.record.get("size", (None, None))
-    given = settings_options
-    chosen = replace(
-        given,
-        num_frames=given.num_frames or found.num_frames,
-        height=given.height or size[0],
-        width=given.width or size[1],
-        shared_noise=given.shared_noise if given.seed is None else False,
-    )
-    settings = chosen.settings(model_options.model)
-    pipe = _load(model_options)
-    with _progress() as bar:
-        made = generate_from(pipe, found, prompt, settings, on_step=lambda step: bar("generating", step))
+    found = load_motion(job.motion)
+    sha256 = hashlib.sha256(Path(job.motion).read_bytes()).hexdigest()
+    if job.sha256 not in (None, sha256):
+        raise InputError(f"{job.motion} has changed since the record was written; restore the file it was.")
     fps = float(found.record.get("source", {}).get("fps", 8.0))
-    _write(output, made, fps, made.record, overwrite, prompt_metadata)
+    check_writable(output, overwrite, fps)
+    pipe = _load(job.model_options)
+    with _progress() as bar:
+        made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
+    _write(output, made, fps, replace(job, sha256=sha256), overwrite)
 
 
 @app.command
@@ -413,13 +459,14 @@ def inspect(
         Replace a file that is there.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from motionclone.motion import load_motion
 
     found = load_motion(motion)
     record = found.record
-    table = Table(title=str(motion), show_header=False)
+    table = Table(title=escape(str(motion)), show_header=False)
     source = record.get("source", {})
     facts: dict[str, Any] = {
         "model": record.get("model"),
@@ -434,11 +481,11 @@ def inspect(
         "bytes": f"{motion.stat().st_size:,}",
     }
     for name, value in facts.items():
-        table.add_row(name, str(value))
+        table.add_row(name, escape(str(value)))
     for site, m in found.maps.items():
         _, height, width = found.grid[site]
         table.add_row(
-            site,
+            escape(site),
             f"{m.values.shape[1]} heads on {height}x{width} positions, mean top weight {m.values.float().mean():.3f}",
         )
     if heatmap is not None:
@@ -449,22 +496,25 @@ def inspect(
 def _write_heatmap(motion: "Motion", path: Path, reference: Path | None, overwrite: bool) -> None:
     import torch
 
+    from motionclone.files import check_free
     from motionclone.heatmap import overlay
     from motionclone.video import read_clip
-    from motionclone.video_writing import check_writable, side_by_side, write_image, write_video
+    from motionclone.video_writing import VIDEO_SUFFIXES, side_by_side, write_image, write_video
 
+    if path.suffix.lower() not in (".png", *VIDEO_SUFFIXES):
+        raise InputError(f"a heat map must end in .png or {' or '.join(VIDEO_SUFFIXES)}, got {path}; rename it.")
+    check_free(path, overwrite)
     source = motion.record.get("source", {})
-    if reference is None and "path" not in source:
-        raise InputError("the motion file does not say where its reference is; give it with --reference.")
+    clip_path = reference or Path(source.get("path", ""))
+    if not clip_path.is_file():
+        raise InputError("the reference is not where it was at extraction; give it with --reference.")
     options = {name: source[name] for name in ("start", "end", "fit") if name in source}
-    if path.suffix != ".png":
-        check_writable(path, overwrite)
     height, width = motion.record["size"]
-    clip = read_clip(
-        reference or Path(source["path"]), motion.num_frames, height, width, fps=source.get("asked_fps"), **options
-    )
+    clip = read_clip(clip_path, motion.num_frames, height, width, fps=source.get("asked_fps"), **options)
+    if clip.sha256 != source.get("sha256", clip.sha256):
+        raise InputError(f"{clip_path} is not the clip that the motion was read from; give that with --reference.")
     pictures = side_by_side([clip.frames, overlay(motion, clip.frames)])
-    if path.suffix == ".png":
+    if path.suffix.lower() == ".png":
         shown = [pictures[i] for i in (0, len(pictures) // 2, -1)]
         write_image(path, torch.cat(shown, dim=-2), overwrite)
     else:
@@ -544,7 +594,7 @@ def _source(reference: Path, clip: "Clip", options: ReferenceOptions) -> dict[st
     """What a motion file remembers of its reference."""
     return {
         "name": reference.name,
-        "path": str(reference),
+        "path": str(reference.absolute()),
         "sha256": clip.sha256,
         "fps": clip.fps,
         "start": options.start,
@@ -554,21 +604,29 @@ def _source(reference: Path, clip: "Clip", options: ReferenceOptions) -> dict[st
     }
 
 
-def _write(
-    output: Path, made: "Generated", fps: float, record: dict[str, Any], overwrite: bool, prompt_metadata: bool
-) -> None:
+def _write(output: Path, made: "Generated", fps: float, job: CloneJob | GenerateJob, overwrite: bool) -> None:
+    from dataclasses import asdict
+
     from motionclone.video_writing import write_sidecar, write_video
 
-    public = record
-    if not prompt_metadata:
-        kept = {name: value for name, value in record.items() if name != "prompt"}
-        sampling = {n: v for n, v in record["settings"]["sampling"].items() if "prompt" not in n}
-        public = {**kept, "settings": {**record["settings"], "sampling": sampling}}
+    public = _public(made.record, job.prompt_metadata)
     write_video(output, made.frames, fps, provenance=public, overwrite=overwrite)
-    beside = write_sidecar(output, record, overwrite)
-    energies = record["energies"]
+    beside = write_sidecar(output, {**made.record, "job": asdict(job)}, overwrite)
+    energies = made.record["energies"]
     fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
-    _say(f"wrote {output} and {beside.name} in {record['seconds']:.0f} s{fell}")
+    _say(f"wrote {output} and {beside.name} in {made.record['seconds']:.0f} s{fell}")
+
+
+def _public(record: dict[str, Any], prompt_metadata: bool) -> dict[str, Any]:
+    """What goes into the video file: the record without paths and, if so wished, without prompts."""
+    motion = dict(record["motion"])
+    motion["source"] = {name: value for name, value in motion.get("source", {}).items() if name != "path"}
+    public = {**record, "motion": motion}
+    if not prompt_metadata:
+        del public["prompt"]
+        sampling = {name: value for name, value in record["settings"]["sampling"].items() if "prompt" not in name}
+        public["settings"] = {**record["settings"], "sampling": sampling}
+    return public
 
 
 @contextmanager
@@ -608,5 +666,5 @@ def main() -> None:
         _say(f"motionclone: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        _say("motionclone: stopped; nothing was written")
+        _say("motionclone: stopped; no file was left half written")
         sys.exit(130)

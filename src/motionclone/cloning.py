@@ -75,8 +75,7 @@ def clone(
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
     check(pipe, prompt, settings)
-    noise_seed = settings.seed if sampling.shared_noise else settings.seed + 1
-    motion = extract_motion(pipe, frames, settings.extraction, seed=noise_seed, source=source)
+    motion = extract_motion(pipe, frames, settings.extraction, seed=settings.seed, source=source)
     return generate(pipe, motion, prompt, settings, on_step=on_step)
 
 
@@ -86,8 +85,13 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     uneven_timesteps(sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
-    for text in (prompt + sampling.positive_prompt, sampling.negative_prompt):
+    for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
+
+
+def _positive(prompt: str, settings: Settings) -> str:
+    """The prompt with the positive prompt behind it."""
+    return ", ".join(part for part in (prompt, settings.sampling.positive_prompt) if part)
 
 
 @torch.no_grad()
@@ -111,8 +115,15 @@ def generate(
     check(pipe, prompt, settings)
     backbone, sampling = backbone_of(pipe), settings.sampling
     seed = int(motion.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
-    noise = seeded_noise(backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width), seed)
-    dtype: torch.dtype = pipe.dtype
+    shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    size = motion.record.get("size", [sampling.height, sampling.width])
+    if motion.num_frames != shape[2] or list(size) != [sampling.height, sampling.width]:
+        raise InputError(
+            f"the motion has {motion.num_frames} frames of {size[1]}x{size[0]} pixels and {shape[2]} frames of "
+            f"{sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
+        )
+    noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
+    dtype = next(backbone.denoiser.parameters()).dtype
     guided: list[GuidedStep] = []
     reported = 0
     began = time.monotonic()
@@ -134,7 +145,7 @@ def generate(
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
     ):
         video = pipe(
-            prompt=prompt + sampling.positive_prompt,
+            prompt=_positive(prompt, settings),
             negative_prompt=sampling.negative_prompt,
             num_frames=sampling.num_frames,
             height=sampling.height,

@@ -12,7 +12,31 @@ from motionclone.evaluation import dense_flow, find_object, flow_cosine, path_co
 from motionclone.extraction import extract_motion
 from motionclone.motion import Motion
 from motionclone.settings import Settings
-from motionclone.world import BACKGROUNDS, COLOURS, TEST_MOTIONS, Scene, named_trajectory
+from motionclone.world import BACKGROUNDS, COLOURS, SHAPES, TEST_MOTIONS, TEXTURES, Scene, named_trajectory
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the demo clones and shows. Raises InputError for what the world does not have."""
+
+    motion: str  # one of the world's test motions
+    colour: str
+    shape: str
+    background: str
+    texture: str
+
+    def __post_init__(self) -> None:
+        for name, known in {
+            "motion": tuple(TEST_MOTIONS),
+            "colour": tuple(COLOURS),
+            "shape": SHAPES,
+            "background": tuple(BACKGROUNDS),
+            "texture": TEXTURES,
+        }.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"the demo has no {name} {getattr(self, name)!r}; there are {', '.join(known)}.")
+        if self.colour == self.background:
+            raise InputError(f"a {self.colour} {self.shape} is not seen on {self.background}; choose two colours.")
 
 
 @dataclass(frozen=True)
@@ -34,38 +58,23 @@ class Demo:
     similarity: dict[str, Similarity]  # of reference, cloned and unguided
 
 
-def run_demo(
-    pipe: Any,
-    motion_name: str,
-    colour: str,
-    shape: str,
-    background: str,
-    texture: str,
-    settings: Settings,
-    on_step: Callable[[str, Step], None] | None = None,
-) -> Demo:
+def run_demo(pipe: Any, words: Words, settings: Settings, on_step: Callable[[str, Step], None] | None = None) -> Demo:
     """Clone one of the world's test motions into a video of other content.
 
     Args:
         pipe: the mini model.
-        motion_name: one of `motionclone.world.TEST_MOTIONS`.
-        colour: of the new object.
-        shape: of the new object.
-        background: colour of the new ground.
-        texture: of the new ground.
+        words: the motion, and what the new video shows.
         settings: of the mini model.
         on_step: called with "cloned" or "unguided" and the step.
     """
-    if motion_name not in TEST_MOTIONS:
-        raise InputError(f"no motion {motion_name!r} in the demo; there are {', '.join(TEST_MOTIONS)}.")
     sampling = settings.sampling
-    trajectory = named_trajectory(motion_name, sampling.num_frames)
+    trajectory = named_trajectory(words.motion, sampling.num_frames)
     # The reference shares neither colours nor shape nor texture with what is asked for.
-    seen = Scene("circle" if shape != "circle" else "star", *_other(colour, background), trajectory)
+    seen = Scene("circle" if words.shape != "circle" else "star", *_other(words), trajectory)
     reference = seen.render(sampling.height)
-    wanted = Scene(shape, colour, texture, background, trajectory)
+    wanted = Scene(words.shape, words.colour, words.texture, words.background, trajectory)
     check(pipe, wanted.caption, settings)
-    source = {"world": motion_name, "caption": seen.caption}
+    source = {"name": f"world: {words.motion}", "caption": seen.caption}
     motion = extract_motion(pipe, reference, settings.extraction, seed=settings.seed, source=source)
 
     made = {}
@@ -91,7 +100,7 @@ def run_demo(
     return Demo(reference, motion, made["cloned"], made["unguided"], similarity)
 
 
-def _other(colour: str, background: str) -> tuple[str, str, str]:
+def _other(words: Words) -> tuple[str, str, str]:
     """Colour, texture and ground of the reference."""
-    free = [name for name in COLOURS if name not in (colour, background)]
+    free = [name for name in COLOURS if name not in (words.colour, words.background)]
     return free[0], "rocks", free[-2]

@@ -4,5 +4,5 @@
 class InputError(ValueError):
     """Bad input: one sentence that says what was expected, what was got and what to do.
 
-    The command line prints it and exits with code 2; nothing has been written when it is raised.
+    The command line prints it and exits with code 2; no file is left half written.
     """

@@ -1,6 +1,6 @@
 """Read the motion of a clip: noise it once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,10 +13,17 @@ from motionclone.errors import InputError
 from motionclone.motion import Motion, represent
 from motionclone.settings import Extraction
 
+Stream = Literal["reference", "independent", "vae"]
 
-def seeded_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Standard Gaussian noise in float32 on the CPU, the same on every machine."""
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
+
+def generator_of(seed: int, stream: Stream) -> torch.Generator:
+    """A CPU generator, the same on every machine; streams of one seed are unrelated."""
+    return torch.Generator("cpu").manual_seed((seed + get_args(Stream).index(stream) * 0x5851F42D4C957F2D) % 2**63)
+
+
+def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference") -> Tensor:
+    """Standard Gaussian noise in float32 on the CPU: that of the reference, or noise independent of it."""
+    return torch.randn(shape, generator=generator_of(seed, stream))
 
 
 def extract_motion(
@@ -47,8 +54,11 @@ def extract_motion(
     if settings.k > len(frames):
         raise InputError(f"k = {settings.k} is more than the clip's {len(frames)} frames; use at most {len(frames)}.")
     with torch.no_grad():
-        latents = backbone.encode_video(frames, torch.Generator("cpu").manual_seed(seed))
+        latents = backbone.encode_video(frames, generator_of(seed, "vae"))
+    if not latents.isfinite().all():
+        raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
     motion = motion_of_latents(pipe, latents, seeded_noise(tuple(latents.shape), seed), settings)
+    pipe.maybe_free_model_hooks()
     record = {**motion.record, "seed": seed, "source": source or {}, "size": [int(n) for n in frames.shape[-2:]]}
     return Motion(motion.maps, motion.grid, record)
 
@@ -78,6 +88,8 @@ def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extra
     }
     with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call)
+    if not all(part.isfinite().all() for pair in found.values() for part in pair):
+        raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
     grid = {site: backbone.grid(site, found, latents) for site in sites}
     record = {
         "motionclone": __version__,

@@ -40,15 +40,16 @@ def check_free(path: Path, overwrite: bool) -> None:
     Raises:
         InputError: it exists (without `overwrite`), is a folder, or its folder cannot be written to.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file in it")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; choose another name or pass --overwrite")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise InputError(f"{path} cannot be made because {folder} is a file; choose another folder")
-    try:  # Asking for permissions does not tell of read-only and virtual file systems.
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file in it")
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} exists already; choose another name or pass --overwrite")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise InputError(f"{path} cannot be made because {folder} is a file; choose another folder")
+        # Asking for permissions does not tell of read-only and virtual file systems.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{path} cannot be made in {folder} ({error.strerror}); choose another folder") from error
+        raise InputError(f"{path} cannot be made ({error.strerror}); choose another name or folder") from error

@@ -10,6 +10,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from motionclone.errors import InputError
+
 Prediction = Literal["epsilon", "v_prediction", "flow_prediction"]
 Update = Literal["direction", "noise"]
 
@@ -66,11 +68,12 @@ def output_increment(
         The increment, of the gradient's shape.
 
     Raises:
-        ValueError: for `noise` at alpha = 0 (zero terminal SNR) unless the model predicts epsilon: there the output no
-            longer determines the noise, and Eq. 2 has no finite form.
+        InputError: at alpha = 0 (zero terminal SNR), where only `direction` on v or flow predictions is finite.
     """
+    if now.alpha == 0 and (update == "noise" or prediction == "epsilon"):
+        raise InputError(f"update {update!r} has no finite form at zero terminal SNR; use direction on a v model.")
     if update == "noise":
-        per_noise = 1.0 if prediction == "epsilon" else _inverse(now.alpha)  # dm / d eps at fixed z
+        per_noise = 1.0 if prediction == "epsilon" else 1 / now.alpha  # dm / d eps at fixed z
         return gradient * (now.sigma * per_noise)
     if prediction == "epsilon":
         per_output = after.sigma - after.alpha * now.sigma / now.alpha
@@ -79,9 +82,3 @@ def output_increment(
     else:
         per_output = after.sigma - now.sigma
     return gradient * (-after.sigma * now.sigma / per_output)
-
-
-def _inverse(alpha: float) -> float:
-    if alpha == 0:
-        raise ValueError("the `noise` update has no finite form at zero terminal SNR; use update='direction'")
-    return 1 / alpha

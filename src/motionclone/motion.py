@@ -1,11 +1,13 @@
-"""The motion representation H = {L, M} of Sec. 3.3 (arXiv:2406.05338), its file, and its picture.
+"""The motion representation H = {L, M} of Sec. 3.3 (arXiv:2406.05338, as in all files here), its file and picture.
 
 Axis order everywhere: temporal attention maps are (p, heads, f, f) with p = y * w + x the spatial position, then the
 query frame, then the key frame.
 """
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,9 @@ def temporal_attention(query: Tensor, key: Tensor) -> Tensor:
     """
     precise = torch.promote_types(query.dtype, torch.float32)
     query, key = query.to(precise), key.to(precise)
-    with torch.autocast(query.device.type, enabled=False):
+    device = query.device.type
+    exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    with exact:
         return torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
 
 
@@ -112,9 +116,9 @@ def load_motion(path: str | Path) -> Motion:
         InputError: if the file is missing, not a safetensors file, not a motion, or inconsistent.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
     try:
+        if not path.is_file():
+            raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -129,8 +133,9 @@ def load_motion(path: str | Path) -> Motion:
         record = json.loads(header["record"])
         grid = {site: (int(f), int(h), int(w)) for site, (f, h, w) in json.loads(header["grid"]).items()}
         maps = {site: SparseMap(tensors.pop(f"{site}.values"), tensors.pop(f"{site}.indices")) for site in grid}
-        if tensors or not maps or not isinstance(record, dict):
+        if tensors or not maps:
             raise ValueError("sites and tensors do not agree")
+        _check_record(record)
         for site, m in maps.items():
             frames, height, width = grid[site]
             heads, k = m.values.shape[1], m.values.shape[3]
@@ -145,6 +150,32 @@ def load_motion(path: str | Path) -> Motion:
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(f"{path} is a damaged motion file ({error}); extract it again.") from error
     return Motion(maps, grid, record)
+
+
+def _check_record(record: Any) -> None:
+    """Raise ValueError if what others read from a record has another form than `extract_motion` writes."""
+
+    def numbers(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(n, int | float) and math.isfinite(n) for n in value)
+
+    source = record.get("source", {})
+    fine = {
+        "seed": isinstance(record.get("seed", 0), int) and 0 <= record.get("seed", 0) < 2**63,
+        "size": numbers(record.get("size", [])) and all(int(n) == n > 0 for n in record.get("size", [])),
+        "per_frame_norm": isinstance(record.get("per_frame_norm", True), bool),
+        "fingerprints": all(numbers(value) for value in record.get("fingerprints", {}).values()),
+        "source.fps": numbers([source.get("fps", 8.0)]) and source.get("fps", 8.0) > 0,
+        "source.name": isinstance(source.get("name", ""), str),
+        "source.path": isinstance(source.get("path", ""), str),
+        "source.sha256": isinstance(source.get("sha256", ""), str),
+        "source.start": numbers([source.get("start", 0.0)]),
+        "source.end": source.get("end") is None or numbers([source["end"]]),
+        "source.asked_fps": source.get("asked_fps") is None or numbers([source["asked_fps"]]),
+        "source.fit": source.get("fit", "crop") in ("crop", "squash"),
+    }
+    for name, good in fine.items():
+        if not good:
+            raise ValueError(f"its record has no usable {name}")
 
 
 def heat_map(motion: Motion, frame: int | None = None) -> Tensor:

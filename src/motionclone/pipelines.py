@@ -296,8 +296,9 @@ def _load_part(kind: Any, place: str, subfolder: str, dtype: torch.dtype) -> Any
 def _animatediff_scheduler(base: str) -> DDIMScheduler:
     """DDIM on the linear betas AnimateDiff was trained with, unless the base's scheduler is that already."""
     config = DDIMScheduler.load_config(base, subfolder="scheduler")
-    if config.get("_class_name") == "DDIMScheduler" and config.get("beta_schedule") == "linear":
-        return DDIMScheduler.from_config(config)
+    betas = (config.get("beta_schedule"), config.get("beta_start"), config.get("beta_end"))
+    if config.get("_class_name") == "DDIMScheduler" and betas == ("linear", 0.00085, 0.012):
+        return DDIMScheduler.from_config(config, clip_sample=False)
     return DDIMScheduler(
         beta_schedule="linear",
         beta_start=0.00085,

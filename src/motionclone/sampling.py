@@ -23,7 +23,7 @@ from motionclone.backbones.backbone import Backbone, Call, backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.capture import Forward, Found, checkpointed, forward_wrapped, graph_cut_at, listening
 from motionclone.errors import InputError
-from motionclone.guidance import output_increment, ramp
+from motionclone.guidance import matching_weight, output_increment, ramp
 from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import energy
 from motionclone.schedule import first_guided_timestep
@@ -89,12 +89,21 @@ def motion_guidance(
         if plan is None:
             return plain(*args, **kwargs)
         index, weight = plan
+        now, after = backbone.noise_levels(timestep)
+        if settings.update == "noise" and settings.match_direction:
+            weight *= matching_weight(now, after)
         unconditional_call, conditional_call = backbone.split(call)
         with torch.no_grad():
             unconditional = plain(**unconditional_call) if unconditional_call else None
         conditional, by_site, gradient = energy_and_gradient(
             backbone, plain, conditional_call, motion, checkpointing=settings.checkpointing
         )
+        if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
+            dtype = str(conditional_call[backbone.latents_name].dtype).removeprefix("torch.")
+            raise InputError(
+                f"guided step {index + 1} (t = {timestep:g}) is not finite before any weight; compute in float32 or "
+                f"bfloat16 instead of {dtype}, or check the motion and the model's weights."
+            )
         gradient = weight * gradient
         step = GuidedStep(
             index, timestep, math.fsum(by_site.values()), by_site, weight, float(torch.linalg.vector_norm(gradient))
@@ -102,10 +111,8 @@ def motion_guidance(
         if not math.isfinite(step.energy + step.gradient_norm):
             raise InputError(
                 f"guided step {index + 1} (t = {timestep:g}) is not finite: energy {step.energy}, gradient norm "
-                f"{step.gradient_norm}; use a lower weight than {settings.weight:g}, or float32 instead of "
-                f"{gradient_dtype(conditional_call, backbone)}."
+                f"{step.gradient_norm}; use a lower weight than {settings.weight:g}."
             )
-        now, after = backbone.noise_levels(timestep)
         increment = output_increment(gradient, now, after, backbone.prediction(), settings.update)
         trace.steps.append(step)
         if on_guided_step is not None:
@@ -188,6 +195,11 @@ def _on_batch(motion: Motion, found: Found, backbone: Backbone, latents: Tensor)
                 f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
                 "generate at the frames and size of the extraction, or extract again."
             )
+        if m.values.shape[1] != query.shape[1]:
+            raise InputError(
+                f"the motion has {m.values.shape[1]} attention heads at {site} and this model has {query.shape[1]}; "
+                "extract it again with this model."
+            )
         values = m.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
         indices = m.indices.to(query.device, torch.int64)
         copies = len(latents)
@@ -212,16 +224,16 @@ def _plan(scheduler: Any, timestep: float, settings: Guidance) -> tuple[int, flo
 
 def check_fits(backbone: Backbone, motion: Motion) -> None:
     """Raise InputError if a motion cannot guide a model."""
-    known = {name for name, _ in backbone.denoiser.named_modules()}
-    strangers = [site for site in motion.maps if site not in known]
+    strangers = [site for site in motion.maps if not backbone.has_site(site)]
     if strangers:
         raise InputError(
             f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has no "
             f"{strangers[0]}; extract it again with this model."
         )
     for site, wanted in motion.record.get("fingerprints", {}).items():
-        found = backbone.fingerprint(site)
-        if wanted and found and not all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(found, wanted, strict=True)):
+        found = backbone.fingerprint(site) if site in motion.maps else []
+        same = len(wanted) == len(found) and all(map(partial(math.isclose, rel_tol=0.01), wanted, found))
+        if wanted and found and not same:
             raise InputError(
                 f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has other "
                 f"weights at {site}; extract it again with this model."
@@ -231,8 +243,3 @@ def check_fits(backbone: Backbone, motion: Motion) -> None:
         raise InputError(
             f"the motion was extracted with per_frame_norm={not norm} and this pipeline has {norm}; use the same."
         )
-
-
-def gradient_dtype(call: Call, backbone: Backbone) -> str:
-    """The precision that the model computes in, for messages."""
-    return str(call[backbone.latents_name].dtype).removeprefix("torch.")

@@ -37,6 +37,9 @@ class Guidance(_Frozen):
     update: Update = Field(
         default="direction", description="`direction` as the authors' code, `noise` as Eq. 2 is printed."
     )
+    match_direction: bool = Field(
+        default=False, description="With `noise`: weigh every step so that it equals `direction` in a DDIM step."
+    )
     guided_fraction: float = Field(
         default=0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided."
     )

@@ -120,6 +120,12 @@ def _check_numbers(
 
 def _check_file(path: Path) -> None:
     """The errors that need no decoder."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass  # said below
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path and its permissions") from error
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a video file in it")
     if not path.exists():
@@ -188,9 +194,14 @@ class _Timeline:
         """Seconds from the first frame to the end of the last."""
         return float(self.seconds[-1]) + self.spacing
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the header promises clearly more than there is."""
+        return len(self.pts) > 1 and self.promised - self.length > max(2 * self.spacing, 0.1 * self.promised)
+
     def notices(self) -> Iterator[str]:
         """What is wrong with the file although it can be used."""
-        if len(self.pts) > 1 and self.promised - self.length > max(2 * self.spacing, 0.1 * self.promised):
+        if self.cut_short:
             yield (
                 f"the file looks cut short or damaged: its header promises {self.promised:.2f} s; "
                 f"used the {len(self.pts)} frames ({self.length:.2f} s) that could be read"
@@ -263,6 +274,11 @@ def _choose(
     if len(seconds) < 2:
         raise InputError(
             f"{path} holds a single picture, and motion needs several; give a video or an animated GIF{because}"
+        )
+    if timeline.cut_short and end is None:
+        raise InputError(
+            f"{path} is cut short: its header promises {timeline.promised:.2f} s and {length:.2f} s can be read; "
+            f"give the whole file, or --end {math.floor(length * 100) / 100:g} to use what is there"
         )
     if start >= length - slack:
         raise InputError(f"start {start:g} s is past the end of {path}, which lasts {length:.3f} s; lower it{because}")

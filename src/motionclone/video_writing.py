@@ -29,7 +29,7 @@ _ACCURATE = 0x4 | 0x4000 | 0x40000
 VIDEO_SUFFIXES = (".mp4", ".webm", ".gif")
 
 
-def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def check_writable(path: str | os.PathLike[str], overwrite: bool = False, fps: float = 8.0) -> None:
     """Refuse an output video that could not be written later; call it before the hour-long part. Changes nothing.
 
     Its sidecar (`out.mp4`: `out.json`) must be free as well.
@@ -39,6 +39,7 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
     """
     path = Path(path)
     _check_suffix(path, VIDEO_SUFFIXES)
+    _rate(path, fps)
     check_free(path, overwrite)
     check_free(path.with_suffix(".json"), overwrite)
 
@@ -72,15 +73,21 @@ def write_video(
     path = Path(path)
     _check_suffix(path, VIDEO_SUFFIXES)
     _check_frames(frames)
+    rate = _rate(path, fps)
+    comment = None if provenance is None else json.dumps(dict(provenance))
+    write = {".mp4": _write_mp4, ".webm": _write_webm, ".gif": _write_gif}[path.suffix.lower()]
+    with whole_file(path, overwrite) as temporary:
+        write(temporary, frames, rate, comment)
+
+
+def _rate(path: Path, fps: float) -> Fraction:
+    """Frames per second as the container wants them."""
     rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) and fps > 0 else Fraction(0)
     if not rate:
         raise InputError(f"fps must be a positive number of frames per second, got {fps}")
     if path.suffix.lower() == ".gif" and rate > 100:
         raise InputError(f"GIF counts time in 1/100 s and cannot play {fps:g} fps; use 50 or less, or .mp4")
-    comment = None if provenance is None else json.dumps(dict(provenance), ensure_ascii=False)
-    write = {".mp4": _write_mp4, ".webm": _write_webm, ".gif": _write_gif}[path.suffix.lower()]
-    with whole_file(path, overwrite) as temporary:
-        write(temporary, frames, rate, comment)
+    return rate
 
 
 def _check_frames(frames: Tensor) -> None:
@@ -98,7 +105,7 @@ def _bytes(frame: Tensor) -> NDArray[np.uint8]:
 
 def _write_mp4(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
     # The second flag keeps the comment whole. faststart (play while downloading) needs a real path.
-    with av.open(str(path), "w", options={"movflags": "+faststart+use_metadata_tags"}) as container:
+    with av.open(str(path.absolute()), "w", options={"movflags": "+faststart+use_metadata_tags"}) as container:
         # Without mbtree: with it, x264's AVX-512 code encodes small frames differently one time in twenty.
         options = {"crf": "16", "x264-params": "mbtree=0"}
         stream = container.add_stream("libx264", rate=rate, options=options)
@@ -106,7 +113,7 @@ def _write_mp4(path: Path, frames: Tensor, rate: Fraction, comment: str | None) 
 
 
 def _write_webm(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
-    with av.open(str(path), "w") as container:
+    with av.open(str(path.absolute()), "w") as container:
         quality = {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}
         stream = container.add_stream("libvpx-vp9", rate=rate, options=quality)
         _encode_yuv420(container, stream, frames, comment)
@@ -150,7 +157,7 @@ def _write_gif(path: Path, frames: Tensor, rate: Fraction, _comment: str | None)
         picture.pts, picture.time_base = number, 1 / rate
         source.push(picture)
     source.push(None)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path.absolute()), "w") as container:
         stream = container.add_stream("gif", rate=rate)
         stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
         for _ in range(len(frames)):
@@ -182,7 +189,7 @@ def write_sidecar(path_of_video: str | os.PathLike[str], record: Mapping[str, An
         InputError: the sidecar exists and `overwrite` is false, or it cannot be written.
     """
     path = Path(path_of_video).with_suffix(".json")
-    text = json.dumps(dict(record), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(dict(record), indent=2) + "\n"
     with whole_file(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""AnimateDiff on Stable Diffusion: a 2D UNet with motion modules (UNetMotionModel), and its SparseCtrl variants.
+"""AnimateDiff on Stable Diffusion: a 2D UNet with motion modules (UNetMotionModel).
 
 A motion module turns (b f) c h w into (b h w) f c and applies two temporal self-attentions, attn1 and attn2. Their maps
 in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
@@ -7,7 +7,7 @@ in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import DDIMScheduler, UNetMotionModel
@@ -68,6 +68,10 @@ class AnimateDiff:
                     f"no temporal attention under block {block!r}; this model has it in {', '.join(known)}."
                 )
         return tuple(name for name in attentions if any(name.startswith(block + ".") for block in blocks))
+
+    def has_site(self, site: str) -> bool:
+        """See `Backbone.has_site`."""
+        return "motion_modules" in site and isinstance(dict(self.denoiser.named_modules()).get(site), Attention)
 
     def after(self, sites: Sequence[str]) -> nn.Module:
         """See `Backbone.after`."""
@@ -165,8 +169,13 @@ class AnimateDiff:
 
     def prediction(self) -> Prediction:
         """See `Backbone.prediction`."""
-        found: Prediction = self.pipe.scheduler.config.prediction_type
-        return found
+        found = self.pipe.scheduler.config.prediction_type
+        if found not in get_args(Prediction):
+            raise InputError(
+                f"prediction type {found!r} cannot be guided; there are {', '.join(get_args(Prediction))}."
+            )
+        prediction: Prediction = found
+        return prediction
 
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """See `Backbone.latents_shape`. Motion modules know as many frames as their position table is long."""

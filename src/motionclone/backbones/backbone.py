@@ -29,6 +29,9 @@ class Backbone(Protocol):
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """Module paths of the temporal attentions in `blocks`. InputError if a block has none."""
 
+    def has_site(self, site: str) -> bool:
+        """Whether a module path is one of this model's temporal attentions."""
+
     def after(self, sites: Sequence[str]) -> nn.Module:
         """The module that starts first once every site has run."""
 

@@ -50,8 +50,9 @@ def _carried_by_the_scene(pan: Tensor, zoom: Tensor, roll: Tensor, scene_point: 
 def random_trajectory(num_frames: int, generator: torch.Generator) -> Trajectory:
     """A smooth random motion, as used for training.
 
-    The named test motions never come out of it: the camera always pans, zooms and rolls together in random
-    proportions, and the object's path bends to one axis only, so it draws no loop.
+    The named test motions do not come out of it as such: a moving camera pans and zooms at once, in random
+    directions and proportions, and mostly rolls too; the object's path is an arc or a wave, never a loop, a turn back
+    or a bounce.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
