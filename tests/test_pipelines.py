@@ -388,7 +388,8 @@ def test_a_loaded_pipeline_is_frozen_and_keeps_no_second_motion_adapter(
 
 def test_folders(plain: ModelDescription, models: Path, tmp_path: Path) -> None:
     """A pipeline saved by diffusers, and a base beside a motion adapter; a scheduler that fits is kept."""
-    kept = DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", steps_offset=0)
+    betas = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
+    kept = DDIMScheduler(**betas, prediction_type="v_prediction", steps_offset=0, clip_sample=False)
     shutil.copytree(plain.base, tmp_path / "base")
     shutil.copytree(plain.motion_adapter, tmp_path / "motion_adapter")
     kept.save_pretrained(tmp_path / "base" / "scheduler")

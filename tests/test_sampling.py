@@ -322,16 +322,16 @@ def test_free_noise_is_refused(pipe):
 
 
 @pytest.mark.parametrize(
-    ("settings", "changes"),
+    ("settings", "changes", "remedy"),
     [
-        (HALF, {"latents": torch.full((1, 4, FRAMES, HEIGHT, WIDTH), torch.nan)}),
-        (but(HALF, weight=1e38), {}),
+        (HALF, {"latents": torch.full((1, 4, FRAMES, HEIGHT, WIDTH), torch.nan)}, "in float32 or bfloat16"),
+        (but(HALF, weight=1e38), {}, "a lower weight"),
     ],
     ids=["latents", "weight"],
 )
-def test_not_finite_is_refused_with_the_step_and_a_remedy(shared, motion, settings, changes):
+def test_not_finite_is_refused_with_the_step_and_a_remedy(shared, motion, settings, changes, remedy):
     before = state(shared.unet)
-    with pytest.raises(InputError, match=r"guided step 1 \(t = 751\).*lower weight.*float32"):
+    with pytest.raises(InputError, match=rf"guided step 1 \(t = 751\).*{remedy}"):
         guide(shared, motion, settings, **changes)
     assert state(shared.unet) == before
 

@@ -248,10 +248,10 @@ def test_a_truncated_file_is_refused_unless_its_good_part_is_asked_for(tmp_path,
     noise = np.random.default_rng(0).integers(0, 12, (40, 32, 48, 3), dtype=np.uint8)  # so that all frames weigh
     path = cut(encode(tmp_path / name, [a + b for a, b in zip(numbered(40), noise, strict=True)], codec), 0.6)
     reject("is cut short", "4.00 s", "--end", path=path, num_frames=4)
-    clip = read_clip(path, 4, 16, 16, end=1.0)
+    clip = read_clip(path, 4, 16, 16, end=0.5)
     assert any("cut short" in notice and "4.00 s" in notice for notice in clip.notices)
     assert numbers(clip)[0] in (0, 1, 2)
-    assert numbers(clip)[-1] in (9, 10)
+    assert numbers(clip)[-1] in (4, 5, 6)
 
 
 def test_a_file_without_its_index_or_with_damage(tmp_path):

@@ -99,10 +99,9 @@ def motion_guidance(
             backbone, plain, conditional_call, motion, checkpointing=settings.checkpointing
         )
         if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
-            dtype = str(conditional_call[backbone.latents_name].dtype).removeprefix("torch.")
             raise InputError(
                 f"guided step {index + 1} (t = {timestep:g}) is not finite before any weight; compute in float32 or "
-                f"bfloat16 instead of {dtype}, or check the motion and the model's weights."
+                "bfloat16 if this is float16, else look for NaN in the latents and the model's weights."
             )
         gradient = weight * gradient
         step = GuidedStep(
