@@ -1,15 +1,19 @@
-"""The bundled model: its files, and that motion transfers on it."""
+"""The bundled model: its files, that motion transfers on it, and that the README's words are true of it."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import motionclone
-from motionclone import load_pipeline, preset
+from motionclone import cli, load_pipeline, preset, write_video
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.demo import Words, run_demo
 from motionclone.errors import InputError
+from motionclone.settings import parse_settings
+from motionclone.world import Scene, named_trajectory
 
 FOLDER = Path(motionclone.__file__).parent / "mini"
 
@@ -68,3 +72,28 @@ def test_the_demos_motion_is_cloned(mini):
 def test_words_that_the_world_does_not_have_are_refused(words, known):
     with pytest.raises(InputError, match=known):
         Words(*words)
+
+
+def test_the_demo_command_writes_its_videos(tmp_path, monkeypatch, capfd):
+    quick = preset("mini").model_dump()
+    quick["sampling"].update(steps=4, guided_steps=2)
+    monkeypatch.setattr("motionclone.settings.preset", lambda _: parse_settings(quick, "quick"))
+    monkeypatch.setattr(sys, "argv", ["motionclone", "demo", "zoom-in", "--out-dir", str(tmp_path / "demo")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+        raise SystemExit(0)
+    assert not end.value.code
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    videos = {f"{name}.mp4" for name in ("reference", "cloned", "unguided", "side-by-side")}
+    assert names == videos | {"cloned.json", "unguided.json"}
+    assert re.search(r"cloned .*[+-]\d\.\d\d", capfd.readouterr().out)
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    block = re.search(r"```python\n(from motionclone import clone.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    reference = Scene("circle", "green", "dots", "gray", named_trajectory("right", 16))
+    write_video("reference.mp4", reference.render(64), 8)
+    exec(compile(block.group(1), "README.md", "exec"), {})
+    assert Path("out.mp4").stat().st_size > 1000
