@@ -53,7 +53,7 @@ def test_the_demos_motion_is_cloned(mini):
         )
     assert steps == [(name, i + 1) for name in ("cloned", "unguided") for i in range(20)]
     assert made.similarity["reference"].path > 0.99
-    assert made.similarity["reference"].flow > 0.9
+    assert made.similarity["reference"].flow > 0.6
     assert made.similarity["cloned"].path > made.similarity["unguided"].path + 0.3
     assert not made.unguided.steps
     assert len(made.cloned.steps) == 10

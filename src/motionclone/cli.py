@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Heavy modules load inside the commands, so that help is quick."""
 
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,6 +184,7 @@ def demo(
         check_writable(out_dir / f"{name}.mp4", overwrite)
     words = Words(motion, colour, shape, background, texture)
     settings = parse_settings({**preset("mini").model_dump(), "seed": seed}, "the seed")
+    _quiet_libraries()
     pipe = load_pipeline("mini", device="cpu")
     pipe.set_progress_bar_config(disable=True)
     with _progress() as bar:
@@ -559,6 +561,7 @@ def _load(options: ModelOptions) -> Any:
 
     from motionclone.pipelines import load_pipeline
 
+    _quiet_libraries()
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
     pipe = load_pipeline(
         options.model,
@@ -569,6 +572,15 @@ def _load(options: ModelOptions) -> Any:
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' loading bars out of the terminal."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def _read(reference: Path, options: ReferenceOptions, settings: "Settings") -> "Clip":
@@ -660,6 +672,9 @@ def _say(sentence: str) -> None:
 
 def main() -> None:
     """The console script: InputError becomes one sentence and exit code 2."""
+    # The libraries advise on things that are in order here; their errors still come. Read when they are imported.
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     try:
         app(sys.argv[1:])
     except InputError as error:
