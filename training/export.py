@@ -28,8 +28,10 @@ def main() -> None:
     images.load_state_dict({k: v for k, v in network.items() if "motion_modules" not in k})
     adapter.load_state_dict({k: v for k, v in network.items() if "motion_modules" in k})
 
+    vae = AutoencoderKL.from_pretrained(args.run / "vae")
+    vae.register_to_config(_name_or_path="")  # no path of this machine in the package
     pipe = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(args.run / "vae"),
+        vae=vae,
         text_encoder=words,
         tokenizer=tokenizer,
         unet=images,
