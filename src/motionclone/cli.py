@@ -469,6 +469,8 @@ def inspect(
     found = load_motion(motion)
     record = found.record
     table = Table(title=escape(str(motion)), show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     source = record.get("source", {})
     facts: dict[str, Any] = {
         "model": record.get("model"),
