@@ -2,9 +2,11 @@
 
 import json
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel
 from torch import nn
@@ -120,6 +122,11 @@ def tiny_pipe(folder: Path, *, per_frame_norm: bool = True, prediction_type: str
         use_per_frame_norm(pipe.unet)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def leaving_by(end: type[BaseException] | None) -> AbstractContextManager[object]:
+    """Expect the block to end by the exception `end`, or normally."""
+    return nullcontext() if end is None else pytest.raises(end)
 
 
 def state(module: nn.Module) -> dict[str, dict[str, object]]:

@@ -192,12 +192,12 @@ def demo(
 
     pictures = {"reference": made.reference, "unguided": made.unguided.frames, "cloned": made.cloned.frames}
     videos = {**pictures, "side-by-side": side_by_side(list(pictures.values()), labels=list(pictures))}
-    records = {"cloned": made.cloned.record, "unguided": made.unguided.record}
+    # The reference was drawn, not generated: it has no record.
+    records = {"cloned": made.cloned.record, "unguided": made.unguided.record, "side-by-side": made.cloned.record}
     for name, frames in videos.items():
-        path = out_dir / f"{name}.mp4"
-        write_video(path, frames, 8.0, provenance=records.get(name, made.cloned.record), overwrite=overwrite)
-        if name in records:
-            write_sidecar(path, records[name], overwrite)
+        write_video(out_dir / f"{name}.mp4", frames, 8.0, provenance=records.get(name), overwrite=overwrite)
+    for name in ("cloned", "unguided"):
+        write_sidecar(out_dir / f"{name}.mp4", records[name], overwrite)
 
     table = Table(title=f"motion similarity to the reference ({motion}); 1 is the same motion")
     for title in ("", "object path", "dense flow"):
@@ -307,7 +307,6 @@ def rerun(record: Path, *, output: Output, overwrite: bool = False) -> None:
 def _clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool, compare: bool) -> None:
     from dataclasses import replace
 
-    from motionclone.cloning import check
     from motionclone.cloning import clone as clone_motion
     from motionclone.video_writing import check_writable, side_by_side, write_video
 
@@ -321,7 +320,6 @@ def _clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool, c
         raise InputError(f"{reference} has changed since the record was written; restore the file it was.")
     check_writable(output, overwrite, clip.fps)
     pipe = _load(job.model_options)
-    check(pipe, job.prompt, settings)
     source = _source(reference, clip, job.reference_options)
     with _progress() as bar:
         made = clone_motion(

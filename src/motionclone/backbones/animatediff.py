@@ -56,11 +56,7 @@ class AnimateDiff:
 
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """See `Backbone.sites`. Blocks are such as `up_blocks.1` or `mid_block`."""
-        attentions = [
-            name
-            for name, module in self.denoiser.named_modules()
-            if isinstance(module, Attention) and "motion_modules" in name
-        ]
+        attentions = self._temporal_attentions()
         for block in blocks:
             if not any(name.startswith(block + ".") for name in attentions):
                 known = sorted({name.split(".motion_modules")[0] for name in attentions})
@@ -71,7 +67,14 @@ class AnimateDiff:
 
     def has_site(self, site: str) -> bool:
         """See `Backbone.has_site`."""
-        return "motion_modules" in site and isinstance(dict(self.denoiser.named_modules()).get(site), Attention)
+        return site in self._temporal_attentions()
+
+    def _temporal_attentions(self) -> list[str]:
+        return [
+            name
+            for name, module in self.denoiser.named_modules()
+            if isinstance(module, Attention) and "motion_modules" in name
+        ]
 
     def after(self, sites: Sequence[str]) -> nn.Module:
         """See `Backbone.after`."""
