@@ -1,23 +1,27 @@
 """Train the mini model's text encoder and denoiser on latents of the world: first images, then clips.
 
-    python training/denoiser.py images --run RUN --minutes 15
-    python training/denoiser.py video  --run RUN --minutes 75
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py images --run RUN --minutes 35
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py video  --run RUN --minutes 75
 
 Reads RUN/latents and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v prediction with
 uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the computing time
-spent, so that a run can be paused, and extended only by a new schedule.
+spent, so that a run can be paused, and extended only by a new schedule. One process a core, which average their
+gradients, is 1.6 times as fast here as one process with a thread a core.
 """
 
 import argparse
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
+from muon import Muon, is_matrix
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -169,13 +173,37 @@ def loss_of(model: Model, stage: str, data: Data, size: int, alpha_bar: Tensor) 
     return (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
 
 
-def optimizer_for(model: Model, stage: str, rate: float) -> torch.optim.Optimizer:
-    """Motion modules learn at the full rate, what the image stage taught somewhat slower."""
-    new, old = [], []
-    for name, parameter in model.named_parameters():
-        (new if stage == "images" or "motion_modules" in name else old).append(parameter)
-    groups = [{"params": new, "scale": 1.0}, {"params": old, "scale": 0.7}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+def optimizers_for(model: Model, stage: str, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for matrices, AdamW for the rest. What the image stage taught learns somewhat slower than motion modules."""
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        scale = 1.0 if stage == "images" or "motion_modules" in name else 0.7
+        groups.setdefault((is_matrix(name, weight), scale), []).append(weight)
+    matrices, others = (
+        [{"params": weights, "scale": scale} for (matrix, scale), weights in groups.items() if matrix == wanted]
+        for wanted in (True, False)
+    )
+    return [Muon(matrices, lr=rate), torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)]
+
+
+def average(model: Model) -> None:
+    """Average the gradients over the processes."""
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    together = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(together)
+    together /= dist.get_world_size()
+    for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def start_from(model: Model, stage: str, checkpoint: Path) -> None:
+    """Take over the weights of an earlier run: all of them for images, the motion modules' for video."""
+    ema = torch.load(checkpoint, weights_only=True)["ema"]
+    if stage == "video":
+        ema = {name: value for name, value in ema.items() if "motion_modules" in name}
+    missing = model.load_state_dict(ema, strict=False)
+    if missing.unexpected_keys:
+        raise SystemExit(f"{checkpoint} is of another model: {missing.unexpected_keys[0]}")
 
 
 def main() -> None:
@@ -183,21 +211,27 @@ def main() -> None:
     parser.add_argument("stage", choices=["images", "video"])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, help="of one process")
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--start-from", type=Path, help="checkpoint of an earlier run")
     args = parser.parse_args()
-    size = args.batch or {"images": 64, "video": 6}[args.stage]
+    size = args.batch or {"images": 32, "video": 3}[args.stage]
+    rank = int(os.environ.get("RANK", 0))
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
 
     torch.manual_seed(args.seed)
-    data = Data(args.run, args.seed)
+    data = Data(args.run, args.seed + 1_000_000 * rank)
     model = build(args.stage, args.run, len(data.tokenizer))
+    if args.start_from is not None:
+        start_from(model, args.stage, args.start_from)
     model.train()
     # Plain attention: on a CPU, SDPA spends most of a training step in its backward pass.
     model.denoiser.set_attn_processor(AttnProcessor())
     model.text.set_attn_implementation("eager")
     model.denoiser.to(memory_format=torch.channels_last)
-    optimizer = optimizer_for(model, args.stage, args.rate)
+    optimizers = optimizers_for(model, args.stage, args.rate)
     alpha_bar = scheduler().alphas_cumprod
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
     ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -205,13 +239,22 @@ def main() -> None:
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         ema, state = saved["ema"], saved["state"]
-        data.generator.manual_seed(args.seed + state["step"])
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+        data.generator.manual_seed(args.seed + 1_000_000 * rank + state["step"])
+    if rank == 0:
+        print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
 
     def save() -> None:
-        bundle = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema, "state": state}
+        if rank != 0:
+            return
+        bundle = {
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "ema": ema,
+            "state": state,
+        }
         torch.save(bundle, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
 
@@ -219,20 +262,27 @@ def main() -> None:
     while state["seconds"] < total:
         began = time.process_time()
         rate = args.rate * min(1, (state["step"] + 1) / 100) * 0.5 * (1 + math.cos(math.pi * state["seconds"] / total))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
         loss = loss_of(model, args.stage, data, size, alpha_bar)
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
+        if dist.is_initialized():
+            average(model)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        decay = min(EMA, (state["step"] + 1) / (state["step"] + 10))
-        with torch.no_grad():
-            for name, value in model.state_dict().items():
-                if value.is_floating_point():
-                    ema[name].lerp_(value, 1 - decay)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
+            optimizer.step()
+        if rank == 0:
+            decay = min(EMA, (state["step"] + 1) / (state["step"] + 10))
+            with torch.no_grad():
+                for name, value in model.state_dict().items():
+                    if value.is_floating_point():
+                        ema[name].lerp_(value, 1 - decay)
         state["step"] += 1
-        state["seconds"] += (time.process_time() - began) / torch.get_num_threads()
+        spent = torch.tensor((time.process_time() - began) / torch.get_num_threads())
+        if dist.is_initialized():  # the same clock in every process
+            dist.all_reduce(spent, dist.ReduceOp.MAX)
+        state["seconds"] += spent.item()
         window.append(loss.item())
         if state["step"] % 50 == 0:
             entry = {
@@ -241,7 +291,8 @@ def main() -> None:
                 "loss": round(sum(window) / len(window), 4),
             }
             state["log"].append(entry)
-            print(json.dumps(entry), flush=True)
+            if rank == 0:
+                print(json.dumps(entry), flush=True)
             window = []
         if state["seconds"] - saved_at > 300:
             save()

@@ -1,7 +1,7 @@
 """A motion and words in, a video and its record out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -97,13 +97,13 @@ def _positive(prompt: str, settings: Settings) -> str:
 @torch.no_grad()
 def generate(
     pipe: Any,
-    motion: Motion,
+    motion: Motion | Mapping[int, Motion],
     prompt: str,
     settings: Settings | None = None,
     *,
     on_step: Callable[[Step], None] | None = None,
 ) -> Generated:
-    """A new video that moves like `motion`. With weight 0, the same video without guidance.
+    """A new video that moves like `motion`, or like the motions of the guided timesteps; with weight 0, its plain twin.
 
     The uneven schedule stands in for a DDIM scheduler while this runs; other schedulers are kept. With `shared_noise`,
     the initial latents are the noise that was added to the reference at extraction, whatever `settings.seed`.
@@ -114,12 +114,13 @@ def generate(
     settings = settings or Settings()
     check(pipe, prompt, settings)
     backbone, sampling = backbone_of(pipe), settings.sampling
-    seed = int(motion.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
+    first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
+    seed = int(first.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    size = motion.record.get("size", [sampling.height, sampling.width])
-    if motion.num_frames != shape[2] or list(size) != [sampling.height, sampling.width]:
+    size = first.record.get("size", [sampling.height, sampling.width])
+    if first.num_frames != shape[2] or list(size) != [sampling.height, sampling.width]:
         raise InputError(
-            f"the motion has {motion.num_frames} frames of {size[1]}x{size[0]} pixels and {shape[2]} frames of "
+            f"the motion has {first.num_frames} frames of {size[1]}x{size[0]} pixels and {shape[2]} frames of "
             f"{sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
         )
     noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
@@ -166,7 +167,7 @@ def generate(
         "model": model_name(pipe),
         "initial_noise_seed": seed,
         "settings": settings.model_dump(mode="json"),
-        "motion": dict(motion.record),
+        "motion": dict(first.record),
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
         "dtype": str(dtype).removeprefix("torch."),

@@ -63,7 +63,6 @@ def extract_motion(
     return Motion(motion.maps, motion.grid, record)
 
 
-@torch.no_grad()
 def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extraction) -> Motion:
     """The motion representation of clean latents with given noise.
 
@@ -75,22 +74,26 @@ def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extra
         noise: eps, of the same shape.
         settings: noise step, k, blocks and prompt.
     """
+    level = backbone_of(pipe).noise_level(settings.t_alpha)
+    noise = noise.to(latents.device, torch.float32)
+    return motion_at(pipe, level.alpha * latents.float() + level.sigma * noise, settings.t_alpha, settings)
+
+
+@torch.no_grad()
+def motion_at(pipe: Any, noisy: Tensor, timestep: int, settings: Extraction) -> Motion:
+    """The motion representation that the denoiser has of noisy latents, (1, c, f, h, w), at their timestep."""
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
-    level = backbone.noise_level(settings.t_alpha)
-    noise = noise.to(latents.device, torch.float32)
-    dtype = next(backbone.denoiser.parameters()).dtype
-    noisy = (level.alpha * latents.float() + level.sigma * noise).to(dtype)
     call = {
-        **backbone.text_call(settings.prompt, latents.shape[2]),
-        backbone.latents_name: noisy,
-        "timestep": torch.tensor(settings.t_alpha, device=latents.device),
+        **backbone.text_call(settings.prompt, noisy.shape[2]),
+        backbone.latents_name: noisy.to(next(backbone.denoiser.parameters()).dtype),
+        "timestep": torch.tensor(timestep, device=noisy.device),
     }
     with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
-    grid = {site: backbone.grid(site, found, latents) for site in sites}
+    grid = {site: backbone.grid(site, found, noisy) for site in sites}
     record = {
         "motionclone": __version__,
         "model": model_name(pipe),

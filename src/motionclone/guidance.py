@@ -47,6 +47,24 @@ def matching_weight(now: NoiseLevel, after: NoiseLevel) -> float:
     return after.sigma * now.alpha / (now.sigma * after.alpha - after.sigma * now.alpha)
 
 
+def clean_and_noise(
+    output: Tensor, latents: Tensor, level: NoiseLevel, prediction: Prediction
+) -> tuple[Tensor, Tensor]:
+    """x0 and eps of which latents consist, according to a model's output.
+
+    Args:
+        output: the model's.
+        latents: z = alpha x0 + sigma eps.
+        level: their noise level; alpha > 0 for epsilon predictions.
+        prediction: what the output means: eps; v = alpha eps - sigma x0; or the flow velocity eps - x0.
+    """
+    if prediction == "epsilon":
+        return (latents - level.sigma * output) / level.alpha, output
+    if prediction == "v_prediction":
+        return level.alpha * latents - level.sigma * output, level.alpha * output + level.sigma * latents
+    return latents - level.sigma * output, latents + (1 - level.sigma) * output
+
+
 def output_increment(
     gradient: Tensor, now: NoiseLevel, after: NoiseLevel, prediction: Prediction, update: Update
 ) -> Tensor:

@@ -55,7 +55,7 @@ class Trace:
 @contextmanager
 def motion_guidance(
     pipe: Any,
-    motion: Motion,
+    motion: Motion | Mapping[int, Motion],
     settings: Guidance | None = None,
     *,
     on_guided_step: Callable[[GuidedStep], None] | None = None,
@@ -67,7 +67,7 @@ def motion_guidance(
 
     Args:
         pipe: a diffusers pipeline of a supported family; it may be offloaded, adapted, given another scheduler.
-        motion: extracted with the same model.
+        motion: extracted with the same model; or one for every guided timestep, as from inversion (Eq. 4).
         settings: weight, update rule, share of the schedule, ramps.
         on_guided_step: called after every guided step.
 
@@ -79,7 +79,8 @@ def motion_guidance(
     """
     settings = settings or Guidance()
     backbone = backbone_of(pipe)
-    check_fits(backbone, motion)
+    for each in (motion,) if isinstance(motion, Motion) else motion.values():
+        check_fits(backbone, each)
     trace = Trace()
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
@@ -92,11 +93,12 @@ def motion_guidance(
         now, after = backbone.noise_levels(timestep)
         if settings.update == "noise" and settings.match_direction:
             weight *= matching_weight(now, after)
+        wanted = motion if isinstance(motion, Motion) else _motion_at(motion, timestep)
         unconditional_call, conditional_call = backbone.split(call)
         with torch.no_grad():
             unconditional = plain(**unconditional_call) if unconditional_call else None
         conditional, by_site, gradient = energy_and_gradient(
-            backbone, plain, conditional_call, motion, checkpointing=settings.checkpointing
+            backbone, plain, conditional_call, wanted, checkpointing=settings.checkpointing
         )
         if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
             raise InputError(
@@ -209,6 +211,15 @@ def _on_batch(motion: Motion, found: Found, backbone: Backbone, latents: Tensor)
 def _size(grid: tuple[int, int, int]) -> str:
     frames, height, width = grid
     return f"{frames} frames of {height}x{width} positions"
+
+
+def _motion_at(motions: Mapping[int, Motion], timestep: float) -> Motion:
+    if timestep not in motions:
+        raise InputError(
+            f"there is no motion for t = {timestep:g}, but for {', '.join(map(str, sorted(motions)))}; "
+            "invert along the schedule of the generation."
+        )
+    return motions[int(timestep)]
 
 
 def _plan(scheduler: Any, timestep: float, settings: Guidance) -> tuple[int, float] | None:

@@ -12,6 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.guidance import NoiseLevel, clean_and_noise
 
 
 def first_guided_timestep(guided_fraction: float, train_timesteps: int = 1000) -> int:
@@ -89,15 +90,11 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
     ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
         """One DDIM step (arXiv:2010.02502, Eqs. 12, 16) to the next timestep of the schedule."""
         now, after = self.alphas_cumprod[int(timestep)], self.alpha_bar_after(int(timestep))
-        match self.config.prediction_type:
-            case "epsilon":
-                noise = model_output
-                clean = (sample - (1 - now) ** 0.5 * noise) / now**0.5
-            case "v_prediction":
-                clean = now**0.5 * sample - (1 - now) ** 0.5 * model_output
-                noise = now**0.5 * model_output + (1 - now) ** 0.5 * sample
-            case other:
-                raise ValueError(f"prediction type must be epsilon or v_prediction, got {other}")
+        prediction = self.config.prediction_type
+        if prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"prediction type must be epsilon or v_prediction, got {prediction}")
+        level = NoiseLevel(float(now**0.5), float((1 - now) ** 0.5))  # rounded as diffusers rounds
+        clean, noise = clean_and_noise(model_output, sample, level, prediction)
         deviation = eta * ((1 - after) / (1 - now) * (1 - now / after)) ** 0.5
         earlier = after**0.5 * clean + (1 - after - deviation**2) ** 0.5 * noise
         if eta > 0:

@@ -100,6 +100,21 @@ def read_clip(
     raise InputError(f"{path} could not be decoded twice alike; re-encode it as MP4 and give that file")
 
 
+def clip_size(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Frames, height and width in pixels of a video file, as shown; `read_clip` with these takes every frame as it is.
+
+    Raises:
+        InputError: as `read_clip`.
+    """
+    path = Path(path)
+    with open_video(path) as (container, stream):
+        frames = [frame for frame in _good_frames(container, stream) if frame is not None]
+        if not frames:
+            raise InputError(f"{path}: not one frame could be decoded; export the video again or convert it to MP4")
+        picture, pixel_aspect = _upright(frames[0], float(stream.sample_aspect_ratio or 1), quick=True)
+    return len(frames), picture.shape[0], round(picture.shape[1] * pixel_aspect)
+
+
 def _check_numbers(
     num_frames: int, height: int, width: int, start: float, end: float | None, fps: float | None, fit: str
 ) -> None:

@@ -1,6 +1,40 @@
-"""How like two motions are. Pure metrics; nothing here knows models."""
+"""How like two motions are, and what videos show. Metrics are pure; only `embeddings` knows a model, CLIP."""
 
+from motionclone.evaluation.appearance import appearance_similarity, diversity, temporal_consistency, text_alignment
+from motionclone.evaluation.camera import camera_cosine, camera_flow, camera_parameters
+from motionclone.evaluation.embeddings import Embedder, load_embedder
+from motionclone.evaluation.fidelity import motion_fidelity, motion_fidelity_dmt
 from motionclone.evaluation.flow import dense_flow, flow_cosine
-from motionclone.evaluation.path import find_object, path_correlation
+from motionclone.evaluation.path import find_object, path_correlation, path_roughness, seen_fraction
+from motionclone.evaluation.recognition import ATTRIBUTES, alternatives, recognised
+from motionclone.evaluation.statistics import Interval, bootstrap, paired_difference
+from motionclone.evaluation.tracks import Tracks, flow_tracks, lucas_kanade_tracks
 
-__all__ = ["dense_flow", "find_object", "flow_cosine", "path_correlation"]
+__all__ = [
+    "ATTRIBUTES",
+    "Embedder",
+    "Interval",
+    "Tracks",
+    "alternatives",
+    "appearance_similarity",
+    "bootstrap",
+    "camera_cosine",
+    "camera_flow",
+    "camera_parameters",
+    "dense_flow",
+    "diversity",
+    "find_object",
+    "flow_cosine",
+    "flow_tracks",
+    "load_embedder",
+    "lucas_kanade_tracks",
+    "motion_fidelity",
+    "motion_fidelity_dmt",
+    "paired_difference",
+    "path_correlation",
+    "path_roughness",
+    "recognised",
+    "seen_fraction",
+    "temporal_consistency",
+    "text_alignment",
+]

@@ -44,3 +44,17 @@ def path_correlation(path: Tensor, reference: Tensor) -> float:
     a = path[seen].double() - path[seen].double().mean(0)
     b = reference[seen].double() - reference[seen].double().mean(0)
     return float((a * b).sum() / (a.norm() * b.norm()))
+
+
+def path_roughness(path: Tensor) -> float:
+    """Root mean square length of the second difference of a path (f, 2), in half frames per frame²; 0 is even motion.
+
+    Differences over frames in which the path is NaN are left out; NaN if none remains.
+    """
+    bends = path.double().diff(n=2, dim=0).square().sum(-1)
+    return float(bends[~bends.isnan()].mean().sqrt())
+
+
+def seen_fraction(path: Tensor) -> float:
+    """Share of the frames in which a path (f, 2) is known, in [0, 1]."""
+    return float((~path.isnan().any(-1)).double().mean())

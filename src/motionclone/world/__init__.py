@@ -4,6 +4,7 @@ The mini model is trained on it and motion transfer is measured in it. Positions
 x to the right and y downwards, both in [-1, 1] inside the frame. Nothing here knows about diffusion.
 """
 
+from motionclone.world.cases import Case, Kind, Split, held_out_cases, held_out_scenes, kind_of
 from motionclone.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, Truth, random_scene
 from motionclone.world.trajectory import TEST_MOTIONS, Trajectory, named_trajectory, random_trajectory
 
@@ -13,9 +14,15 @@ __all__ = [
     "SHAPES",
     "TEST_MOTIONS",
     "TEXTURES",
+    "Case",
+    "Kind",
     "Scene",
+    "Split",
     "Trajectory",
     "Truth",
+    "held_out_cases",
+    "held_out_scenes",
+    "kind_of",
     "named_trajectory",
     "random_scene",
     "random_trajectory",

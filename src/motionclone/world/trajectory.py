@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,9 +90,8 @@ def random_trajectory(num_frames: int, generator: torch.Generator) -> Trajectory
 
 def _object(path: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[int], Trajectory]:
     def build(num_frames: int) -> Trajectory:
-        still = _still(num_frames)
         position = torch.stack(path(torch.linspace(0, 1, num_frames)), -1)
-        return Trajectory(position, still.scale, still.spin, still.pan, still.zoom, still.roll)
+        return replace(_still(num_frames), position=position)
 
     return build
 
@@ -109,7 +108,7 @@ def _camera(pan: tuple[float, float] = (0, 0), zoom: float = 1.0, roll: float = 
     return build
 
 
-TEST_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
+OBJECT_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
     "right": _object(lambda t: (-0.65 + 1.3 * t, 0 * t)),
     "down": _object(lambda t: (0 * t, -0.65 + 1.3 * t)),
     "diagonal": _object(lambda t: (-0.6 + 1.2 * t, 0.6 - 1.2 * t)),
@@ -117,6 +116,8 @@ TEST_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
     "figure-eight": _object(lambda t: (0.6 * torch.sin(2 * math.pi * t), 0.4 * torch.sin(4 * math.pi * t))),
     "bounce": _object(lambda t: (-0.65 + 1.3 * t, 0.5 - 0.9 * (math.pi * 2 * t).sin().abs())),
     "turn-back": _object(lambda t: (-0.6 + 1.2 * (1 - (2 * t - 1).abs()), 0 * t)),
+}
+CAMERA_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
     "zoom-in": _camera(zoom=2.0),
     "zoom-out": _camera(zoom=0.5),
     "pan-left": _camera(pan=(-1.0, 0)),
@@ -125,7 +126,25 @@ TEST_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
     "pan-down": _camera(pan=(0, 1.0)),
     "roll": _camera(roll=1.0),
 }
-"""The held-out motions. `pan-left` names the camera's way: the picture moves to the right."""
+"""`pan-left` names the camera's way: the picture moves to the right."""
+
+
+def _both(thing: str, camera: str) -> Callable[[int], Trajectory]:
+    """The object's path, on the screen, of one motion, and the camera of another."""
+
+    def build(num_frames: int) -> Trajectory:
+        seen, filmed = OBJECT_MOTIONS[thing](num_frames), CAMERA_MOTIONS[camera](num_frames)
+        return replace(seen, pan=filmed.pan, zoom=filmed.zoom, roll=filmed.roll)
+
+    return build
+
+
+COMBINED_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
+    "circle-and-pan": _both("circle", "pan-right"),
+    "turn-back-and-zoom": _both("turn-back", "zoom-in"),
+}
+TEST_MOTIONS = {**OBJECT_MOTIONS, **CAMERA_MOTIONS, **COMBINED_MOTIONS}
+"""The held-out motions."""
 
 
 def named_trajectory(name: str, num_frames: int) -> Trajectory:

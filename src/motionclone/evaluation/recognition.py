@@ -1,0 +1,37 @@
+"""Which colour, shape, texture and ground a video shows, as CLIP sees it among all that the world has."""
+
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from motionclone.evaluation.embeddings import Embedder
+from motionclone.world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene
+
+Attribute = Literal["colour", "shape", "texture", "background"]
+ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
+_KNOWN = {"colour": tuple(COLOURS), "shape": SHAPES, "texture": TEXTURES, "background": tuple(BACKGROUNDS)}
+
+
+def alternatives(scene: Scene, attribute: Attribute) -> dict[str, str]:
+    """Captions of the scene with each value that the attribute could have; empty for an object that is not there."""
+    if scene.shape is None and attribute in ("colour", "shape"):
+        return {}
+    changes: list[dict[str, Any]] = [{attribute: value} for value in _KNOWN[attribute]]
+    return {change[attribute]: replace(scene, **change).caption for change in changes}
+
+
+def recognised(embedder: Embedder, images: Tensor, wanted: Scene) -> dict[Attribute, bool]:
+    """Whether the right value of each attribute of `wanted` is the likeliest, the others given.
+
+    Args:
+        embedder: CLIP.
+        images: unit embeddings of the frames, (f, d); the frames decide together.
+        wanted: the scene that was asked for, with an object.
+    """
+    found: dict[Attribute, bool] = {}
+    for attribute in ATTRIBUTES:
+        captions = alternatives(wanted, attribute)
+        likeness = (images @ embedder.texts(list(captions.values())).T).mean(0)
+        found[attribute] = list(captions)[int(likeness.argmax())] == getattr(wanted, attribute)
+    return found

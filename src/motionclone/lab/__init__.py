@@ -1,0 +1,1 @@
+"""The lab: does motion transfer? Cases x methods, measured, kept and reported (`motionclone evaluate`)."""

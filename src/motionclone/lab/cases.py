@@ -1,0 +1,93 @@
+"""What is cloned: held-out clips of the world, whose motion is exactly known, or anybody's clips."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from motionclone.errors import InputError
+from motionclone.evaluation import Tracks, dense_flow, lucas_kanade_tracks
+from motionclone.settings import Sampling
+from motionclone.video import read_clip
+from motionclone.world import Scene, Split, held_out_cases
+
+Kind = Literal["object", "camera", "both", "real"]
+CLIP_SUFFIXES = (".mp4", ".webm", ".gif", ".mov", ".mkv", ".avi")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A clip and its motion: the true one where it is known, else as measured."""
+
+    frames: Tensor  # (f, 3, h, w), RGB in [-1, 1]
+    path: Tensor | None  # (f, 2) of the object, if its motion is known
+    known_flow: Tensor | None  # (f-1, 2, h, w) pixels
+
+    @cached_property
+    def flow(self) -> Tensor:
+        """Dense flow, true or measured."""
+        return dense_flow(self.frames) if self.known_flow is None else self.known_flow
+
+    @cached_property
+    def tracks(self) -> Tracks:
+        """Measured point tracks."""
+        return lucas_kanade_tracks(self.frames)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reference and words for the new video.
+
+    Attributes:
+        name: unique; also the name of its videos.
+        motion: name of the motion; cases of one motion are never each other's unrelated reference.
+        kind: what moves; "real" if nothing is known of it.
+        prompt: what the new video shows.
+        seen: caption or file name of the reference.
+        source: the scene of the reference, or the clip's file.
+        wanted: the scene that the prompt describes, if it is one.
+    """
+
+    name: str
+    motion: str
+    kind: Kind
+    prompt: str
+    seen: str
+    source: Scene | Path
+    wanted: Scene | None
+
+    def reference(self, sampling: Sampling) -> Reference:
+        """Draw or read the reference at the size of the generation."""
+        if isinstance(self.source, Scene):
+            truth = self.source.truth(sampling.height)
+            moves = None if self.kind == "real" else truth.path
+            return Reference(self.source.render(sampling.height), moves, truth.flow)
+        clip = read_clip(self.source, sampling.num_frames, sampling.height, sampling.width)
+        return Reference(clip.frames, None, None)
+
+
+def world_cases(split: Split, count: int, sampling: Sampling) -> list[Case]:
+    """Held-out cases of the world."""
+    return [
+        Case(c.name, c.motion, c.kind, c.wanted.caption, c.reference.caption, c.reference, c.wanted)
+        for c in held_out_cases(split, count, sampling.num_frames)
+    ]
+
+
+def clip_cases(folder: Path, split: Split, count: int, sampling: Sampling) -> list[Case]:
+    """Clips of a folder in turn, with the words of held-out cases in which the camera moves.
+
+    Raises:
+        InputError: if there are no clips.
+    """
+    clips = sorted(path for path in folder.glob("*") if path.suffix.lower() in CLIP_SUFFIXES)
+    if not clips:
+        raise InputError(f"there are no clips ({', '.join(CLIP_SUFFIXES)}) in {folder}; give a folder that has some.")
+    words = [c.wanted for c in held_out_cases(split, 16 * count, sampling.num_frames) if c.kind == "camera"]
+    return [
+        Case(f"{clip.stem}-{i // len(clips)}", clip.stem, "real", wanted.caption, clip.name, clip, wanted)
+        for i, wanted in enumerate(words[: max(count, len(clips))])
+        for clip in (clips[i % len(clips)],)
+    ]

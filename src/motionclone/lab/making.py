@@ -1,0 +1,62 @@
+"""Make one method's video of one case."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from motionclone.backbones.backbone import backbone_of
+from motionclone.cloning import generate
+from motionclone.extraction import extract_motion, generator_of
+from motionclone.heatmap import overlay
+from motionclone.inversion import inverted_motion, inverted_motions
+from motionclone.lab.cases import Case, Reference
+from motionclone.lab.suites import Method
+from motionclone.motion import Motion
+from motionclone.schedule import first_guided_timestep, uneven_timesteps
+from motionclone.settings import Settings
+
+
+@dataclass(frozen=True)
+class Made:
+    """A video, and the motion that guided it, if one did."""
+
+    frames: Tensor  # (f, 3, h, w), RGB in [-1, 1]
+    motion: Motion | None
+    seconds: float
+
+
+def make(pipe: Any, method: Method, case: Case, reference: Reference, settings: Settings) -> Made:
+    """The method's video of a case; `settings` are the method's."""
+    began = time.monotonic()
+    if method.kind == "ceiling":
+        return Made(_through_the_vae(pipe, reference.frames, settings.seed), None, time.monotonic() - began)
+    chosen = settings.extraction
+    if method.prompt == "precise":
+        chosen = chosen.model_copy(update={"prompt": case.seen})
+    if method.kind == "heat map":
+        motion = extract_motion(pipe, reference.frames, chosen, seed=settings.seed)
+        return Made(overlay(motion, reference.frames), motion, time.monotonic() - began)
+    if method.inversion == "none":
+        motions = extract_motion(pipe, reference.frames, chosen, seed=settings.seed)
+        frames = generate(pipe, motions, case.prompt, settings).frames
+        return Made(frames, motions, time.monotonic() - began)
+    backbone, sampling, guidance = backbone_of(pipe), settings.sampling, settings.guidance
+    with torch.no_grad():
+        latents = backbone.encode_video(reference.frames, generator_of(settings.seed, "vae"))
+    if method.inversion == "fixed":
+        frames = generate(pipe, inverted_motion(pipe, latents, chosen), case.prompt, settings).frames
+    else:
+        timesteps = uneven_timesteps(sampling.steps, sampling.guided_steps, guidance.guided_fraction)
+        start = first_guided_timestep(guidance.guided_fraction)
+        frames = generate(pipe, inverted_motions(pipe, latents, chosen, timesteps, start), case.prompt, settings).frames
+    return Made(frames, None, time.monotonic() - began)
+
+
+@torch.no_grad()
+def _through_the_vae(pipe: Any, frames: Tensor, seed: int) -> Tensor:
+    latents = backbone_of(pipe).encode_video(frames, generator_of(seed, "vae"))
+    decoded: Tensor = pipe.decode_latents(latents)[0]
+    return decoded.float().movedim(0, 1).clamp(-1, 1).cpu()

@@ -1,0 +1,206 @@
+"""What is compared: methods of cloning, each a change to the preset, and the suites they make up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from motionclone.errors import InputError
+from motionclone.settings import Settings, parse_settings
+from motionclone.world import Split
+
+Kind = Literal["clone", "ceiling", "heat map"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to make a video from a case.
+
+    Attributes:
+        name: also the folder of its videos.
+        label: for people.
+        experiment: the methods of one experiment are shown together.
+        about: one sentence.
+        changes: to the preset, by section, such as {"guidance": {"weight": 0}}.
+        kind: a clone; the reference through the VAE and back; or the heat map over the reference (no generation).
+        prompt: what the model is told of the reference: nothing, or its caption.
+        inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
+    """
+
+    name: str
+    label: str
+    experiment: str
+    about: str
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kind: Kind = "clone"
+    prompt: Literal["null", "precise"] = "null"
+    inversion: Literal["none", "fixed", "every step"] = "none"
+
+    def settings(self, base: Settings, seed: int) -> Settings:
+        """The preset with this method's changes."""
+        data = base.model_dump()
+        for section, values in self.changes.items():
+            data[section].update(values)
+        return parse_settings({**data, "seed": seed}, f"method {self.name}")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Methods on the first `cases` cases of a split."""
+
+    name: str
+    split: Split
+    cases: int
+    methods: tuple[Method, ...]
+
+
+def suite_named(name: str, base: Settings) -> Suite:
+    """A suite, its methods relative to the preset `base`. InputError names those there are."""
+    match name:
+        case "quick":
+            return Suite("quick", "test", 8, main_methods())
+        case "paper":
+            return Suite("paper", "test", 32, (*main_methods(), *ablations(base)))
+        case "tune":
+            return Suite("tune", "validation", 16, (*main_methods(), *candidates(base)))
+    raise InputError(f"there is no suite {name!r}; there are quick, paper and tune.")
+
+
+def main_methods() -> tuple[Method, ...]:
+    """What everything is compared with."""
+    return (
+        Method("ceiling", "reference, re-encoded", "main", "The reference through the VAE and back.", kind="ceiling"),
+        Method("unguided", "unguided", "main", "The same noise without guidance.", {"guidance": {"weight": 0.0}}),
+        Method("cloned", "cloned", "main", "The preset."),
+    )
+
+
+def ablations(base: Settings) -> tuple[Method, ...]:
+    """The paper's experiments (Secs. 3.2, 4.6, A.2), each a change of one thing."""
+    extraction, guidance, sampling = base.extraction, base.guidance, base.sampling
+    steps, guided = sampling.steps, sampling.guided_steps
+    blocks = (*(f"down_blocks.{i}" for i in range(3)), "mid_block", *(f"up_blocks.{i}" for i in range(3)))
+    plain = sampling.num_frames
+    return (
+        Method("plain", f"k = {plain}: plain control", "k (Figs. 2, 8)", "All weights.", {"extraction": {"k": plain}}),
+        *(
+            Method(f"k-{k}", f"k = {k}", "k (Figs. 2, 8)", "The k largest weights of a row.", {"extraction": {"k": k}})
+            for k in (1, 2, 4, 8)
+            if k != extraction.k
+        ),
+        *(
+            Method(f"t-{t}", f"t_alpha = {t}", "t_alpha (Fig. 8)", "Where it is read.", {"extraction": {"t_alpha": t}})
+            for t in (100, 200, 400, 600, 800, 900)
+            if t != extraction.t_alpha
+        ),
+        *(
+            Method(block, block, "block (Figs. 9, 11)", "This block alone.", {"extraction": {"blocks": (block,)}})
+            for block in blocks
+            if (block,) != extraction.blocks
+        ),
+        Method("precise", "precise prompt", "prompt (Fig. 9)", "Read with the reference's caption.", prompt="precise"),
+        Method(
+            "inversion-1",
+            "Inversion_1: every step's",
+            "inversion (Fig. 9)",
+            "A representation for every guided step, from DDIM inversion.",
+            inversion="every step",
+        ),
+        Method(
+            "inversion-2",
+            "Inversion_2: at t_alpha",
+            "inversion (Fig. 9)",
+            "One representation, from DDIM inversion to t_alpha.",
+            inversion="fixed",
+        ),
+        Method(
+            "independent-noise",
+            "independent noise",
+            "initial noise",
+            "Starts from other noise than was added to the reference.",
+            {"sampling": {"shared_noise": False}},
+        ),
+        Method(
+            "independent-unguided",
+            "independent noise, unguided",
+            "initial noise",
+            "What other noise gives without guidance.",
+            {"sampling": {"shared_noise": False}, "guidance": {"weight": 0.0}},
+        ),
+        Method(
+            "noise-update",
+            "Eq. 2 as printed",
+            "update rule (Eq. 2)",
+            "The noise estimate moves, same weight.",
+            {"guidance": {"update": "noise"}},
+        ),
+        Method(
+            "noise-matched",
+            "Eq. 2, weights matched",
+            "update rule (Eq. 2)",
+            "As printed, each step weighed to equal the direction rule.",
+            {"guidance": {"update": "noise", "match_direction": True}},
+        ),
+        *(
+            Method(
+                f"guided-{n}",
+                f"{n} of {steps} steps guided",
+                "guided steps",
+                "More or fewer steps over the same guided part of the schedule.",
+                {"sampling": {"guided_steps": n}},
+            )
+            for n in (steps // 8, steps // 4, steps * 3 // 4)
+            if n != guided
+        ),
+        Method(
+            "schedule-camera",
+            "camera: fraction 0.3, half of the steps",
+            "schedule (Sec. 4.1)",
+            "The paper's camera schedule at this number of steps.",
+            {"guidance": {"guided_fraction": 0.3}, "sampling": {"guided_steps": steps // 2}},
+        ),
+        Method(
+            "schedule-object",
+            "object: fraction 0.4, 0.6 of the steps",
+            "schedule (Sec. 4.1)",
+            "The paper's object schedule at this number of steps.",
+            {"guidance": {"guided_fraction": 0.4}, "sampling": {"guided_steps": round(steps * 0.6)}},
+        ),
+        *(
+            Method(
+                f"weight-{factor:g}",
+                f"weight x {factor:g}",
+                "weight",
+                "Stronger or weaker guidance.",
+                {"guidance": {"weight": guidance.weight * factor}},
+            )
+            for factor in (0.25, 4)
+        ),
+        *(
+            Method(
+                f"heat-{t}",
+                f"heat map at {t}",
+                "heat map (Fig. 3)",
+                "Where the representation sees motion.",
+                {"extraction": {"t_alpha": t}},
+                kind="heat map",
+            )
+            for t in (200, 400, 600, 800)
+        ),
+    )
+
+
+def candidates(base: Settings) -> tuple[Method, ...]:
+    """What the preset of the bundled model is chosen from, on the validation split."""
+    blocks = (("up_blocks.1",), ("up_blocks.2",), ("up_blocks.1", "up_blocks.2"))
+    return tuple(
+        Method(
+            f"{'+'.join(chosen)}-x{factor:g}",
+            f"{' + '.join(chosen)}, weight x {factor:g}",
+            "blocks and weight",
+            "A candidate.",
+            {"extraction": {"blocks": chosen}, "guidance": {"weight": base.guidance.weight * factor}},
+        )
+        for chosen in blocks
+        for factor in (0.5, 1, 2)
+        if (chosen, factor) != (base.extraction.blocks, 1)
+    )
