@@ -40,8 +40,8 @@ def main() -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    if args.out.exists():
-        shutil.rmtree(args.out)
+    for part in ("base", "motion_adapter"):
+        shutil.rmtree(args.out / part, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(args.out / "base")
     adapter.half().save_pretrained(args.out / "motion_adapter")
     size = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())

@@ -23,6 +23,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )
+from diffusers.models.attention_processor import AttnProcessor
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from torch import nn
@@ -128,6 +129,8 @@ def load_pipeline(
             part.eval().requires_grad_(False)
     if per_frame_norm:
         use_per_frame_norm(pipe.unet)
+    if model == "mini" and target.type == "cpu":  # so small that SDPA, slow backwards on a CPU, saves no memory
+        pipe.unet.set_attn_processor(AttnProcessor())
     if offload == "model":
         pipe.enable_model_cpu_offload(device=target)
     elif offload == "sequential":

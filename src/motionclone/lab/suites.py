@@ -192,15 +192,38 @@ def ablations(base: Settings) -> tuple[Method, ...]:
 def candidates(base: Settings) -> tuple[Method, ...]:
     """What the preset of the bundled model is chosen from, on the validation split."""
     blocks = (("up_blocks.1",), ("up_blocks.2",), ("up_blocks.1", "up_blocks.2"))
-    return tuple(
-        Method(
-            f"{'+'.join(chosen)}-x{factor:g}",
-            f"{' + '.join(chosen)}, weight x {factor:g}",
-            "blocks and weight",
-            "A candidate.",
-            {"extraction": {"blocks": chosen}, "guidance": {"weight": base.guidance.weight * factor}},
-        )
-        for chosen in blocks
-        for factor in (0.5, 1, 2)
-        if (chosen, factor) != (base.extraction.blocks, 1)
+    steps, scale = base.sampling.steps, base.sampling.guidance_scale
+    return (
+        *(
+            Method(
+                f"{'+'.join(chosen)}-x{factor:g}",
+                f"{' + '.join(chosen)}, weight x {factor:g}",
+                "blocks and weight",
+                "A candidate.",
+                {"extraction": {"blocks": chosen}, "guidance": {"weight": base.guidance.weight * factor}},
+            )
+            for chosen in blocks
+            for factor in (0.25, 0.5, 1, 2)
+            if (chosen, factor) != (base.extraction.blocks, 1)
+        ),
+        *(
+            Method(
+                f"steps-{n}",
+                f"{n} steps, half of them guided",
+                "steps",
+                "A candidate.",
+                {"sampling": {"steps": n, "guided_steps": n // 2}},
+            )
+            for n in (steps * 2 // 3, steps * 3 // 2)
+        ),
+        *(
+            Method(
+                f"scale-{scale * factor:g}",
+                f"guidance scale {scale * factor:g}",
+                "guidance scale",
+                "A candidate.",
+                {"sampling": {"guidance_scale": scale * factor}},
+            )
+            for factor in (1.5, 2)
+        ),
     )
