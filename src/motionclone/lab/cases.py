@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from motionclone.errors import InputError
-from motionclone.evaluation import Tracks, dense_flow, lucas_kanade_tracks
+from motionclone.evaluation import Tracks, dense_flow, flow_tracks, lucas_kanade_tracks
 from motionclone.settings import Sampling
 from motionclone.video import read_clip
 from motionclone.world import Scene, Split, held_out_cases
@@ -34,6 +34,11 @@ class Reference:
     def tracks(self) -> Tracks:
         """Measured point tracks."""
         return lucas_kanade_tracks(self.frames)
+
+    @cached_property
+    def carried(self) -> Tracks:
+        """Points carried by the measured dense flow: `mf_dmt` knows no lost points."""
+        return flow_tracks(self.frames)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from motionclone.evaluation import (
     dense_flow,
     find_object,
     flow_cosine,
+    flow_tracks,
     lucas_kanade_tracks,
     motion_fidelity,
     motion_fidelity_dmt,
@@ -53,6 +54,11 @@ class Video:
         return lucas_kanade_tracks(self.frames)
 
     @cached_property
+    def carried(self) -> Tracks:
+        """Points carried by the dense flow."""
+        return flow_tracks(self.frames)
+
+    @cached_property
     def path(self) -> Tensor | None:
         """Path of the object, (f, 2), found by its colour."""
         if self.shows is None or self.shows.colour is None:
@@ -69,7 +75,7 @@ def motion_scores(video: Video, reference: Reference, kind: Kind) -> Scores:
             "flow": flow_cosine(video.flow, reference.flow),
             "camera": None if kind == "object" else camera_cosine(video.flow, reference.flow),
             "motion_fidelity": motion_fidelity(video.tracks, reference.tracks),
-            "mf_dmt": motion_fidelity_dmt(video.tracks, reference.tracks),
+            "mf_dmt": motion_fidelity_dmt(video.carried, reference.carried),
         }
     )
 
