@@ -3,11 +3,12 @@
 import json
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,18 @@ _bench: Bench | None = None  # of a worker process; nothing else can hold it bet
 
 def _start_worker(setup: Setup, folder: Path) -> None:
     global _bench
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _bench = Bench(setup, folder)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _line(method: Method, case: Case) -> dict[str, Any]:
