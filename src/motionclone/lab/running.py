@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -148,6 +149,7 @@ _bench: Bench | None = None  # of a worker process; nothing else can hold it bet
 def _start_worker(setup: Setup, folder: Path) -> None:
     global _bench
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which lets the video at work be finished
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _bench = Bench(setup, folder)
