@@ -104,7 +104,8 @@ def test_the_judge_knows_the_world(embedder):
     scenes = [scene for scene in held_out_scenes("test", 30) if scene.shape is not None]
     hits = [recognised(embedder, embedder.images(scene.render()[::4]), scene) for scene in scenes]
     for attribute, least in {"colour": 0.95, "texture": 0.95, "background": 0.95, "shape": 0.65}.items():
-        assert sum(hit[attribute] for hit in hits) / len(hits) >= least, attribute
+        known = [hit[attribute] for hit in hits if attribute in hit]  # scenery has no texture and no colour
+        assert sum(known) / len(known) >= least, attribute
     wrong = replace(scenes[0], colour="white" if scenes[0].colour != "white" else "red")
     assert not recognised(embedder, embedder.images(scenes[0].render()), wrong)["colour"]
 

@@ -10,6 +10,7 @@ from motionclone.evaluation import dense_flow, find_object, flow_cosine, path_co
 from motionclone.world import (
     BACKGROUNDS,
     COLOURS,
+    SCENERY,
     SHAPES,
     TEST_MOTIONS,
     TEXTURES,
@@ -61,6 +62,7 @@ def test_random_scenes_are_seeded_varied_and_silent_on_motion():
         *BACKGROUNDS,
         *SHAPES,
         *TEXTURES,
+        SCENERY,
     }
     assert len({each.caption for each in scenes}) > 30
     frames = scenes[0].render(16)

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py images --run RUN --minutes 35
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py video  --run RUN --minutes 75
 
-Reads RUN/latents and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v prediction with
+Reads every RUN/latents* and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v prediction with
 uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the computing time
 spent, so that a run can be paused, and extended only by a new schedule. One process a core, which average their
 gradients, is 1.6 times as fast here as one process with a thread a core.
@@ -123,9 +123,10 @@ class Data:
     """Batches of latents and tokenised captions."""
 
     def __init__(self, run: Path, seed: int) -> None:
-        self.latents = load_file(run / "latents" / "latents.safetensors")["latents"]
+        folders = sorted(run.glob("latents*/"))
+        self.latents = torch.cat([load_file(folder / "latents.safetensors")["latents"] for folder in folders])
         self.tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
-        self.captions = json.loads((run / "latents" / "captions.json").read_text())
+        self.captions = [c for folder in folders for c in json.loads((folder / "captions.json").read_text())]
         self.generator = torch.Generator().manual_seed(seed)
 
     def _chance(self, probability: float) -> bool:

@@ -151,7 +151,7 @@ def main() -> None:
         with torch.no_grad():
             for scene in held_out:
                 hits.append(recognised(embedder, embedder.images(through(scene.render())), scene))
-        rates = {a: round(sum(h[a] for h in hits) / len(hits), 3) for a in ATTRIBUTES}
+        rates = {a: round(sum(h[a] for h in hits if a in h) / sum(a in h for h in hits), 3) for a in ATTRIBUTES}
         print(f"recognised in {len(hits)} held-out scenes, {name}: {rates}", flush=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from motionclone.evaluation.embeddings import Embedder
-from motionclone.world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene
+from motionclone.world import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene
 
 Attribute = Literal["colour", "shape", "texture", "background"]
 ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
@@ -14,24 +14,30 @@ _KNOWN = {"colour": tuple(COLOURS), "shape": SHAPES, "texture": TEXTURES, "backg
 
 
 def alternatives(scene: Scene, attribute: Attribute) -> dict[str, str]:
-    """Captions of the scene with each value that the attribute could have; empty for an object that is not there."""
-    if scene.shape is None and attribute in ("colour", "shape"):
+    """Captions of the scene with each value that the attribute could have.
+
+    Empty if it has no such attribute: colour and shape of an object that is not there, texture and colour of scenery.
+    """
+    objectless = scene.shape is None and attribute in ("colour", "shape")
+    if objectless or (scene.texture == SCENERY and attribute in ("texture", "background")):
         return {}
     changes: list[dict[str, Any]] = [{attribute: value} for value in _KNOWN[attribute]]
     return {change[attribute]: replace(scene, **change).caption for change in changes}
 
 
 def recognised(embedder: Embedder, images: Tensor, wanted: Scene) -> dict[Attribute, bool]:
-    """Whether the right value of each attribute of `wanted` is the likeliest, the others given.
+    """Whether the right value of each attribute that `wanted` has is the likeliest, the others given.
 
     Args:
         embedder: CLIP.
         images: unit embeddings of the frames, (f, d); the frames decide together.
-        wanted: the scene that was asked for, with an object.
+        wanted: the scene that was asked for.
     """
     found: dict[Attribute, bool] = {}
     for attribute in ATTRIBUTES:
         captions = alternatives(wanted, attribute)
+        if not captions:
+            continue
         likeness = (images @ embedder.texts(list(captions.values())).T).mean(0)
         found[attribute] = list(captions)[int(likeness.argmax())] == getattr(wanted, attribute)
     return found

@@ -5,12 +5,13 @@ x to the right and y downwards, both in [-1, 1] inside the frame. Nothing here k
 """
 
 from motionclone.world.cases import Case, Kind, Split, held_out_cases, held_out_scenes, kind_of
-from motionclone.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, Truth, random_scene
+from motionclone.world.scene import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene, Truth, random_scene
 from motionclone.world.trajectory import TEST_MOTIONS, Trajectory, named_trajectory, random_trajectory
 
 __all__ = [
     "BACKGROUNDS",
     "COLOURS",
+    "SCENERY",
     "SHAPES",
     "TEST_MOTIONS",
     "TEXTURES",

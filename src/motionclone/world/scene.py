@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.world.texture import intensity
+from motionclone.world.texture import intensity, scenery
 from motionclone.world.trajectory import Trajectory, random_trajectory, rotation
 
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -23,6 +23,8 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 BACKGROUNDS = {**COLOURS, "gray": (0.50, 0.50, 0.50)}
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 TEXTURES = ("plain", "stripes", "checks", "dots", "waves", "clouds", "rocks")
+SCENERY = "scenery"
+"""A ground of many colours, like a photograph's: it teaches the model what real clips look like when they move."""
 
 
 def _signed_distance(shape: str, p: Tensor) -> Tensor:
@@ -63,7 +65,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class Scene:
-    """One clip, before it is drawn. `shape` and `colour` are None for a ground without an object."""
+    """One clip, before it is drawn. `shape` and `colour` are None for a ground without an object.
+
+    `texture` is one of TEXTURES in the colour `background`, or SCENERY, which has colours of its own.
+    """
 
     shape: str | None
     colour: str | None
@@ -78,7 +83,10 @@ class Scene:
     @property
     def caption(self) -> str:
         """What is in the clip, in words; never how it moves."""
-        ground = f"plain {self.background}" if self.texture == "plain" else f"{self.background} {self.texture}"
+        if self.texture == SCENERY:
+            ground = SCENERY
+        else:
+            ground = f"plain {self.background}" if self.texture == "plain" else f"{self.background} {self.texture}"
         return ground if self.shape is None else f"a {self.colour} {self.shape} on {ground}"
 
     def _screen(self, height: int, width: int) -> Tensor:
@@ -107,10 +115,13 @@ class Scene:
             torch.einsum("fij,hwj->fhwi", rotation(t.roll), self._screen(fine, fine)) / t.zoom[:, None, None, None]
             + t.pan[:, None, None]
         )
-        level = intensity(self.texture, scene, self.wavelength, self.angle, generator)[:, None]
-        bright = (torch.tensor(BACKGROUNDS[self.background]) + shade[0]).view(3, 1, 1)
-        dark = (0.3 * bright.flatten() + shade[1].abs()).view(3, 1, 1)
-        frames = dark + (bright - dark) * level
+        if self.texture == SCENERY:
+            frames = scenery(scene, generator).permute(0, 3, 1, 2)
+        else:
+            level = intensity(self.texture, scene, self.wavelength, self.angle, generator)[:, None]
+            bright = (torch.tensor(BACKGROUNDS[self.background]) + shade[0]).view(3, 1, 1)
+            dark = (0.3 * bright.flatten() + shade[1].abs()).view(3, 1, 1)
+            frames = dark + (bright - dark) * level
         if self.colour is not None:
             cover = self._coverage(fine, fine)[:, None]
             frames = frames + cover * ((torch.tensor(COLOURS[self.colour]) + shade[2] / 2).view(3, 1, 1) - frames)
@@ -134,7 +145,7 @@ class Scene:
 
 
 def random_scene(num_frames: int, generator: torch.Generator) -> Scene:
-    """A random clip for training; one in ten has no object."""
+    """A random clip for training; one in five has scenery for its ground, one in seven no object."""
 
     def pick(names: tuple[str, ...]) -> str:
         return names[int(torch.randint(len(names), (1,), generator=generator))]
@@ -144,11 +155,12 @@ def random_scene(num_frames: int, generator: torch.Generator) -> Scene:
 
     trajectory = random_trajectory(num_frames, generator)
     background = pick(tuple(BACKGROUNDS))
-    empty = uniform(0, 1) < 0.1
+    natural = uniform(0, 1) < 0.2
+    empty = uniform(0, 1) < (0.3 if natural else 0.1)
     return Scene(
         shape=None if empty else pick(SHAPES),
         colour=None if empty else pick(tuple(c for c in COLOURS if c != background)),
-        texture=pick(TEXTURES),
+        texture=SCENERY if natural else pick(TEXTURES),
         background=background,
         trajectory=trajectory,
         radius=uniform(0.28, 0.46),

@@ -1,4 +1,4 @@
-"""Grounds as functions of scene coordinates: intensity in [0, 1] at every point."""
+"""Grounds as functions of scene coordinates: intensity in [0, 1] at every point, or colour."""
 
 import math
 
@@ -56,3 +56,21 @@ def intensity(texture: str, points: Tensor, wavelength: float, angle: float, gen
     if texture == "rocks":
         return _noise(points, (8, 16, 32), 0.5, generator)
     raise KeyError(f"unknown texture {texture!r}")
+
+
+def scenery(points: Tensor, generator: torch.Generator) -> Tensor:
+    """Colours (..., 3) in [0, 1] of a ground like a photograph's: patches of four colours, shaded by 1/f noise.
+
+    Args:
+        points: (..., 2) scene coordinates.
+        generator: draws the colours and the noise.
+    """
+    colours = 0.1 + 0.8 * torch.rand(4, 3, generator=generator)
+    left, upper = (
+        _soft(_noise(points, (2, 4, 8), 1.0, generator)[..., None] - 0.5, 0.3) for _ in range(2)
+    )  # which of the four colours
+    patches = left * (upper * colours[0] + (1 - upper) * colours[1]) + (1 - left) * (
+        upper * colours[2] + (1 - upper) * colours[3]
+    )
+    shade = _noise(points, (4, 8, 16, 32), 0.8, generator)[..., None]
+    return (patches * (0.4 + 0.9 * shade)).clamp(0, 1)
