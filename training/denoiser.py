@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py images --run RUN --minutes 35
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py video  --run RUN --minutes 75
 
-Reads every RUN/latents* and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v prediction
-with uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the computing time
-spent, so that a run can be paused, and extended only by a new schedule. One process a core, which average their
-gradients, is 1.6 times as fast here as one process with a thread a core.
+Reads every RUN/latents* and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v
+prediction with uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the
+computing time spent, so that a run can be paused, and extended only by a new schedule. The processes, one a core,
+average their gradients.
 """
 
 import argparse
