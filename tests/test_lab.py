@@ -10,10 +10,11 @@ from motionclone.cli import main
 from motionclone.errors import InputError
 from motionclone.evaluation import load_embedder, recognised
 from motionclone.lab.bench import Setup
-from motionclone.lab.cases import Reference, clip_cases, world_cases
+from motionclone.lab.cases import clip_cases, world_cases
 from motionclone.lab.folder import pairs_of, score_pairs
+from motionclone.lab.measured import Measured
 from motionclone.lab.running import run_suite, whole_lines
-from motionclone.lab.scoring import Video, appearance_scores, heat_score, motion_scores
+from motionclone.lab.scoring import appearance_scores, heat_score, motion_scores
 from motionclone.lab.suites import suite_named
 from motionclone.motion import Motion, SparseMap
 from motionclone.settings import preset
@@ -113,21 +114,22 @@ def test_the_judge_knows_the_world(embedder):
 def test_scores_tell_the_right_motion_and_words_from_others(embedder):
     cases = held_out_cases("test", 14)
     circle, zoom = cases[3], cases[7]
-    made = Video(circle.wanted.render(), circle.wanted)  # a perfect clone
+    made = Measured(circle.wanted.render(), circle.wanted)  # a perfect clone
     right, wrong = (
-        Reference(c.reference.render(), c.reference.truth().path, c.reference.truth().flow) for c in (circle, cases[5])
+        Measured(c.reference.render(), None, c.reference.truth().path, c.reference.truth().flow)
+        for c in (circle, cases[5])
     )
     good, bad = motion_scores(made, right, "object"), motion_scores(made, wrong, "object")
     assert good["path"] > 0.98
     for name in ("path", "flow", "motion_fidelity"):
         assert good[name] > bad[name] + 0.15, name
     assert good["camera"] is None
-    panned = Video(zoom.wanted.render(), zoom.wanted)
-    reference = Reference(zoom.reference.render(), None, zoom.reference.truth().flow)
+    panned = Measured(zoom.wanted.render(), zoom.wanted)
+    reference = Measured(zoom.reference.render(), known_flow=zoom.reference.truth().flow)
     assert motion_scores(panned, reference, "camera")["camera"] > 0.9
     look = embedder.images(circle.reference.render())
-    mine = appearance_scores(made, circle.wanted.caption, look, embedder, "object")
-    others = appearance_scores(made, zoom.wanted.caption, look, embedder, "object")
+    images, words = embedder.images(made.frames), embedder.texts([circle.wanted.caption, zoom.wanted.caption])
+    mine, others = (appearance_scores(images, text, look) for text in words)
     assert mine["text"] > others["text"] + 0.2
     assert mine["leakage"] < float((look @ look.T).mean()) - 0.2
 
@@ -138,8 +140,8 @@ def test_a_heat_map_of_the_true_speed_scores_one():
     speed = torch.nn.functional.adaptive_avg_pool2d(flow[0, :1], (8, 8)).flatten() / 10
     values = speed.view(64, 1, 1, 1).expand(64, 1, 16, 1)
     motion = Motion({"s": SparseMap(values, torch.zeros_like(values).byte())}, {"s": (16, 8, 8)}, {})
-    assert heat_score(motion, Reference(torch.zeros(16, 3, 64, 64), None, flow)) > 0.7  # half of the ranks are ties
-    assert heat_score(motion, Reference(torch.zeros(16, 3, 64, 64), None, torch.ones(15, 2, 64, 64))) is None
+    assert heat_score(motion, Measured(torch.zeros(16, 3, 64, 64), known_flow=flow)) > 0.7  # half of the ranks are ties
+    assert heat_score(motion, Measured(torch.zeros(16, 3, 64, 64), known_flow=torch.ones(15, 2, 64, 64))) is None
 
 
 def two_videos(folder, lengths=(8, 8)):

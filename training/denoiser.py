@@ -33,6 +33,7 @@ HEADS = 4
 TEXT_WIDTH = 96
 EMA = 0.999
 CAPTION_DROPOUT = 0.1
+STILLS = 4  # every fourth step of the video stage learns from single frames, as many as the clips have together
 
 
 def scheduler() -> DDIMScheduler:
@@ -106,12 +107,13 @@ class Model(nn.Module):
         return self.denoiser(noisy, timesteps, encoder_hidden_states=words).sample
 
 
-def build(stage: str, run: Path, vocabulary: int) -> Model:
-    if stage == "images":
-        return Model(image_denoiser(), vocabulary)
+def build(stage: str, images_checkpoint: Path | None, vocabulary: int) -> Model:
     unet = image_denoiser()
     images = Model(unet, vocabulary)
-    images.load_state_dict(torch.load(run / "images.pt", weights_only=True)["ema"])
+    if images_checkpoint is not None:
+        images.load_state_dict(torch.load(images_checkpoint, weights_only=True)["ema"])
+    if stage == "images":
+        return images
     denoiser = UNetMotionModel.from_unet2d(unet, motion_adapter())
     use_per_frame_norm(denoiser)
     model = Model(denoiser, vocabulary)
@@ -162,13 +164,16 @@ class Data:
         return torch.where(torch.rand(size, generator=self.generator) < 0.5, uniform, noisy)
 
 
-def loss_of(model: Model, stage: str, data: Data, size: int, alpha_bar: Tensor) -> Tensor:
-    latents, tokens = data.batch(stage, size)
+def loss_of(model: Model, data: Data, kind: str, size: int, alpha_bar: Tensor) -> Tensor:
+    """Mean squared error of v on one batch: of "images", of "video", or of "stills", clips of a single frame."""
+    latents, tokens = data.batch("video" if kind == "video" else "images", size)
+    if kind == "stills":
+        latents = latents.unsqueeze(2)
     timesteps = data.timesteps(size)
     noise = torch.randn(latents.shape, generator=data.generator)
     level = alpha_bar[timesteps].view(-1, *[1] * (latents.ndim - 1))
     alpha, sigma = level.sqrt(), (1 - level).sqrt()
-    repeats = latents.shape[2] if stage == "video" else 1
+    repeats = latents.shape[2] if kind == "video" else 1
     with torch.autocast("cpu", torch.bfloat16):
         predicted = model(alpha * latents + sigma * noise, timesteps, tokens, repeats)
     return (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
@@ -197,14 +202,18 @@ def average(model: Model) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def start_from(model: Model, stage: str, checkpoint: Path) -> None:
-    """Take over the weights of an earlier run: all of them for images, the motion modules' for video."""
-    ema = torch.load(checkpoint, weights_only=True)["ema"]
+def start_from(model: Model, stage: str, released: Path) -> None:
+    """Take over the weights of an exported model, a folder with base and, for video, motion_adapter."""
+    parts = [
+        (model.text, "base/text_encoder/model.safetensors"),
+        (model.denoiser, "base/unet/diffusion_pytorch_model.safetensors"),
+    ]
     if stage == "video":
-        ema = {name: value for name, value in ema.items() if "motion_modules" in name}
-    missing = model.load_state_dict(ema, strict=False)
-    if missing.unexpected_keys:
-        raise SystemExit(f"{checkpoint} is of another model: {missing.unexpected_keys[0]}")
+        parts.append((model.denoiser, "motion_adapter/diffusion_pytorch_model.safetensors"))
+    for network, file in parts:
+        keys = network.load_state_dict(load_file(released / file), strict=False)
+        if keys.unexpected_keys:
+            raise SystemExit(f"{released / file} is of another model: {keys.unexpected_keys[0]}")
 
 
 def main() -> None:
@@ -215,7 +224,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="of one process")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--start-from", type=Path, help="checkpoint of an earlier run")
+    parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
     args = parser.parse_args()
     size = args.batch or {"images": 32, "video": 3}[args.stage]
     rank = int(os.environ.get("RANK", 0))
@@ -224,7 +233,8 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     data = Data(args.run, args.seed + 1_000_000 * rank)
-    model = build(args.stage, args.run, len(data.tokenizer))
+    images = args.run / "images.pt" if args.stage == "video" and args.start_from is None else None
+    model = build(args.stage, images, len(data.tokenizer))
     if args.start_from is not None:
         start_from(model, args.stage, args.start_from)
     model.train()
@@ -259,11 +269,14 @@ def main() -> None:
         torch.save(bundle, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
 
-    total, window, saved_at = args.minutes * 60, [], state["seconds"]
+    total, saved_at = args.minutes * 60, state["seconds"]
+    windows: dict[str, list[float]] = {}
     while state["seconds"] < total:
         began = time.process_time()
         rate = args.rate * min(1, (state["step"] + 1) / 100) * 0.5 * (1 + math.cos(math.pi * state["seconds"] / total))
-        loss = loss_of(model, args.stage, data, size, alpha_bar)
+        stills = args.stage == "video" and state["step"] % STILLS == 0
+        kind, count = ("stills", size * data.latents.shape[1]) if stills else (args.stage, size)
+        loss = loss_of(model, data, kind, count, alpha_bar)
         model.zero_grad(set_to_none=True)
         loss.backward()
         if dist.is_initialized():
@@ -284,17 +297,17 @@ def main() -> None:
         if dist.is_initialized():  # the same clock in every process
             dist.all_reduce(spent, dist.ReduceOp.MAX)
         state["seconds"] += spent.item()
-        window.append(loss.item())
+        windows.setdefault(kind, []).append(loss.item())
         if state["step"] % 50 == 0:
             entry = {
                 "step": state["step"],
                 "seconds": round(state["seconds"]),
-                "loss": round(sum(window) / len(window), 4),
+                "loss": {kind: round(sum(losses) / len(losses), 4) for kind, losses in windows.items()},
             }
             state["log"].append(entry)
             if rank == 0:
                 print(json.dumps(entry), flush=True)
-            window = []
+            windows = {}
         if state["seconds"] - saved_at > 300:
             save()
             saved_at = state["seconds"]

@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 
 from motionclone.evaluation import Embedder, load_embedder
-from motionclone.lab.cases import Case, Reference
+from motionclone.lab.cases import Case
 from motionclone.lab.making import make
-from motionclone.lab.scoring import Scores, Video, appearance_scores, heat_score, motion_scores, unrelated_scores
+from motionclone.lab.measured import Measured
+from motionclone.lab.scoring import (
+    appearance_floor,
+    appearance_scores,
+    heat_score,
+    motion_scores,
+    object_scores,
+    unrelated_scores,
+)
 from motionclone.lab.suites import Method, Suite
 from motionclone.pipelines import load_pipeline
 from motionclone.settings import Settings
 from motionclone.video_writing import write_video
-from motionclone.world import Scene
 
 FPS = 8.0
 
@@ -60,7 +67,7 @@ class Bench:
         return load_embedder(self.setup.clip)
 
     @cached_property
-    def references(self) -> dict[str, Reference]:
+    def references(self) -> dict[str, Measured]:
         """Every case's reference, by the case's name; each is also written as a video."""
         found = {case.name: case.reference(self.setup.base.sampling) for case in self.setup.cases}
         for name, reference in found.items():
@@ -72,11 +79,17 @@ class Bench:
         """Every reference's embeddings, (f, d)."""
         return {name: self.embedder.images(reference.frames) for name, reference in self.references.items()}
 
+    @cached_property
+    def words(self) -> dict[str, Tensor]:
+        """Every case's prompt's embedding, (d,)."""
+        texts = self.embedder.texts([case.prompt for case in self.setup.cases])
+        return {case.name: text for case, text in zip(self.setup.cases, texts, strict=True)}
+
     def line(self, method: Method, case: Case) -> dict[str, Any]:
         """Make and score one video: its line of the results."""
         reference = self.references[case.name]
         settings = method.settings(self.setup.base, self.setup.seed_of(case))
-        made = make(self.pipe, method, case, reference, settings)
+        made = make(self.pipe, method, case, reference.frames, settings)
         video = f"videos/{method.name}/{case.name}.mp4"
         write_video(self.folder / video, made.frames, FPS, overwrite=True)
         line: dict[str, Any] = {"method": method.name, "case": case.name, "video": video}
@@ -86,22 +99,19 @@ class Bench:
             line["scores"] = {"heat": heat_score(made.motion, reference)}
             return line | {"floor": {}, "embedding": None}
         original = method.kind == "ceiling"
-        shows = (case.source if isinstance(case.source, Scene) else None) if original else case.wanted
-        seen = Video(made.frames, shows)
-        line["scores"] = motion_scores(seen, reference, case.kind) | appearance_scores(
-            seen, case.seen if original else case.prompt, self.looks[case.name], self.embedder, case.kind
+        seen = Measured(made.frames, reference.shows if original else case.wanted)
+        images = self.embedder.images(made.frames)
+        words = self.embedder.texts([case.seen])[0] if original else self.words[case.name]
+        line["scores"] = (
+            motion_scores(seen, reference, case.kind)
+            | appearance_scores(images, words, self.looks[case.name])
+            | object_scores(seen, images, self.embedder, case.kind)
         )
-        line["floor"] = self._floor(seen, case)
-        line["embedding"] = [round(float(x), 4) for x in self.embedder.images(made.frames).mean(0)]
-        return line
-
-    def _floor(self, video: Video, case: Case) -> Scores:
-        """The same video against what it has nothing to do with."""
         others = [other for other in self.setup.cases if other.motion != case.motion]
-        floor = unrelated_scores(video, [(self.references[o.name], o.kind) for o in others])
-        images = self.embedder.images(video.frames)
-        unrelated = torch.stack([self.looks[o.name].mean(0) for o in others]) if others else None
-        words = [o.prompt for o in others if o.prompt != case.prompt]
-        floor["leakage"] = None if unrelated is None else round(float((images @ unrelated.T).mean()), 6)
-        floor["text"] = round(float((images @ self.embedder.texts(words).T).mean()), 6) if words else None
-        return floor
+        line["floor"] = unrelated_scores(seen, [(self.references[o.name], o.kind) for o in others]) | appearance_floor(
+            images,
+            [self.words[o.name] for o in others if o.prompt != case.prompt],
+            [self.looks[o.name] for o in others],
+        )
+        line["embedding"] = [round(float(x), 4) for x in images.mean(0)]
+        return line

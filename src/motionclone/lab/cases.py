@@ -1,44 +1,17 @@
 """What is cloned: held-out clips of the world, whose motion is exactly known, or anybody's clips."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
 from motionclone.errors import InputError
-from motionclone.evaluation import Tracks, dense_flow, flow_tracks, lucas_kanade_tracks
+from motionclone.lab.measured import Measured
 from motionclone.settings import Sampling
 from motionclone.video import read_clip
 from motionclone.world import Scene, Split, held_out_cases
 
 Kind = Literal["object", "camera", "both", "real"]
 CLIP_SUFFIXES = (".mp4", ".webm", ".gif", ".mov", ".mkv", ".avi")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A clip and its motion: the true one where it is known, else as measured."""
-
-    frames: Tensor  # (f, 3, h, w), RGB in [-1, 1]
-    path: Tensor | None  # (f, 2) of the object, if its motion is known
-    known_flow: Tensor | None  # (f-1, 2, h, w) pixels
-
-    @cached_property
-    def flow(self) -> Tensor:
-        """Dense flow, true or measured."""
-        return dense_flow(self.frames) if self.known_flow is None else self.known_flow
-
-    @cached_property
-    def tracks(self) -> Tracks:
-        """Measured point tracks."""
-        return lucas_kanade_tracks(self.frames)
-
-    @cached_property
-    def carried(self) -> Tracks:
-        """Points carried by the measured dense flow: `mf_dmt` knows no lost points."""
-        return flow_tracks(self.frames)
 
 
 @dataclass(frozen=True)
@@ -63,14 +36,12 @@ class Case:
     source: Scene | Path
     wanted: Scene | None
 
-    def reference(self, sampling: Sampling) -> Reference:
-        """Draw or read the reference at the size of the generation."""
+    def reference(self, sampling: Sampling) -> Measured:
+        """Draw or read the reference at the size of the generation; of a scene the motion is known."""
         if isinstance(self.source, Scene):
             truth = self.source.truth(sampling.height)
-            moves = None if self.kind == "real" else truth.path
-            return Reference(self.source.render(sampling.height), moves, truth.flow)
-        clip = read_clip(self.source, sampling.num_frames, sampling.height, sampling.width)
-        return Reference(clip.frames, None, None)
+            return Measured(self.source.render(sampling.height), self.source, truth.path, truth.flow)
+        return Measured(read_clip(self.source, sampling.num_frames, sampling.height, sampling.width).frames)
 
 
 def world_cases(split: Split, count: int, sampling: Sampling) -> list[Case]:

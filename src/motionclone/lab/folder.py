@@ -12,8 +12,9 @@ from torch import Tensor
 
 from motionclone.errors import InputError
 from motionclone.evaluation import Embedder
-from motionclone.lab.cases import CLIP_SUFFIXES, Reference
-from motionclone.lab.scoring import Scores, Video, appearance_scores, mean, motion_scores, unrelated_scores
+from motionclone.lab.cases import CLIP_SUFFIXES
+from motionclone.lab.measured import Measured
+from motionclone.lab.scoring import Scores, appearance_floor, appearance_scores, motion_scores, unrelated_scores
 from motionclone.video import clip_size, read_clip
 from motionclone.video_writing import write_video
 
@@ -114,32 +115,30 @@ def score_pairs(
         )
     references = [_reference(pair, *size) for pair, size in zip(pairs, sizes, strict=True)]
     looks = [embedder.images(reference.frames) for reference in references]
+    words = embedder.texts([pair.prompt for pair in pairs])
     scored = []
     for i, (pair, size, reference, look) in enumerate(zip(pairs, sizes, references, looks, strict=True)):
-        video = Video(read_clip(pair.video, *size).frames, None)
+        video = Measured(read_clip(pair.video, *size).frames)
+        images = embedder.images(video.frames)
         others = [j for j, other in enumerate(pairs) if other.reference != pair.reference]
         floor = unrelated_scores(video, [(references[j], "real") for j in others])
-        for name in ("leakage", "text"):
-            floor[name] = mean(
-                [appearance_scores(video, pairs[j].prompt, looks[j], embedder, "real")[name] for j in others]
-            )
-        scores = motion_scores(video, reference, "real") | appearance_scores(video, pair.prompt, look, embedder, "real")
-        again = Video(_reencoded(reference), None)
-        ceiling = motion_scores(again, reference, "real") | appearance_scores(again, "", look, embedder, "real")
-        ceiling["text"] = None  # nobody said what the reference shows
+        floor |= appearance_floor(images, [words[j] for j in others], [looks[j] for j in others])
+        scores = motion_scores(video, reference, "real") | appearance_scores(images, words[i], look)
+        again = Measured(_reencoded(reference.frames))
+        ceiling = motion_scores(again, reference, "real")  # nobody said what the reference shows
+        ceiling |= appearance_scores(embedder.images(again.frames), None, look)
         scored.append(Scored(pair, scores, floor, ceiling))
         if on_done is not None:
             on_done(i + 1, len(pairs))
     return scored
 
 
-def _reference(pair: Pair, frames: int, height: int, width: int) -> Reference:
+def _reference(pair: Pair, frames: int, height: int, width: int) -> Measured:
     clip = read_clip(pair.reference, frames, height, width, start=pair.start, end=pair.end, fps=pair.fps, fit=pair.fit)
-    return Reference(clip.frames, None, None)
+    return Measured(clip.frames)
 
 
-def _reencoded(reference: Reference) -> Tensor:
-    frames = reference.frames
+def _reencoded(frames: Tensor) -> Tensor:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.mp4"
         write_video(path, frames, 8.0)

@@ -12,7 +12,7 @@ from motionclone.cloning import generate
 from motionclone.extraction import extract_motion, generator_of
 from motionclone.heatmap import overlay
 from motionclone.inversion import inverted_motion, inverted_motions
-from motionclone.lab.cases import Case, Reference
+from motionclone.lab.cases import Case
 from motionclone.lab.suites import Method
 from motionclone.motion import Motion
 from motionclone.schedule import first_guided_timestep, uneven_timesteps
@@ -28,24 +28,24 @@ class Made:
     seconds: float
 
 
-def make(pipe: Any, method: Method, case: Case, reference: Reference, settings: Settings) -> Made:
-    """The method's video of a case; `settings` are the method's."""
+def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Settings) -> Made:
+    """The method's video of a case; `reference` is its clip, (f, 3, h, w), and `settings` are the method's."""
     began = time.monotonic()
     if method.kind == "ceiling":
-        return Made(_through_the_vae(pipe, reference.frames, settings.seed), None, time.monotonic() - began)
+        return Made(_through_the_vae(pipe, reference, settings.seed), None, time.monotonic() - began)
     chosen = settings.extraction
     if method.prompt == "precise":
         chosen = chosen.model_copy(update={"prompt": case.seen})
     if method.kind == "heat map":
-        motion = extract_motion(pipe, reference.frames, chosen, seed=settings.seed)
-        return Made(overlay(motion, reference.frames), motion, time.monotonic() - began)
+        motion = extract_motion(pipe, reference, chosen, seed=settings.seed)
+        return Made(overlay(motion, reference), motion, time.monotonic() - began)
     if method.inversion == "none":
-        motions = extract_motion(pipe, reference.frames, chosen, seed=settings.seed)
+        motions = extract_motion(pipe, reference, chosen, seed=settings.seed)
         frames = generate(pipe, motions, case.prompt, settings).frames
         return Made(frames, motions, time.monotonic() - began)
     backbone, sampling, guidance = backbone_of(pipe), settings.sampling, settings.guidance
     with torch.no_grad():
-        latents = backbone.encode_video(reference.frames, generator_of(settings.seed, "vae"))
+        latents = backbone.encode_video(reference, generator_of(settings.seed, "vae"))
     if method.inversion == "fixed":
         frames = generate(pipe, inverted_motion(pipe, latents, chosen), case.prompt, settings).frames
     else:

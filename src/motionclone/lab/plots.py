@@ -13,7 +13,7 @@ from torch import Tensor
 
 from motionclone.errors import InputError
 from motionclone.evaluation.statistics import Interval
-from motionclone.video import Clip, open_video, read_clip
+from motionclone.video import Clip, clip_size, read_clip
 from motionclone.video_writing import side_by_side, write_video
 
 # Stand-ins that become the page's CSS variables, so that plots are right in light and dark.
@@ -117,7 +117,6 @@ def montage(paths: Sequence[Path], *, generated: bool) -> bytes:
 
 
 def _read(path: Path) -> Clip:
-    with open_video(path) as (_, stream):
-        count, height, width = stream.frames, stream.height, stream.width
+    count, height, width = clip_size(path)
     scale = min(1.0, _TALLEST / height)
     return read_clip(path, count, max(2, round(height * scale)), max(2, round(width * scale)))

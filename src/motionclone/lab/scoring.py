@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,14 +9,8 @@ from torch.nn import functional
 
 from motionclone.evaluation import (
     Embedder,
-    Tracks,
     appearance_similarity,
-    camera_cosine,
-    dense_flow,
-    find_object,
     flow_cosine,
-    flow_tracks,
-    lucas_kanade_tracks,
     motion_fidelity,
     motion_fidelity_dmt,
     path_correlation,
@@ -28,59 +20,29 @@ from motionclone.evaluation import (
     temporal_consistency,
     text_alignment,
 )
-from motionclone.lab.cases import Kind, Reference
+from motionclone.lab.cases import Kind
+from motionclone.lab.measured import Measured
 from motionclone.motion import Motion, heat_map
-from motionclone.world import BACKGROUNDS, COLOURS, Scene
 
 Scores = dict[str, float | None]
 """Metric to value; None where it says nothing: no object, nothing that moves."""
 
 
-@dataclass(frozen=True)
-class Video:
-    """What is measured of a video once, whatever it is compared with."""
-
-    frames: Tensor  # (f, 3, h, w), RGB in [-1, 1]
-    shows: Scene | None  # what it should show, if that is a scene
-
-    @cached_property
-    def flow(self) -> Tensor:
-        """Dense flow, (f-1, 2, h, w)."""
-        return dense_flow(self.frames)
-
-    @cached_property
-    def tracks(self) -> Tracks:
-        """Point tracks."""
-        return lucas_kanade_tracks(self.frames)
-
-    @cached_property
-    def carried(self) -> Tracks:
-        """Points carried by the dense flow."""
-        return flow_tracks(self.frames)
-
-    @cached_property
-    def path(self) -> Tensor | None:
-        """Path of the object, (f, 2), found by its colour."""
-        if self.shows is None or self.shows.colour is None:
-            return None
-        return find_object(self.frames, COLOURS[self.shows.colour], BACKGROUNDS[self.shows.background])
-
-
-def motion_scores(video: Video, reference: Reference, kind: Kind) -> Scores:
+def motion_scores(video: Measured, reference: Measured, kind: Kind) -> Scores:
     """How like the motion of a video is to a reference's; `kind` is what moves in the reference."""
     path = video.path if kind in ("object", "both") else None
     return _clean(
         {
             "path": None if path is None or reference.path is None else path_correlation(path, reference.path),
             "flow": flow_cosine(video.flow, reference.flow),
-            "camera": None if kind == "object" else camera_cosine(video.flow, reference.flow),
+            "camera": None if kind == "object" else flow_cosine(video.camera, reference.camera),
             "motion_fidelity": motion_fidelity(video.tracks, reference.tracks),
             "mf_dmt": motion_fidelity_dmt(video.carried, reference.carried),
         }
     )
 
 
-def unrelated_scores(video: Video, others: Sequence[tuple[Reference, Kind]]) -> Scores:
+def unrelated_scores(video: Measured, others: Sequence[tuple[Measured, Kind]]) -> Scores:
     """The floor: the mean of `motion_scores` over references of other motions."""
     found = [motion_scores(video, reference, kind) for reference, kind in others]
     return {name: mean([scores[name] for scores in found]) for name in (found[0] if found else ())}
@@ -92,31 +54,45 @@ def mean(values: Sequence[float | None]) -> float | None:
     return round(math.fsum(there) / len(there), 6) if there else None
 
 
-def appearance_scores(video: Video, prompt: str, reference: Tensor, embedder: Embedder, kind: Kind) -> Scores:
-    """How a video looks: like its words, steady, like the reference, and with what in it.
+def appearance_scores(images: Tensor, words: Tensor | None, reference: Tensor) -> Scores:
+    """How a video looks: like its words, steady, and like the reference.
 
     Args:
-        video: the video.
-        prompt: its words.
+        images: the video's embeddings, (f, d).
+        words: its prompt's embedding, (d,), if it has one.
         reference: the reference's embeddings, (f, d).
-        embedder: CLIP.
-        kind: what moves in the reference; how rough a path is counts where the object moves by itself.
     """
-    images = embedder.images(video.frames)
-    scores: Scores = {
-        "text": text_alignment(images, embedder.texts([prompt])[0]),
-        "consistency": temporal_consistency(images),
-        "leakage": appearance_similarity(images, reference),
+    return _clean(
+        {
+            "text": None if words is None else text_alignment(images, words),
+            "consistency": temporal_consistency(images),
+            "leakage": appearance_similarity(images, reference),
+        }
+    )
+
+
+def appearance_floor(images: Tensor, words: Sequence[Tensor], references: Sequence[Tensor]) -> Scores:
+    """The floor: the mean over words and references that a video has nothing to do with."""
+    return {
+        "text": mean([text_alignment(images, other) for other in words]),
+        "leakage": mean([appearance_similarity(images, other) for other in references]),
     }
-    if video.shows is not None and video.path is not None:
-        hits = recognised(embedder, images, video.shows)
-        scores |= {name: float(hit) for name, hit in hits.items()}
-        scores["seen"] = seen_fraction(video.path)
-        scores["roughness"] = path_roughness(video.path) if kind in ("object", "both") else None
+
+
+def object_scores(video: Measured, images: Tensor, embedder: Embedder, kind: Kind) -> Scores:
+    """Whether a video shows what it should, as `embedder` sees it, and one object on a smooth path.
+
+    How rough a path is counts where the object moves by itself, as `kind` tells of the reference.
+    """
+    if video.shows is None or video.path is None:
+        return {}
+    scores: Scores = {name: float(hit) for name, hit in recognised(embedder, images, video.shows).items()}
+    scores["seen"] = seen_fraction(video.path)
+    scores["roughness"] = path_roughness(video.path) if kind in ("object", "both") else None
     return _clean(scores)
 
 
-def heat_score(motion: Motion, reference: Reference) -> float | None:
+def heat_score(motion: Motion, reference: Measured) -> float | None:
     """Rank correlation, over positions, of the heat map (Fig. 3) with how fast things truly move there."""
     heat = heat_map(motion)
     speed = reference.flow.norm(dim=1).mean(0)
