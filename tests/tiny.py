@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel
+from diffusers import (
+    AnimateDiffPipeline,
+    AnimateDiffSparseControlNetPipeline,
+    AutoencoderKL,
+    DDIMScheduler,
+    MotionAdapter,
+    SparseControlNetModel,
+    UNet2DConditionModel,
+)
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -24,7 +32,7 @@ def _weight(name: str, shape: torch.Size) -> np.ndarray:
         return 0.05 * normal
     if len(shape) == 1:
         return 1 + 0.1 * normal
-    if "embedding" in name and "time_embedding" not in name:
+    if "embedding" in name and "time_embedding" not in name and "controlnet_cond" not in name:
         return 0.5 * normal
     gain = 1.0
     if name.endswith(("to_q.weight", "to_k.weight")):
@@ -49,10 +57,10 @@ def byte_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
 
 
-def tiny_unet() -> UNet2DConditionModel:
+def tiny_unet(channels: tuple[int, ...] = CHANNELS, layers: int = 1) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        block_out_channels=CHANNELS,
-        layers_per_block=1,
+        block_out_channels=channels,
+        layers_per_block=layers,
         cross_attention_dim=32,
         norm_num_groups=32,
         attention_head_dim=8,
@@ -60,10 +68,10 @@ def tiny_unet() -> UNet2DConditionModel:
     )
 
 
-def tiny_adapter() -> MotionAdapter:
+def tiny_adapter(channels: tuple[int, ...] = CHANNELS, layers: int = 1) -> MotionAdapter:
     return MotionAdapter(
-        block_out_channels=CHANNELS,
-        motion_layers_per_block=1,
+        block_out_channels=channels,
+        motion_layers_per_block=layers,
         motion_num_attention_heads=8,
         motion_norm_num_groups=32,
         motion_max_seq_length=32,
@@ -120,6 +128,36 @@ def tiny_pipe(folder: Path, *, per_frame_norm: bool = True, prediction_type: str
         component.eval().requires_grad_(False)
     if per_frame_norm:
         use_per_frame_norm(pipe.unet)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def tiny_control(
+    kind: str = "image", channels: tuple[int, ...] = CHANNELS, layers: int = 1
+) -> SparseControlNetModel:
+    """SparseCtrl as published: for images it takes latents, for sketches pixels."""
+    network = SparseControlNetModel(
+        block_out_channels=channels,
+        layers_per_block=layers,
+        cross_attention_dim=32,
+        conditioning_channels=4 if kind == "image" else 3,
+        use_simplified_condition_embedding=kind == "image",
+    )
+    fill(network, "controlnet.")
+    return network.eval().requires_grad_(False)
+
+
+def sparse_pipe(
+    folder: Path, kind: str = "image", channels: tuple[int, ...] = CHANNELS, layers: int = 1
+) -> AnimateDiffSparseControlNetPipeline:
+    """The tiny pipeline with SparseCtrl."""
+    parts = tiny_pipe(folder).components
+    parts |= {"unet": tiny_unet(channels, layers), "motion_adapter": tiny_adapter(channels, layers)}
+    pipe = AnimateDiffSparseControlNetPipeline(**parts, controlnet=tiny_control(kind, channels, layers))
+    fill(pipe.unet)
+    pipe.unet.eval().requires_grad_(False)
+    for network in (pipe.unet, pipe.controlnet):
+        use_per_frame_norm(network)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

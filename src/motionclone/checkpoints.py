@@ -2,6 +2,7 @@
 
 - motion module: `v3_sd15_mm.ckpt` and its older and newer kin (AnimateDiff's own layout);
 - domain adapter: `v3_sd15_adapter.ckpt` (a LoRA of the spatial attention);
+- SparseCtrl: `v3_sd15_sparsectrl_rgb.ckpt`, `v3_sd15_sparsectrl_scribble.ckpt`;
 - DreamBooth: `realisticVisionV60B1_v51VAE.safetensors` and others in the layout of the first Stable Diffusion code.
 
 Files are read as plain weights, never as general pickles, and strictly: a missing or unknown name is an error.
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
+from diffusers import AutoencoderKL, MotionAdapter, SparseControlNetModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -43,7 +44,7 @@ _DREAMBOOTH_PREFIXES = ("model.diffusion_model.", "first_stage_model.", _TEXT_PR
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weight file by name, without a "state_dict" around them or "module." before their names.
+    """Read the tensors of a weight file by name, without what is around them or "module." before their names.
 
     Entries that are no tensors (epoch, configuration) are dropped.
     """
@@ -62,8 +63,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as plain weights: it is damaged, or a pickle of other objects, which motionclone "
             "does not open; download it again, or convert it to .safetensors where you trust it."
         ) from error
-    while isinstance(found, dict) and "state_dict" in found:
-        found = found["state_dict"]
+    while isinstance(found, dict) and (around := found.keys() & {"state_dict", "controlnet"}):
+        found = found[around.pop()]
     entries = found.items() if isinstance(found, dict) else ()
     weights = {str(name).removeprefix("module."): value for name, value in entries if isinstance(value, Tensor)}
     if not weights:
@@ -91,11 +92,7 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -
 
 def load_motion_module(path: Path, dtype: torch.dtype) -> MotionAdapter:
     """AnimateDiff's original motion module file as a MotionAdapter; its configuration is read off the shapes."""
-    weights: dict[str, Tensor] = {}
-    for name, tensor in read_weights(path).items():
-        for original, ours in _MOTION_NAMES.items():
-            name = name.replace(original, ours)
-        weights[name] = tensor.to(dtype)
+    weights = _with_diffusers_names(read_weights(path), dtype)
     for name in [name for name in weights if name.endswith(".attn2.pos_encoder.pe")]:
         second, first = weights.pop(name), weights.get(name.replace(".attn2.pos_encoder.", ".pos_embed."))
         if first is not None and not torch.equal(first, second):
@@ -121,6 +118,58 @@ def load_motion_module(path: Path, dtype: torch.dtype) -> MotionAdapter:
         )
     fill(adapter, weights, path)
     return adapter
+
+
+def _with_diffusers_names(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    renamed = {}
+    for name, tensor in weights.items():
+        for original, ours in _MOTION_NAMES.items():
+            name = name.replace(original, ours)
+        renamed[name] = tensor.to(dtype)
+    return renamed
+
+
+def load_sparse_control(path: Path, dtype: torch.dtype) -> SparseControlNetModel:
+    """AnimateDiff's original SparseCtrl file; its configuration is read off the shapes."""
+    weights = _with_diffusers_names(read_weights(path), dtype)
+    simplified = "controlnet_cond_embedding.weight" in weights  # RGB, which takes latents
+    first = weights.get("controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight")
+    blocks = _numbered(weights, "down_blocks.{}.resnets.0.conv2.weight")
+    words = weights.get("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+    if first is None or words is None or not blocks or "conv_in.weight" not in weights:
+        raise InputError(
+            f"{path} is no SparseCtrl: names such as controlnet_cond_embedding.weight and down_blocks.0.resnets.0."
+            f"conv2.weight were expected, {next(iter(weights))} was found."
+        )
+    embedding = _numbered(weights, "controlnet_cond_embedding.blocks.{}.weight")
+    positions = weights.get("down_blocks.0.motion_modules.0.transformer_blocks.0.pos_embed.pe")
+    with init_empty_weights():
+        network = SparseControlNetModel(
+            in_channels=weights["conv_in.weight"].shape[1],
+            conditioning_channels=first.shape[1] - 1,  # the last is the mask of the frames that are given
+            down_block_types=tuple(
+                "CrossAttnDownBlockMotion" if f"down_blocks.{i}.attentions.0.norm.weight" in weights else "DownBlockMotion"
+                for i in range(len(blocks))
+            ),
+            block_out_channels=tuple(len(block) for block in blocks),
+            layers_per_block=len(_numbered(weights, "down_blocks.0.resnets.{}.conv1.weight")),
+            cross_attention_dim=words.shape[1],
+            conditioning_embedding_out_channels=(len(first), *(len(layer) for layer in embedding[1::2])),
+            motion_max_seq_length=32 if positions is None else positions.shape[1],
+            use_simplified_condition_embedding=simplified,
+        )
+    # Published files leave the tables of positions out; they are computed, not learned.
+    tables = {name: table.to(dtype) for name, table in network.state_dict().items() if name.endswith(".pos_embed.pe")}
+    fill(network, tables | weights, path)
+    return network
+
+
+def _numbered(weights: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
+    """The tensors whose name is the pattern with 0, with 1, ..., as far as there are some."""
+    found: list[Tensor] = []
+    while (tensor := weights.get(pattern.format(len(found)))) is not None:
+        found.append(tensor)
+    return found
 
 
 def load_dreambooth(

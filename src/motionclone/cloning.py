@@ -11,6 +11,7 @@ from torch import Tensor
 
 from motionclone import __version__
 from motionclone.backbones.backbone import backbone_of
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, model_name, seeded_noise
 from motionclone.motion import Motion
@@ -53,6 +54,7 @@ def clone(
     prompt: str,
     settings: Settings | None = None,
     *,
+    condition: Condition | None = None,
     source: dict[str, Any] | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Generated:
@@ -63,6 +65,7 @@ def clone(
         frames: the reference, (f, 3, h, w) in [-1, 1]; f, h, w are those of the settings.
         prompt: what the new video shows.
         settings: such as from `preset`.
+        condition: pictures that the new video follows, for a pipeline with SparseCtrl.
         source: facts about the clip for the record, plain JSON values.
         on_step: called after every denoising step.
 
@@ -74,15 +77,26 @@ def clone(
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
-    check(pipe, prompt, settings)
-    motion = extract_motion(pipe, frames, settings.extraction, seed=settings.seed, source=source)
-    return generate(pipe, motion, prompt, settings, on_step=on_step)
+    check(pipe, prompt, settings, condition)
+    motion = extract_motion(
+        pipe,
+        frames,
+        settings.extraction,
+        seed=settings.seed,
+        source=source,
+        shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
+        condition_scale=settings.conditioning.scale,
+    )
+    return generate(pipe, motion, prompt, settings, condition=condition, on_step=on_step)
 
 
-def check(pipe: Any, prompt: str, settings: Settings) -> None:
-    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model."""
+def check(pipe: Any, prompt: str, settings: Settings, condition: Condition | None = None) -> None:
+    """Raise InputError, before anything slow, if the prompt, the settings or the pictures do not fit the model."""
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    backbone.check_condition(condition)
+    if condition is not None:
+        condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     uneven_timesteps(sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     for text in (_positive(prompt, settings), sampling.negative_prompt):
@@ -101,18 +115,20 @@ def generate(
     prompt: str,
     settings: Settings | None = None,
     *,
+    condition: Condition | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Generated:
     """A new video that moves like `motion`, or like the motions of the guided timesteps; with weight 0, its plain twin.
 
     The uneven schedule stands in for a DDIM scheduler while this runs; other schedulers are kept. With `shared_noise`,
-    the initial latents are the noise that was added to the reference at extraction, whatever `settings.seed`.
+    the initial latents are the noise that was added to the reference at extraction, whatever `settings.seed`. With a
+    `condition`, its pictures are followed by a pipeline with SparseCtrl.
 
     Raises:
         InputError: if motion, prompt or settings do not fit the model, or a step is not finite.
     """
     settings = settings or Settings()
-    check(pipe, prompt, settings)
+    check(pipe, prompt, settings, condition)
     backbone, sampling = backbone_of(pipe), settings.sampling
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     seed = int(first.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
@@ -141,11 +157,16 @@ def generate(
         reported = len(guided)
         return {}
 
+    shown = {} if condition is None else backbone.pipeline_condition(condition, settings.conditioning.scale)
     with (
+        torch.random.fork_rng(enabled=condition is not None),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
     ):
+        if condition is not None:  # SparseCtrl's pipeline samples the picture's latents from the global generator
+            torch.manual_seed(seed)
         video = pipe(
+            **shown,
             prompt=_positive(prompt, settings),
             negative_prompt=sampling.negative_prompt,
             num_frames=sampling.num_frames,
@@ -168,6 +189,7 @@ def generate(
         "initial_noise_seed": seed,
         "settings": settings.model_dump(mode="json"),
         "motion": dict(first.record),
+        "condition": None if condition is None else {"frames": list(condition.frames), "source": list(condition.source)},
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
         "dtype": str(dtype).removeprefix("torch."),

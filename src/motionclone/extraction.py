@@ -1,14 +1,17 @@
 """Read the motion of a clip: noise it once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from motionclone import __version__
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.backbone import Call, backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.capture import listening, stopping_at
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.motion import Motion, represent
 from motionclone.settings import Extraction
@@ -33,6 +36,8 @@ def extract_motion(
     *,
     seed: int = 0,
     source: dict[str, Any] | None = None,
+    shown_frames: Sequence[int] = (),
+    condition_scale: float = 1.0,
 ) -> Motion:
     """The motion representation H = {L, M} of a clip, by a single noise-adding and denoising step (Sec. 3.3).
 
@@ -42,6 +47,9 @@ def extract_motion(
         settings: noise step, k, blocks and prompt.
         seed: of the noise, and of the VAE's sample.
         source: facts about the clip for the motion's record, plain JSON values.
+        shown_frames: numbers of the frames that the pipeline's SparseCtrl is shown, as the authors do where the new
+            video follows pictures at these frames; by default it is not used.
+        condition_scale: its strength.
 
     Raises:
         InputError: if the blocks have no temporal attention, k is out of range or the model cannot take the frames.
@@ -57,13 +65,25 @@ def extract_motion(
         latents = backbone.encode_video(frames, generator_of(seed, "vae"))
     if not latents.isfinite().all():
         raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
-    motion = motion_of_latents(pipe, latents, seeded_noise(tuple(latents.shape), seed), settings)
+    noise = seeded_noise(tuple(latents.shape), seed)
+    shown = Condition(frames[list(shown_frames)], tuple(shown_frames)) if shown_frames else None
+    motion = motion_of_latents(pipe, latents, noise, settings, shown=shown, condition_scale=condition_scale)
     pipe.maybe_free_model_hooks()
     record = {**motion.record, "seed": seed, "source": source or {}, "size": [int(n) for n in frames.shape[-2:]]}
+    if shown_frames:
+        record |= {"shown_frames": list(shown_frames), "condition_scale": condition_scale}
     return Motion(motion.maps, motion.grid, record)
 
 
-def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extraction) -> Motion:
+def motion_of_latents(
+    pipe: Any,
+    latents: Tensor,
+    noise: Tensor,
+    settings: Extraction,
+    *,
+    shown: Condition | None = None,
+    condition_scale: float = 1.0,
+) -> Motion:
     """The motion representation of clean latents with given noise.
 
     z = alpha x0 + sigma eps at t_alpha, one forward pass that ends after the last guided block, Eqs. 3 and 5.
@@ -73,15 +93,27 @@ def motion_of_latents(pipe: Any, latents: Tensor, noise: Tensor, settings: Extra
         latents: x0, (1, c, f, h, w), scaled.
         noise: eps, of the same shape.
         settings: noise step, k, blocks and prompt.
+        shown: the clip's own frames, if SparseCtrl is to see some of them.
+        condition_scale: their strength.
     """
-    level = backbone_of(pipe).noise_level(settings.t_alpha)
-    noise = noise.to(latents.device, torch.float32)
-    return motion_at(pipe, level.alpha * latents.float() + level.sigma * noise, settings.t_alpha, settings)
+    backbone = backbone_of(pipe)
+    level = backbone.noise_level(settings.t_alpha)
+    noisy = level.alpha * latents.float() + level.sigma * noise.to(latents.device, torch.float32)
+    if shown is None:
+        return motion_at(pipe, noisy, settings.t_alpha, settings)
+    backbone.check_condition(shown)
+    steer = partial(backbone.conditioned, condition=shown, latents=latents, scale=condition_scale)
+    return motion_at(pipe, noisy, settings.t_alpha, settings, steer)
 
 
 @torch.no_grad()
-def motion_at(pipe: Any, noisy: Tensor, timestep: int, settings: Extraction) -> Motion:
-    """The motion representation that the denoiser has of noisy latents, (1, c, f, h, w), at their timestep."""
+def motion_at(
+    pipe: Any, noisy: Tensor, timestep: int, settings: Extraction, steer: Callable[[Call], Call] | None = None
+) -> Motion:
+    """The motion representation that the denoiser has of noisy latents, (1, c, f, h, w), at their timestep.
+
+    `steer` adds to the denoiser's arguments.
+    """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
     call = {
@@ -89,6 +121,8 @@ def motion_at(pipe: Any, noisy: Tensor, timestep: int, settings: Extraction) -> 
         backbone.latents_name: noisy.to(next(backbone.denoiser.parameters()).dtype),
         "timestep": torch.tensor(timestep, device=noisy.device),
     }
+    if steer is not None:
+        call = steer(call)
     with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):

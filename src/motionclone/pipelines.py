@@ -17,9 +17,11 @@ import yaml
 from accelerate import init_empty_weights
 from diffusers import (
     AnimateDiffPipeline,
+    AnimateDiffSparseControlNetPipeline,
     AutoencoderKL,
     DDIMScheduler,
     MotionAdapter,
+    SparseControlNetModel,
     UNet2DConditionModel,
     UNetMotionModel,
 )
@@ -35,12 +37,14 @@ from motionclone.checkpoints import (
     fill,
     load_dreambooth,
     load_motion_module,
+    load_sparse_control,
     merge_domain_adapter,
 )
 from motionclone.errors import InputError
 
 Offload = Literal["none", "model", "sequential"]
 
+_PLACES = ("base", "motion_adapter", "dreambooth", "domain_adapter", "image_control", "sketch_control")
 _BASE_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -56,15 +60,21 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     domain_adapter: str | None = None
     """An original domain adapter file such as v3_sd15_adapter.ckpt, merged into the UNet."""
     domain_adapter_scale: float = 1.0
+    image_control: str | None = None
+    """SparseCtrl for pictures: a folder, a hub id, or an original file such as v3_sd15_sparsectrl_rgb.ckpt."""
+    sketch_control: str | None = None
+    """SparseCtrl for sketches, likewise."""
 
 
 def named_models() -> Mapping[str, ModelDescription]:
     """Every model that `load_pipeline` knows by name, with its parts."""
-    mini = Path(str(files("motionclone") / "mini"))
     return {
-        "mini": ModelDescription(base=str(mini / "base"), motion_adapter=str(mini / "motion_adapter")),
+        "mini": _folder_description(Path(str(files("motionclone") / "mini"))),
         "animatediff": ModelDescription(
-            base="SG161222/Realistic_Vision_V5.1_noVAE", motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3"
+            base="SG161222/Realistic_Vision_V5.1_noVAE",
+            motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3",
+            image_control="guoyww/animatediff-sparsectrl-rgb",
+            sketch_control="guoyww/animatediff-sparsectrl-scribble",
         ),
     }
 
@@ -88,7 +98,7 @@ def read_model_description(path: str | Path) -> ModelDescription:
     except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({_said(error)}).") from error
     places = {}
-    for name in ("base", "motion_adapter", "dreambooth", "domain_adapter"):
+    for name in _PLACES:
         place = getattr(description, name)
         if place is not None:
             here = path.parent / Path(place).expanduser()
@@ -103,7 +113,8 @@ def load_pipeline(
     dtype: torch.dtype | None = None,
     offload: Offload = "none",
     per_frame_norm: bool = True,
-) -> AnimateDiffPipeline:
+    control: str | Path | None = None,
+) -> AnimateDiffPipeline | AnimateDiffSparseControlNetPipeline:
     """Load a model and make it ready: evaluation mode, no gradients to weights, AnimateDiff's noise schedule.
 
     `model` is a name (see `named_models`), a ModelDescription or the .toml or .yaml file of one, a folder (a saved
@@ -112,6 +123,8 @@ def load_pipeline(
     `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to float16, on a CPU to float32. `offload`
     keeps the weights in main memory and brings to the GPU the part ("model") or the layer ("sequential") at work.
     `per_frame_norm` is what AnimateDiff was trained with and diffusers leaves out; see `use_per_frame_norm`.
+    `control` adds a SparseCtrl, so that videos follow pictures: "image" or "sketch" for the model's own, or the folder,
+    hub id or original file of one.
     """
     target = _usable_device(device)
     if offload not in get_args(Offload):
@@ -122,13 +135,18 @@ def load_pipeline(
         dtype = torch.float32 if target.type == "cpu" else torch.float16
 
     found = model if isinstance(model, ModelDescription) else _find(model)
+    place = _control_place(found, control)
     pipe = _assemble(found, dtype) if isinstance(found, ModelDescription) else _load_complete(found, dtype)
+    if place is not None:
+        pipe = _with_control(pipe, place, dtype)
     pipe.register_to_config(_name_or_path=str(model) if not isinstance(model, ModelDescription) else model.base)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
     if per_frame_norm:
-        use_per_frame_norm(pipe.unet)
+        for name in ("unet", "controlnet"):
+            if name in pipe.components:
+                use_per_frame_norm(pipe.components[name])
     if model == "mini" and target.type == "cpu":  # so small that SDPA, slow backwards on a CPU, saves no memory
         pipe.unet.set_attn_processor(AttnProcessor())
     if offload == "model":
@@ -169,7 +187,7 @@ def _find(model: str | Path) -> ModelDescription | str:
     if (path / "model_index.json").is_file():
         return str(path)
     if (path / "base").is_dir() and (path / "motion_adapter").is_dir():
-        return ModelDescription(base=str(path / "base"), motion_adapter=str(path / "motion_adapter"))
+        return _folder_description(path)
     if path.is_dir():
         raise InputError(f"{path} is no model folder: it has neither model_index.json nor base and motion_adapter.")
     if path.is_file():
@@ -182,6 +200,57 @@ def _find(model: str | Path) -> ModelDescription | str:
         f"there is no model {str(model)!r}: give a name ({', '.join(named)}), a folder, a model description "
         "(.toml, .yaml) or the hub id of an AnimateDiff pipeline."
     )
+
+
+def _folder_description(folder: Path) -> ModelDescription:
+    """A folder with base, motion_adapter and, if there are any, image_control and sketch_control."""
+    controls = {name: str(folder / name) for name in ("image_control", "sketch_control") if (folder / name).is_dir()}
+    return ModelDescription(base=str(folder / "base"), motion_adapter=str(folder / "motion_adapter"), **controls)
+
+
+def _control_place(model: ModelDescription | str, control: str | Path | None) -> str | None:
+    """Where the SparseCtrl is that was asked for."""
+    if control is None:
+        return None
+    if control not in ("image", "sketch"):
+        place = Path(control).expanduser()
+        if not place.exists() and not (isinstance(control, str) and _could_be_hub_id(control)):
+            raise InputError(f"there is no SparseCtrl {control}; give a folder, a file or a hub id.")
+        return str(place) if place.exists() else str(control)
+    own = getattr(model, f"{control}_control") if isinstance(model, ModelDescription) else None
+    if own is None:
+        what = "pictures" if control == "image" else "sketches"
+        raise InputError(f"this model has no SparseCtrl of its own for {what}; say which to use (control).")
+    return str(own)
+
+
+def _with_control(
+    pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype
+) -> AnimateDiffSparseControlNetPipeline:
+    """The same parts and a SparseCtrl, in diffusers' pipeline for both."""
+    if Path(place).is_file():
+        network = load_sparse_control(Path(place), dtype)
+    else:
+        with _reading(place):
+            kind = SparseControlNetModel.load_config(place).get("_class_name")
+            if kind != "SparseControlNetModel":
+                raise InputError(f"{place} is a {kind}, not a SparseControlNetModel.")
+            network = _load_part(SparseControlNetModel, place, "", dtype)
+    unet = pipe.unet
+    for name in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
+        wanted, found = (_listed(getattr(part.config, name), len(unet.down_blocks)) for part in (unet, network))
+        if wanted != found:
+            raise InputError(f"{place} does not fit the model: its {name} is {found}, the model's {wanted}.")
+    if network.config.use_simplified_condition_embedding and pipe.vae.config.latent_channels != 4:
+        raise InputError(
+            f"{place} takes latents and diffusers' pipeline gives it 4 channels; this model's VAE has "
+            f"{pipe.vae.config.latent_channels}."
+        )
+    return AnimateDiffSparseControlNetPipeline(**pipe.components, controlnet=network)
+
+
+def _listed(value: Any, count: int) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value] * count
 
 
 def _said(error: Exception) -> str:
@@ -209,14 +278,16 @@ def _load_complete(place: str, dtype: torch.dtype) -> AnimateDiffPipeline:
     """A saved AnimateDiffPipeline, from a folder or the hub; its scheduler is kept."""
     with _reading(place):
         index = AnimateDiffPipeline.load_config(place)
-        if index.get("_class_name") != "AnimateDiffPipeline":
+        kinds = {kind.__name__: kind for kind in (AnimateDiffPipeline, AnimateDiffSparseControlNetPipeline)}
+        kind = kinds.get(str(index.get("_class_name")))
+        if kind is None:
             raise InputError(
                 f"{place} is a {index.get('_class_name')}, not an AnimateDiffPipeline; to give a Stable Diffusion base "
                 "a motion adapter, write a description (.toml): base, motion_adapter, ..."
             )
         # A saved UNetMotionModel has the motion adapter's weights already; the adapter would only be a second copy.
         spare: dict[str, Any] = {"motion_adapter": None} if "UNetMotionModel" in index.get("unet", ()) else {}
-        pipe = AnimateDiffPipeline.from_pretrained(place, dtype=dtype, **spare)
+        pipe = kind.from_pretrained(place, dtype=dtype, **spare)
     _check_vocabulary(pipe.tokenizer, place)
     for name, part in pipe.components.items():
         if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
@@ -261,9 +332,9 @@ def _assemble(description: ModelDescription, dtype: torch.dtype) -> AnimateDiffP
 
 def _check_places(description: ModelDescription) -> None:
     """Refuse what is plainly not there before anything large is read."""
-    for name in ("base", "motion_adapter", "dreambooth", "domain_adapter"):
+    for name in _PLACES:
         place = getattr(description, name)
-        remote = name in ("base", "motion_adapter") and _could_be_hub_id(place or "")
+        remote = name not in ("dreambooth", "domain_adapter") and _could_be_hub_id(place or "")
         if place is not None and not remote and not Path(place).exists():
             raise InputError(f"there is no {name} {place}.")
 

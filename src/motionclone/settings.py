@@ -74,12 +74,23 @@ class Sampling(_Frozen):
         return self
 
 
+class Conditioning(_Frozen):
+    """How pictures steer a video that is given some (Sec. 4.5)."""
+
+    scale: float = Field(default=1.0, ge=0, description="Strength of the pictures; 0 switches them off.")
+    at_extraction: bool = Field(
+        default=True,
+        description="Show SparseCtrl the reference's own frames when its motion is read, as the authors do.",
+    )
+
+
 class Settings(_Frozen):
-    """One way of cloning, complete but for the clip, the words and the model."""
+    """One way of cloning, complete but for the clip, the words, the model and pictures."""
 
     extraction: Extraction = Extraction()
     guidance: Guidance = Guidance()
     sampling: Sampling = Sampling()
+    conditioning: Conditioning = Conditioning()
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 

@@ -361,7 +361,7 @@ def _decode(
             if pts in number:
                 shape = stream.sample_aspect_ratio or Fraction(1)
                 picture, pixel_aspect = _upright(frame, float(shape), quick=fit == "squash")
-                kept[number[pts]], cropped = _fitted(picture, pixel_aspect, height, width, fit)
+                kept[number[pts]], cropped = fitted(picture, pixel_aspect, height, width, fit)
                 if len(kept) == 1:
                     first = order
                     notices = [*_picture_notices(frame, stream), *cropped]
@@ -386,7 +386,7 @@ def _upright(frame: VideoFrame, pixel_aspect: float, quick: bool) -> tuple[NDArr
     return np.ascontiguousarray(picture, dtype=np.uint8), 1 / pixel_aspect if turns % 2 else pixel_aspect
 
 
-def _fitted(
+def fitted(
     picture: NDArray[np.uint8], pixel_aspect: float, height: int, width: int, fit: Fit
 ) -> tuple[Tensor, list[str]]:
     """RGB (h, w, 3) to a (3, height, width) tensor in [-1, 1], and a notice if something was cut off."""

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import torch
 from diffusers import DDIMScheduler, UNetMotionModel
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -20,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.backbone import Call
 from motionclone.capture import Found
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, Prediction
 from motionclone.schedule import UnevenDDIMScheduler
@@ -200,6 +202,44 @@ class AnimateDiff:
             raise InputError(
                 f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}."
             )
+
+    def check_condition(self, condition: Condition | None) -> None:
+        """See `Backbone.check_condition`."""
+        controlled = getattr(self.pipe, "controlnet", None) is not None
+        if condition is not None and not controlled:
+            raise InputError("this pipeline has no SparseCtrl to follow pictures with; load the model with one.")
+        if condition is None and controlled:
+            raise InputError("this pipeline's SparseCtrl has no picture to follow; give one, or load the model without.")
+
+    def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
+        """See `Backbone.pipeline_condition`."""
+        pixels = (condition.pictures + 1) / 2
+        return {
+            "conditioning_frames": VaeImageProcessor.numpy_to_pil(pixels.movedim(1, -1).float().cpu().numpy()),
+            "controlnet_frame_indices": list(condition.frames),
+            "controlnet_conditioning_scale": scale,
+        }
+
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """See `Backbone.conditioned`. The latents stand in for the pictures where SparseCtrl takes latents."""
+        network, sample = self.pipe.controlnet, call["sample"]
+        if network.use_simplified_condition_embedding:
+            shown = latents[:, :, list(condition.frames)]
+        else:
+            shown = (condition.pictures.movedim(0, 1)[None] + 1) / 2
+        pictures, mask = self.pipe.prepare_sparse_control_conditioning(
+            shown.to(sample), sample.shape[2], list(condition.frames), sample.device, sample.dtype
+        )
+        down, middle = network(
+            sample,
+            call["timestep"],
+            encoder_hidden_states=call["encoder_hidden_states"],
+            controlnet_cond=pictures,
+            conditioning_mask=mask,
+            conditioning_scale=scale,
+            return_dict=False,
+        )
+        return {**call, "down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
 
     def fingerprint(self, site: str) -> list[float]:
         """See `Backbone.fingerprint`. Norms of the first rows of the projections."""

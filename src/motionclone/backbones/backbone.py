@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.capture import Found
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, Prediction
 
@@ -67,6 +68,15 @@ class Backbone(Protocol):
 
     def check_prompt(self, prompt: str) -> None:
         """InputError if the text encoder would cut the prompt short."""
+
+    def check_condition(self, condition: Condition | None) -> None:
+        """InputError if the model cannot be shown pictures and there are some, or needs pictures and there are none."""
+
+    def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
+        """Arguments of the pipeline that carry pictures."""
+
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """A call of the denoiser in which it is shown frames of the clip whose clean latents are (1, c, f, h, w)."""
 
     def fingerprint(self, site: str) -> list[float]:
         """A few norms that tell the weights of a temporal attention from others; empty if they cannot be read."""

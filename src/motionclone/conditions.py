@@ -1,0 +1,50 @@
+"""Pictures that a new video follows: a first frame, or sketches at some of its frames (Sec. 4.5)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from motionclone.errors import InputError
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What SparseCtrl is shown.
+
+    Attributes:
+        pictures: (n, 3, h, w), RGB in [-1, 1]; sketches are white lines on black.
+        frames: the number of the frame that each picture stands for, from 0.
+        source: facts about the pictures for the record, plain JSON values.
+
+    Raises:
+        InputError: if pictures and frames do not fit each other.
+    """
+
+    pictures: Tensor
+    frames: tuple[int, ...] = (0,)
+    source: tuple[dict[str, Any], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.pictures.shape)
+        if len(shape) != 4 or shape[1] != 3 or not self.pictures.isfinite().all() or self.pictures.abs().max() > 1:
+            raise InputError(f"pictures must be (n, 3, h, w) with values in [-1, 1], not {shape}.")
+        if len(self.frames) != shape[0]:
+            raise InputError(
+                f"{shape[0]} pictures came with {len(self.frames)} frame numbers; give every picture the number of its "
+                "frame."
+            )
+        for frame in self.frames:
+            if self.frames.count(frame) > 1:
+                raise InputError(f"two pictures are for frame {frame}; give every picture a frame of its own.")
+
+    def check_fits(self, num_frames: int, height: int, width: int) -> None:
+        """InputError if a video of this length and size cannot follow the pictures."""
+        for frame in self.frames:
+            if not 0 <= frame < num_frames:
+                raise InputError(
+                    f"a picture is for frame {frame} and the video's frames are 0 to {num_frames - 1}; choose one of them."
+                )
+        if tuple(self.pictures.shape[-2:]) != (height, width):
+            found = "x".join(map(str, reversed(self.pictures.shape[-2:])))
+            raise InputError(f"the pictures are {found} and the video is {width}x{height}; fit them to its size.")
