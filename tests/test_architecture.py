@@ -15,11 +15,11 @@ SOURCE = Path(motionclone.__file__).parent
 FLOORS = (
     ("errors", "world"),
     ("files",),
-    ("motion", "guidance"),
+    ("motion", "guidance", "conditions"),
     ("objectives", "settings", "schedule", "capture", "evaluation"),
     ("backbones",),
     ("checkpoints", "heatmap", "video"),
-    ("extraction", "sampling", "pipelines", "video_writing"),
+    ("extraction", "sampling", "pipelines", "pictures", "video_writing"),
     ("inversion",),
     ("cloning",),
     ("demo", "lab"),
@@ -75,6 +75,7 @@ def test_the_paper_needs_only_torch():
 def test_public_names():
     assert set(motionclone.__all__) == {
         "Clip",
+        "Condition",
         "Extraction",
         "Generated",
         "Guidance",

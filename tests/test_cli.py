@@ -7,7 +7,8 @@ import av
 import numpy as np
 import pytest
 import torch
-from tiny import fill, tiny_adapter, tiny_pipe, tiny_unet
+from PIL import Image
+from tiny import fill, tiny_adapter, tiny_control, tiny_pipe, tiny_unet
 from transformers import CLIPTokenizer
 
 from motionclone import cli
@@ -34,6 +35,8 @@ def model(tmp_path_factory):
     CLIPTokenizer.from_pretrained(folder / "words", model_max_length=77).save_pretrained(base / "tokenizer")
     pipe.scheduler.save_pretrained(base / "scheduler")
     adapter.save_pretrained(folder / "motion_adapter")
+    for kind in ("image", "sketch"):
+        tiny_control(kind).save_pretrained(folder / f"{kind}_control")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -101,6 +104,32 @@ def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, mod
     torch.testing.assert_close(read_clip(tmp_path / "again.mp4", 4, 64, 64).frames, read_clip(out, 4, 64, 64).frames)
 
 
+def test_pictures_are_followed_and_kept_in_the_record(run, model, clip, tmp_path):
+    Image.new("RGB", (96, 64), "red").save(tmp_path / "first.png")
+    photo = np.full((64, 64, 3), 255, np.uint8)
+    photo[20:40, 20:40] = (0, 0, 200)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    start = ("clone", clip, "a red star", "--model", model, *SMALL)
+    code, said = run(*start, "-o", tmp_path / "image.mp4", "--image", tmp_path / "first.png")
+    assert code == 0, said
+    assert "note: first.png: centre-cropped 96x64 to 1:1" in said
+    pictures = ("--sketch-from", f"{tmp_path / 'photo.png'}@0", "--sketch-from", f"{tmp_path / 'photo.png'}@3")
+    code, said = run(*start, "-o", tmp_path / "sketch.mp4", *pictures, "--condition-scale", "0.5")
+    assert code == 0, said
+    image, sketch = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("image", "sketch"))
+    assert image["condition"]["frames"] == [0]
+    assert sketch["condition"]["frames"] == [0, 3]
+    assert sketch["settings"]["conditioning"]["scale"] == 0.5
+    assert image["motion"]["shown_frames"] == [0]
+    assert image["energies"] != sketch["energies"]
+    assert run("rerun", tmp_path / "sketch.json", "-o", tmp_path / "again.mp4")[0] == 0
+    torch.testing.assert_close(*(read_clip(tmp_path / f"{n}.mp4", 4, 64, 64).frames for n in ("again", "sketch")))
+    Image.fromarray(photo[::-1]).save(tmp_path / "photo.png")
+    code, said = run("rerun", tmp_path / "sketch.json", "-o", tmp_path / "more.mp4")
+    assert code == 2
+    assert "has changed since the record was written" in " ".join(said.split())
+
+
 def test_extract_then_generate_is_clone(run, model, clip, tmp_path):
     size, steps = SMALL[:6], SMALL[6:]
     generation = ("--model", model, *steps)
@@ -145,12 +174,18 @@ def test_models_lists_names_and_presets(run):
         assert word in said
 
 
+CLONE = ("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL)
+
+
 def bad_files(folder):
     (folder / "text.mp4").write_text("no video at all")
     (folder / "empty.mp4").write_bytes(b"")
     torch.save({"a": 1}, folder / "pickle.safetensors")
     (folder / "short.safetensors").write_bytes(b"\x08\x00\x00")
     (folder / "there.mp4").write_bytes(b"precious")
+    (folder / "text.png").write_text("no picture at all")
+    for name, colour in (("red", "red"), ("white", "white")):
+        Image.new("RGB", (64, 64), colour).save(folder / f"{name}.png")
 
 
 @pytest.mark.parametrize(
@@ -180,6 +215,16 @@ def bad_files(folder):
         (("clone", "{clip}", "p", "-o", "{here}/" + "a" * 300 + ".mp4"), "cannot be made"),
         (("clone", "{clip}", "p", "-o", "{here}/o.gif", "--fps", "120", *SMALL[:6]), "120"),
         (("clone", "{clip}", "p", "-o", "{clip}", "--overwrite"), "is the reference itself"),
+        ((*CLONE, "--image", "{here}/none.png"), "there is no picture"),
+        ((*CLONE, "--image", "{here}/text.png"), "cannot be read as a picture"),
+        ((*CLONE, "--image", "{here}/red.png@4"), "for frame 4 and the video's frames are 0 to 3"),
+        ((*CLONE, "--image", "{here}/red.png@x"), "a frame number was expected"),
+        ((*CLONE, "--image", "{here}/red.png", "--image", "{here}/white.png"), "say which frame each is for"),
+        ((*CLONE, "--image", "{here}/red.png@1", "--image", "{here}/white.png@1"), "two pictures are for frame 1"),
+        ((*CLONE, "--image", "{here}/red.png", "--sketch", "{here}/red.png"), "give one of them"),
+        ((*CLONE, "--sketch", "{here}/white.png"), "has no lines"),
+        ((*CLONE, "--sketch-from", "{here}/white.png"), "no outline was found"),
+        ((*CLONE, "--image", "{here}/red.png", "--control", "nowhere"), "there is no SparseCtrl nowhere"),
         (("demo", "--out-dir", "{here}", "--colour", "pink"), "no colour 'pink'"),
         (("demo", "--out-dir", "{here}", "--seed", "-1"), "seed"),
         (("generate", "{here}/pickle.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),

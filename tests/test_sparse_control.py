@@ -1,4 +1,4 @@
-"""Pictures and sketches through SparseCtrl: parity with the authors, neutral settings, loading, and reading pictures."""
+"""Pictures and sketches through SparseCtrl: parity with the authors, neutral settings, loading, reading pictures."""
 
 import json
 from pathlib import Path
@@ -263,7 +263,7 @@ def test_diffusers_reads_the_same_from_the_original_file(saved):
 def test_sparse_control_that_cannot_be_is_refused(saved, tmp_path):
     with pytest.raises(InputError, match="no SparseCtrl of its own for pictures"):
         load_pipeline(saved / "model", device="cpu", control="image")
-    with pytest.raises(InputError, match="there is no SparseCtrl nowhere.ckpt"):
+    with pytest.raises(InputError, match=r"there is no SparseCtrl nowhere\.ckpt"):
         load_pipeline(saved / "model", device="cpu", control="nowhere.ckpt")
     torch.save({"controlnet": {"conv_in.weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(InputError, match="is no SparseCtrl"):

@@ -132,9 +132,7 @@ def tiny_pipe(folder: Path, *, per_frame_norm: bool = True, prediction_type: str
     return pipe
 
 
-def tiny_control(
-    kind: str = "image", channels: tuple[int, ...] = CHANNELS, layers: int = 1
-) -> SparseControlNetModel:
+def tiny_control(kind: str = "image", channels: tuple[int, ...] = CHANNELS, layers: int = 1) -> SparseControlNetModel:
     """SparseCtrl as published: for images it takes latents, for sketches pixels."""
     network = SparseControlNetModel(
         block_out_channels=channels,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from motionclone.backbones.per_frame_norm import per_frame_norm
     from motionclone.cloning import Generated, clone, generate
+    from motionclone.conditions import Condition
     from motionclone.errors import InputError
     from motionclone.extraction import extract_motion
     from motionclone.motion import Motion, heat_map, load_motion
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Clip",
+    "Condition",
     "Extraction",
     "Generated",
     "Guidance",
@@ -55,6 +57,7 @@ __all__ = [
 
 _HOME = {
     "Clip": "video",
+    "Condition": "conditions",
     "Extraction": "settings",
     "Generated": "cloning",
     "Guidance": "settings",

@@ -133,7 +133,9 @@ def load_sparse_control(path: Path, dtype: torch.dtype) -> SparseControlNetModel
     """AnimateDiff's original SparseCtrl file; its configuration is read off the shapes."""
     weights = _with_diffusers_names(read_weights(path), dtype)
     simplified = "controlnet_cond_embedding.weight" in weights  # RGB, which takes latents
-    first = weights.get("controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight")
+    first = weights.get(
+        "controlnet_cond_embedding.weight" if simplified else "controlnet_cond_embedding.conv_in.weight"
+    )
     blocks = _numbered(weights, "down_blocks.{}.resnets.0.conv2.weight")
     words = weights.get("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")
     if first is None or words is None or not blocks or "conv_in.weight" not in weights:
@@ -148,7 +150,9 @@ def load_sparse_control(path: Path, dtype: torch.dtype) -> SparseControlNetModel
             in_channels=weights["conv_in.weight"].shape[1],
             conditioning_channels=first.shape[1] - 1,  # the last is the mask of the frames that are given
             down_block_types=tuple(
-                "CrossAttnDownBlockMotion" if f"down_blocks.{i}.attentions.0.norm.weight" in weights else "DownBlockMotion"
+                "CrossAttnDownBlockMotion"
+                if f"down_blocks.{i}.attentions.0.norm.weight" in weights
+                else "DownBlockMotion"
                 for i in range(len(blocks))
             ),
             block_out_channels=tuple(len(block) for block in blocks),

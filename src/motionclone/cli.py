@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from motionclone.cloning import Generated, Step
+    from motionclone.conditions import Condition
     from motionclone.motion import Motion
     from motionclone.settings import Settings
     from motionclone.video import Clip
@@ -30,6 +31,7 @@ app = App(
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
+_PICTURES = Group("Pictures to follow (for models with SparseCtrl)", sort_key=1)
 _SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
 
 
@@ -48,6 +50,8 @@ class ModelOptions:
     "Keep what is not at work in main memory: saves GPU memory, costs time."
     per_frame_norm: Annotated[bool, Parameter(group=_MODEL)] = True
     "Normalise motion modules per frame, as AnimateDiff was trained; off is diffusers' way."
+    control: Annotated[str | None, Parameter(group=_MODEL)] = None
+    "SparseCtrl that follows pictures: a folder, an original file or a hub id; the model's own by default."
 
 
 @Parameter(name="*")
@@ -67,11 +71,48 @@ class ReferenceOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class PictureOptions:
+    """What the video follows besides the motion, each for the first frame or, as PATH@FRAME, another (from 0)."""
+
+    image: Annotated[list[Path] | None, Parameter(group=_PICTURES)] = None
+    "The picture that the video starts from; for several, repeat it: --image first.png@0 --image last.png@15."
+    sketch: Annotated[list[Path] | None, Parameter(group=_PICTURES)] = None
+    "A line drawing of a frame."
+    sketch_from: Annotated[list[Path] | None, Parameter(group=_PICTURES)] = None
+    "A photo of whose outlines the sketch is made."
+    scale: Annotated[float | None, Parameter(name="--condition-scale", group=_PICTURES)] = None
+    "Strength of the pictures; 0 switches them off."
+    at_extraction: Annotated[bool | None, Parameter(name="--condition-extraction", group=_PICTURES)] = None
+    "Show the model the reference's own frames when its motion is read, as the authors do."
+
+    def pictures(self) -> "tuple[PictureJob, ...]":
+        """The pictures that were given."""
+        given = {kind: getattr(self, kind) or [] for kind in ("image", "sketch", "sketch_from")}
+        if given["image"] and (given["sketch"] or given["sketch_from"]):
+            raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
+        found = [_picture_job(path, kind) for kind, paths in given.items() for path in paths]
+        if len(found) > 1 and any(frame is None for _, frame, _ in found):
+            raise InputError("with several pictures, say which frame each is for: first.png@0 last.png@15.")
+        return tuple(PictureJob(str(path), frame or 0, kind) for path, frame, kind in found)
+
+
+def _picture_job(given: Path, kind: str) -> tuple[Path, int | None, str]:
+    """Path and frame of PATH or PATH@FRAME."""
+    path, _, frame = str(given).rpartition("@")
+    if not path or given.exists():
+        return given.absolute(), None, kind
+    if not frame.isdecimal():
+        raise InputError(f"{given}: a frame number was expected behind the @, such as {path}@0.")
+    return Path(path).absolute(), int(frame), kind
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class SettingsOptions:
     """The preset, and what every command may change of it; None keeps the preset's value."""
 
     preset: Annotated[str | None, Parameter(group=_SETTINGS)] = None
-    "camera, object or mini; by default mini for the mini model and camera for others."
+    "camera, object, image, sketch or mini; mini for the mini model, with pictures image or sketch, else camera."
     seed: Annotated[int | None, Parameter(group=_SETTINGS)] = None
     "Of all noise."
     num_frames: Annotated[int | None, Parameter(name="--frames", group=_SETTINGS)] = None
@@ -122,14 +163,17 @@ class GenerationOptions:
     "Start from the noise that was added to the reference."
 
 
-def _settings(model: str, common: SettingsOptions, *others: ExtractionOptions | GenerationOptions) -> "Settings":
+def _settings(
+    model: str, common: SettingsOptions, *others: ExtractionOptions | GenerationOptions | PictureOptions
+) -> "Settings":
     """The preset with the options that were given."""
     from motionclone.settings import parse_settings, preset
 
-    settings = preset(common.preset or ("mini" if model == "mini" else "camera"))
+    kind = next((_control_kind(part.pictures()) for part in others if isinstance(part, PictureOptions)), None)
+    settings = preset(common.preset or ("mini" if model == "mini" else kind or "camera"))
     given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
     data = settings.model_dump()
-    for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling"))):
+    for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling", "conditioning"))):
         part.update({name: given[name] for name in part.keys() & given.keys()})
     return parse_settings(data, "the combination of preset and options")
 
@@ -217,6 +261,7 @@ def clone(
     *,
     output: Output,
     reference_options: ReferenceOptions = ReferenceOptions(),
+    picture_options: PictureOptions = PictureOptions(),
     settings_options: SettingsOptions = SettingsOptions(),
     extraction_options: ExtractionOptions = ExtractionOptions(),
     generation_options: GenerationOptions = GenerationOptions(),
@@ -242,9 +287,25 @@ def clone(
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
     """
-    settings = _settings(model_options.model, settings_options, extraction_options, generation_options)
-    job = CloneJob(str(reference.absolute()), prompt, reference_options, model_options, prompt_metadata)
+    settings = _settings(model_options.model, settings_options, extraction_options, generation_options, picture_options)
+    pictures = picture_options.pictures()
+    job = CloneJob(str(reference.absolute()), prompt, reference_options, model_options, prompt_metadata, None, pictures)
     _clone(job, settings, output, overwrite, compare)
+
+
+@dataclass(frozen=True)
+class PictureJob:
+    """A picture that the video was to follow."""
+
+    path: str
+    frame: int
+    kind: str  # image, sketch or sketch_from
+    sha256: str | None = None
+
+
+def _control_kind(pictures: "tuple[PictureJob, ...]") -> str | None:
+    """Which of a model's SparseCtrls pictures need."""
+    return None if not pictures else "image" if pictures[0].kind == "image" else "sketch"
 
 
 @dataclass(frozen=True)
@@ -257,6 +318,7 @@ class CloneJob:
     model_options: ModelOptions
     prompt_metadata: bool
     sha256: str | None = None  # of the reference
+    pictures: tuple[PictureJob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -319,18 +381,58 @@ def _clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool, c
     if job.sha256 not in (None, clip.sha256):
         raise InputError(f"{reference} has changed since the record was written; restore the file it was.")
     check_writable(output, overwrite, clip.fps)
-    pipe = _load(job.model_options)
+    job = replace(job, sha256=clip.sha256)
+    job, condition = _read_pictures(job, settings)
+    pipe = _load(job.model_options, _control_kind(job.pictures))
     source = _source(reference, clip, job.reference_options)
     with _progress() as bar:
         made = clone_motion(
-            pipe, clip.frames, job.prompt, settings, source=source, on_step=lambda step: bar("cloning", step)
+            pipe,
+            clip.frames,
+            job.prompt,
+            settings,
+            condition=condition,
+            source=source,
+            on_step=lambda step: bar("cloning", step),
         )
-    _write(output, made, clip.fps, replace(job, sha256=clip.sha256), overwrite)
+    _write(output, made, clip.fps, job, overwrite)
     if compare:
         labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
         joined = side_by_side([clip.frames, made.frames], labels=labels)
         write_video(beside, joined, clip.fps, provenance=_public(made.record, job.prompt_metadata), overwrite=overwrite)
         _say(f"wrote {beside}")
+
+
+def _read_pictures(job: CloneJob, settings: "Settings") -> "tuple[CloneJob, Condition | None]":
+    """The pictures of a job, and the job with their hashes."""
+    from dataclasses import replace
+
+    import torch
+
+    from motionclone.conditions import Condition
+    from motionclone.pictures import read_picture, read_sketch, sketch_from
+
+    if not job.pictures:
+        return job, None
+    readers = {"image": read_picture, "sketch": read_sketch, "sketch_from": sketch_from}
+    size = settings.sampling.height, settings.sampling.width
+    found = []
+    for wanted in job.pictures:
+        picture = readers[wanted.kind](Path(wanted.path), *size)
+        if wanted.sha256 not in (None, picture.sha256):
+            raise InputError(f"{wanted.path} has changed since the record was written; restore the file it was.")
+        for notice in picture.notices:
+            _say(f"note: {notice}")
+        found.append(picture)
+    facts = tuple(
+        {"name": Path(wanted.path).name, "kind": wanted.kind, "sha256": picture.sha256}
+        for wanted, picture in zip(job.pictures, found, strict=True)
+    )
+    frames = tuple(wanted.frame for wanted in job.pictures)
+    condition = Condition(torch.stack([picture.pixels for picture in found]), frames, facts)
+    condition.check_fits(settings.sampling.num_frames, *size)
+    hashed = (replace(wanted, sha256=picture.sha256) for wanted, picture in zip(job.pictures, found, strict=True))
+    return replace(job, pictures=tuple(hashed)), condition
 
 
 @app.command
@@ -682,7 +784,8 @@ def models() -> None:
     console.print("A folder, a model description (.toml, .yaml) or a hub id does as well: see docs/models.md.")
 
 
-def _load(options: ModelOptions) -> Any:
+def _load(options: ModelOptions, control: str | None = None) -> Any:
+    """The pipeline; with SparseCtrl where `control` is "image" or "sketch"."""
     import torch
 
     from motionclone.pipelines import load_pipeline
@@ -695,6 +798,7 @@ def _load(options: ModelOptions) -> Any:
         dtype=dtype,
         offload=options.offload,
         per_frame_norm=options.per_frame_norm,
+        control=(options.control or control) if control else None,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

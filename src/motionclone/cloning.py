@@ -189,7 +189,9 @@ def generate(
         "initial_noise_seed": seed,
         "settings": settings.model_dump(mode="json"),
         "motion": dict(first.record),
-        "condition": None if condition is None else {"frames": list(condition.frames), "source": list(condition.source)},
+        "condition": None
+        if condition is None
+        else {"frames": list(condition.frames), "source": list(condition.source)},
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
         "dtype": str(dtype).removeprefix("torch."),

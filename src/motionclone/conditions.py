@@ -43,7 +43,7 @@ class Condition:
         for frame in self.frames:
             if not 0 <= frame < num_frames:
                 raise InputError(
-                    f"a picture is for frame {frame} and the video's frames are 0 to {num_frames - 1}; choose one of them."
+                    f"a picture is for frame {frame} and the video's frames are 0 to {num_frames - 1}; choose one."
                 )
         if tuple(self.pictures.shape[-2:]) != (height, width):
             found = "x".join(map(str, reversed(self.pictures.shape[-2:])))

@@ -48,7 +48,7 @@ def read_picture(path: Path, height: int, width: int) -> Picture:
                 picture = ImageOps.exif_transpose(opened)
                 if picture.has_transparency_data:
                     layer = picture.convert("RGBA")
-                    if layer.getextrema()[3][0] < 255:
+                    if layer.getchannel("A").getextrema() != (255, 255):
                         notices.append(f"{path.name} is transparent in parts and was put on white")
                     picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
                 rgb = np.array(picture.convert("RGB"))

@@ -204,8 +204,8 @@ def _find(model: str | Path) -> ModelDescription | str:
 
 def _folder_description(folder: Path) -> ModelDescription:
     """A folder with base, motion_adapter and, if there are any, image_control and sketch_control."""
-    controls = {name: str(folder / name) for name in ("image_control", "sketch_control") if (folder / name).is_dir()}
-    return ModelDescription(base=str(folder / "base"), motion_adapter=str(folder / "motion_adapter"), **controls)
+    parts = ("base", "motion_adapter", "image_control", "sketch_control")
+    return ModelDescription.model_validate({name: str(folder / name) for name in parts if (folder / name).is_dir()})
 
 
 def _control_place(model: ModelDescription | str, control: str | Path | None) -> str | None:
@@ -224,9 +224,7 @@ def _control_place(model: ModelDescription | str, control: str | Path | None) ->
     return str(own)
 
 
-def _with_control(
-    pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype
-) -> AnimateDiffSparseControlNetPipeline:
+def _with_control(pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype) -> AnimateDiffSparseControlNetPipeline:
     """The same parts and a SparseCtrl, in diffusers' pipeline for both."""
     if Path(place).is_file():
         network = load_sparse_control(Path(place), dtype)
