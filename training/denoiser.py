@@ -11,17 +11,12 @@ average their gradients.
 
 import argparse
 import json
-import math
-import os
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
-from muon import Muon, is_matrix
+from loop import optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -31,7 +26,6 @@ from motionclone.backbones.per_frame_norm import use_per_frame_norm
 CHANNELS = (64, 96, 128)
 HEADS = 4
 TEXT_WIDTH = 96
-EMA = 0.999
 CAPTION_DROPOUT = 0.1
 STILLS = 4  # every fourth step of the video stage learns from single frames, as many as the clips have together
 
@@ -179,29 +173,6 @@ def loss_of(model: Model, data: Data, kind: str, size: int, alpha_bar: Tensor) -
     return (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
 
 
-def optimizers_for(model: Model, stage: str, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for matrices, AdamW for the rest. What the image stage taught learns somewhat slower than motion modules."""
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    for name, weight in model.named_parameters():
-        scale = 1.0 if stage == "images" or "motion_modules" in name else 0.7
-        groups.setdefault((is_matrix(name, weight), scale), []).append(weight)
-    matrices, others = (
-        [{"params": weights, "scale": scale} for (matrix, scale), weights in groups.items() if matrix == wanted]
-        for wanted in (True, False)
-    )
-    return [Muon(matrices, lr=rate), torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)]
-
-
-def average(model: Model) -> None:
-    """Average the gradients over the processes."""
-    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    together = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(together)
-    together /= dist.get_world_size()
-    for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
-
-
 def start_from(model: Model, stage: str, released: Path) -> None:
     """Take over the weights of an exported model, a folder with base and, for video, motion_adapter."""
     parts = [
@@ -227,12 +198,10 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
     args = parser.parse_args()
     size = args.batch or {"images": 32, "video": 3}[args.stage]
-    rank = int(os.environ.get("RANK", 0))
-    if "RANK" in os.environ:
-        dist.init_process_group("gloo")
-
+    rank = start_processes()
+    seed = args.seed + 1_000_000 * rank
     torch.manual_seed(args.seed)
-    data = Data(args.run, args.seed + 1_000_000 * rank)
+    data = Data(args.run, seed)
     images = args.run / "images.pt" if args.stage == "video" and args.start_from is None else None
     model = build(args.stage, images, len(data.tokenizer))
     if args.start_from is not None:
@@ -242,76 +211,29 @@ def main() -> None:
     model.denoiser.set_attn_processor(AttnProcessor())
     model.text.set_attn_implementation("eager")
     model.denoiser.to(memory_format=torch.channels_last)
-    optimizers = optimizers_for(model, args.stage, args.rate)
     alpha_bar = scheduler().alphas_cumprod
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
-    ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    checkpoint = args.run / f"{args.stage}.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        ema, state = saved["ema"], saved["state"]
-        data.generator.manual_seed(args.seed + 1_000_000 * rank + state["step"])
     if rank == 0:
         print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
 
-    def save() -> None:
-        if rank != 0:
-            return
-        bundle = {
-            "model": model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "ema": ema,
-            "state": state,
-        }
-        torch.save(bundle, checkpoint.with_suffix(".part"))
-        checkpoint.with_suffix(".part").replace(checkpoint)
+    def loss(step: int) -> tuple[str, Tensor]:
+        if args.stage == "video" and step % STILLS == 0:
+            return "stills", loss_of(model, data, "stills", size * data.latents.shape[1], alpha_bar)
+        return args.stage, loss_of(model, data, args.stage, size, alpha_bar)
 
-    total, saved_at = args.minutes * 60, state["seconds"]
-    windows: dict[str, list[float]] = {}
-    while state["seconds"] < total:
-        began = time.process_time()
-        rate = args.rate * min(1, (state["step"] + 1) / 100) * 0.5 * (1 + math.cos(math.pi * state["seconds"] / total))
-        stills = args.stage == "video" and state["step"] % STILLS == 0
-        kind, count = ("stills", size * data.latents.shape[1]) if stills else (args.stage, size)
-        loss = loss_of(model, data, kind, count, alpha_bar)
-        model.zero_grad(set_to_none=True)
-        loss.backward()
-        if dist.is_initialized():
-            average(model)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["scale"]
-            optimizer.step()
-        if rank == 0:
-            decay = min(EMA, (state["step"] + 1) / (state["step"] + 10))
-            with torch.no_grad():
-                for name, value in model.state_dict().items():
-                    if value.is_floating_point():
-                        ema[name].lerp_(value, 1 - decay)
-        state["step"] += 1
-        spent = torch.tensor((time.process_time() - began) / torch.get_num_threads())
-        if dist.is_initialized():  # the same clock in every process
-            dist.all_reduce(spent, dist.ReduceOp.MAX)
-        state["seconds"] += spent.item()
-        windows.setdefault(kind, []).append(loss.item())
-        if state["step"] % 50 == 0:
-            entry = {
-                "step": state["step"],
-                "seconds": round(state["seconds"]),
-                "loss": {kind: round(sum(losses) / len(losses), 4) for kind, losses in windows.items()},
-            }
-            state["log"].append(entry)
-            if rank == 0:
-                print(json.dumps(entry), flush=True)
-            windows = {}
-        if state["seconds"] - saved_at > 300:
-            save()
-            saved_at = state["seconds"]
-    save()
+    def scale(name: str) -> float:
+        """What the image stage taught learns somewhat slower than motion modules."""
+        return 1.0 if args.stage == "images" or "motion_modules" in name else 0.7
+
+    train(
+        model,
+        optimizers_for(model, scale),
+        loss,
+        data.generator,
+        checkpoint=args.run / f"{args.stage}.pt",
+        minutes=args.minutes,
+        rate=args.rate,
+        seed=seed,
+    )
 
 
 if __name__ == "__main__":

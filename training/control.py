@@ -1,0 +1,173 @@
+"""Train the mini model's SparseCtrl, for pictures or for sketches, on clips of the world; the denoiser stays as it is.
+
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/control.py image --run RUN --minutes 20
+    python training/control.py image --run RUN --export src/motionclone/mini/image_control
+
+Pixels are shown in both cases: diffusers' pipeline gives networks that take latents 4 channels, and the mini VAE has 8.
+Most often the first frame is shown, else one to three at random. Writes RUN/{image,sketch}_control.pt, from which
+a second call goes on.
+"""
+
+import argparse
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from denoiser import CHANNELS, HEADS, TEXT_WIDTH, scheduler
+from diffusers import AutoencoderKL, MotionAdapter, SparseControlNetModel, UNet2DConditionModel, UNetMotionModel
+from diffusers.models.attention_processor import AttnProcessor
+from loop import optimizers_for, start_processes, train
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from motionclone.backbones.per_frame_norm import use_per_frame_norm
+from motionclone.pictures import outlines
+from motionclone.world import random_scene
+
+FRAMES = 16
+MINI = Path(str(files("motionclone") / "mini"))
+
+
+def control() -> SparseControlNetModel:
+    return SparseControlNetModel(
+        in_channels=8,
+        conditioning_channels=3,
+        down_block_types=("DownBlockMotion", "CrossAttnDownBlockMotion", "CrossAttnDownBlockMotion"),
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        norm_num_groups=16,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=HEADS,
+        conditioning_embedding_out_channels=(16, 32, 64),
+        motion_num_attention_heads=HEADS,
+        use_simplified_condition_embedding=False,
+    )
+
+
+class Clips:
+    """Clips of the world, drawn once, in batches with the pictures that are shown of them."""
+
+    def __init__(self, kind: str, count: int, seed: int) -> None:
+        vae = AutoencoderKL.from_pretrained(MINI / "base" / "vae").eval()
+        self.tokenizer = CLIPTokenizer.from_pretrained(MINI / "base" / "tokenizer")
+        self.kind, self.generator = kind, torch.Generator().manual_seed(seed)
+        self.captions, latents, frames = [], [], []
+        for _ in range(count):
+            scene = random_scene(FRAMES, self.generator)
+            drawn = scene.render(samples=1)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                encoded = vae.encode(drawn).latent_dist.mode()
+            self.captions.append(scene.caption)
+            latents.append((encoded.float() * vae.config.scaling_factor).half())
+            frames.append(((drawn + 1) * 127.5).round().byte())
+        self.latents, self.frames = torch.stack(latents), torch.stack(frames)
+
+    def _chance(self, probability: float) -> bool:
+        return torch.rand(1, generator=self.generator).item() < probability
+
+    def _shown(self) -> list[int]:
+        """Frames that are shown of a clip."""
+        if self._chance(0.6):
+            return [0]
+        count = int(torch.randint(1, 4, (1,), generator=self.generator))
+        return torch.randperm(FRAMES, generator=self.generator)[:count].tolist()
+
+    def _picture(self, frame: Tensor) -> Tensor:
+        """What is shown of a frame (3, h, w), in [0, 1]."""
+        return frame / 255 if self.kind == "image" else outlines(frame / 127.5 - 1).expand(3, -1, -1)
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents (b, 8, f, 16, 16), tokens (b, 77), pictures (b, 3, f, 64, 64) and their mask (b, 1, f, 64, 64)."""
+        chosen = torch.randint(len(self.latents), (size,), generator=self.generator).tolist()
+        pictures, mask = torch.zeros(size, 3, FRAMES, 64, 64), torch.zeros(size, 1, FRAMES, 64, 64)
+        for row, clip in enumerate(chosen):
+            for frame in self._shown():
+                pictures[row, :, frame] = self._picture(self.frames[clip, frame].float())
+                mask[row, :, frame] = 1
+        words = ["" if self._chance(0.1) else self.captions[i] for i in chosen]
+        tokens = self.tokenizer(words, padding="max_length", max_length=77, return_tensors="pt").input_ids
+        return self.latents[chosen].float().transpose(1, 2), tokens, pictures, mask
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=["image", "sketch"])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--clips", type=int, default=2500, help="drawn by each process")
+    parser.add_argument("--batch", type=int, default=3, help="of one process")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
+    args = parser.parse_args()
+    checkpoint = args.run / f"{args.kind}_control.pt"
+    network = control()
+    if args.export is not None:
+        network.load_state_dict(torch.load(checkpoint, weights_only=True)["ema"])
+        network.half().save_pretrained(args.export)
+        return
+
+    seed = args.seed + 1_000_000 * start_processes()
+    torch.manual_seed(args.seed)
+    clips = Clips(args.kind, args.clips, seed)
+    text = CLIPTextModel.from_pretrained(MINI / "base" / "text_encoder", dtype=torch.float32)
+    denoiser = UNetMotionModel.from_unet2d(
+        UNet2DConditionModel.from_pretrained(MINI / "base" / "unet"),
+        MotionAdapter.from_pretrained(MINI / "motion_adapter"),
+    )
+    network.load_state_dict(
+        {  # what the two have in common starts from the denoiser
+            name: weight
+            for name, weight in denoiser.state_dict().items()
+            if name in network.state_dict() and network.state_dict()[name].shape == weight.shape
+        },
+        strict=False,
+    )
+    for part in (denoiser, network):
+        use_per_frame_norm(part)
+        part.set_attn_processor(AttnProcessor())
+        part.to(memory_format=torch.channels_last)
+    text.requires_grad_(False)
+    denoiser.requires_grad_(False)
+    alpha_bar = scheduler().alphas_cumprod
+
+    def loss(_step: int) -> tuple[str, Tensor]:
+        latents, tokens, pictures, mask = clips.batch(args.batch)
+        timesteps = torch.randint(0, 1000, (args.batch,), generator=clips.generator)
+        noise = torch.randn(latents.shape, generator=clips.generator)
+        level = alpha_bar[timesteps].view(-1, 1, 1, 1, 1)
+        alpha, sigma = level.sqrt(), (1 - level).sqrt()
+        noisy = alpha * latents + sigma * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            words = text(tokens).last_hidden_state.repeat_interleave(FRAMES, dim=0)
+            down, middle = network(
+                noisy,
+                timesteps,
+                encoder_hidden_states=words,
+                controlnet_cond=pictures,
+                conditioning_mask=mask,
+                return_dict=False,
+            )
+            predicted = denoiser(
+                noisy,
+                timesteps,
+                encoder_hidden_states=words,
+                down_block_additional_residuals=tuple(down),
+                mid_block_additional_residual=middle,
+            ).sample
+        return args.kind, (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
+
+    train(
+        network,
+        optimizers_for(network),
+        loss,
+        clips.generator,
+        checkpoint=checkpoint,
+        minutes=args.minutes,
+        rate=args.rate,
+        seed=seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

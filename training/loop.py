@@ -1,0 +1,134 @@
+"""Train on several processes, one a core, against a clock of computing time, with checkpoints to go on from."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from muon import Muon, is_matrix
+from torch import Tensor, nn
+
+EMA = 0.999
+
+
+def start_processes() -> int:
+    """Join the other processes, if torchrun started some; the number of this one."""
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+    return int(os.environ.get("RANK", 0))
+
+
+def optimizers_for(model: nn.Module, scale: Callable[[str], float] = lambda name: 1.0) -> list[torch.optim.Optimizer]:
+    """Muon for matrices, AdamW for the rest; `scale` of a weight's name multiplies its learning rate."""
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            groups.setdefault((is_matrix(name, weight), scale(name)), []).append(weight)
+    matrices, others = (
+        [{"params": weights, "scale": factor} for (matrix, factor), weights in groups.items() if matrix == wanted]
+        for wanted in (True, False)
+    )
+    return [Muon(matrices, lr=0.0), torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)]
+
+
+def average(model: nn.Module) -> None:
+    """Average the gradients over the processes."""
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    together = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(together)
+    together /= dist.get_world_size()
+    for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def train(
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    loss_of: Callable[[int], tuple[str, Tensor]],
+    generator: torch.Generator,
+    *,
+    checkpoint: Path,
+    minutes: float,
+    rate: float,
+    seed: int,
+) -> None:
+    """Train until `minutes` of computing time are spent, learning at `rate` that falls along a cosine.
+
+    Args:
+        model: what is trained; moving averages of its weights are kept beside them.
+        optimizers: from `optimizers_for`.
+        loss_of: the loss of a step, by its number, and the name it is logged under.
+        generator: of the batches; seeded anew when training goes on from a checkpoint.
+        checkpoint: kept every five minutes; where there is one, training goes on from it.
+        minutes: of computing on each core; time in which the process was paused does not count.
+        rate: the highest learning rate.
+        seed: of this process.
+    """
+    first = not dist.is_initialized() or dist.get_rank() == 0
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
+    ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        ema, state = saved["ema"], saved["state"]
+        generator.manual_seed(seed + state["step"])
+
+    def save() -> None:
+        bundle = {
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "ema": ema,
+            "state": state,
+        }
+        torch.save(bundle, checkpoint.with_suffix(".part"))
+        checkpoint.with_suffix(".part").replace(checkpoint)
+
+    total, saved_at = minutes * 60, state["seconds"]
+    windows: dict[str, list[float]] = {}
+    while state["seconds"] < total:
+        began = time.process_time()
+        now = rate * min(1, (state["step"] + 1) / 100) * 0.5 * (1 + math.cos(math.pi * state["seconds"] / total))
+        name, loss = loss_of(state["step"])
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        if dist.is_initialized():
+            average(model)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = now * group["scale"]
+            optimizer.step()
+        if first:
+            decay = min(EMA, (state["step"] + 1) / (state["step"] + 10))
+            with torch.no_grad():
+                for key, value in model.state_dict().items():
+                    if value.is_floating_point():
+                        ema[key].lerp_(value, 1 - decay)
+        state["step"] += 1
+        spent = torch.tensor((time.process_time() - began) / torch.get_num_threads())
+        if dist.is_initialized():  # the same clock in every process
+            dist.all_reduce(spent, dist.ReduceOp.MAX)
+        state["seconds"] += spent.item()
+        windows.setdefault(name, []).append(loss.item())
+        if state["step"] % 50 == 0:
+            entry = {
+                "step": state["step"],
+                "seconds": round(state["seconds"]),
+                "loss": {kind: round(sum(losses) / len(losses), 4) for kind, losses in windows.items()},
+            }
+            state["log"].append(entry)
+            if first:
+                print(json.dumps(entry), flush=True)
+            windows = {}
+        if first and state["seconds"] - saved_at > 300:
+            save()
+            saved_at = state["seconds"]
+    if first:
+        save()
