@@ -19,12 +19,14 @@ from motionclone.evaluation import (
     diversity,
     flow_cosine,
     flow_tracks,
+    line_agreement,
     lucas_kanade_tracks,
     motion_fidelity,
     motion_fidelity_dmt,
     paired_difference,
     path_correlation,
     path_roughness,
+    picture_correlation,
     seen_fraction,
     temporal_consistency,
     text_alignment,
@@ -264,3 +266,27 @@ def test_paired_difference_leaves_out_pairs_that_are_not_finite():
     assert paired_difference([1.0, 7.0, math.nan, 4.0], [0.0, 6.0, 5.0, math.inf]) == Interval(1, 1, 1, 2)
     with pytest.raises(ValueError, match="shorter"):
         paired_difference([1.0, 2.0], [1.0])
+
+
+# Pictures to follow
+
+
+def test_a_picture_is_like_itself_whatever_its_contrast():
+    picture = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert picture_correlation(0.5 * picture + 0.1, picture) == pytest.approx(1)
+    assert picture_correlation(-picture, picture) == pytest.approx(-1)
+    other = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert abs(picture_correlation(other, picture)) < 0.1
+    assert math.isnan(picture_correlation(torch.zeros(3, 32, 32), picture))
+
+
+def test_lines_agree_within_their_reach_and_both_ways():
+    lines = torch.zeros(32, 32)
+    lines[10] = 1
+    for rows, expected in ((2, 1), (3, 0)):
+        assert line_agreement(lines.roll(rows, 0), lines) == expected
+    half = lines.clone()
+    half[:, 16:] = 0  # 18 of 32 columns have a line within two pixels
+    assert line_agreement(half, lines) == pytest.approx(2 * (18 / 32) / (1 + 18 / 32))
+    assert line_agreement(lines, half) == pytest.approx(line_agreement(half, lines))
+    assert line_agreement(torch.zeros(32, 32), lines) == 0

@@ -58,7 +58,7 @@ def test_every_method_changes_one_thing():
         )
         assert len(changed) <= (2 if method.name in two else 1), method.name
         assert changed or same, method.name
-    with pytest.raises(InputError, match="quick, paper and tune"):
+    with pytest.raises(InputError, match="quick, paper, pictures and tune"):
         suite_named("papers", BASE)
 
 

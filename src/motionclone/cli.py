@@ -647,7 +647,8 @@ def evaluate(
     Parameters
     ----------
     suite
-        quick (minutes on two cores), paper (all experiments of the paper; hours) or tune (candidates for presets).
+        quick (minutes on two cores), paper (all experiments of the paper; hours), pictures (following a picture or a
+        sketch) or tune (candidates for presets).
     out_dir
         Folder for results; evaluation-SUITE by default.
     references

@@ -5,6 +5,7 @@ from motionclone.evaluation.camera import camera_cosine, camera_flow, camera_par
 from motionclone.evaluation.embeddings import Embedder, load_embedder
 from motionclone.evaluation.fidelity import motion_fidelity, motion_fidelity_dmt
 from motionclone.evaluation.flow import dense_flow, flow_cosine
+from motionclone.evaluation.likeness import line_agreement, picture_correlation
 from motionclone.evaluation.path import find_object, path_correlation, path_roughness, seen_fraction
 from motionclone.evaluation.recognition import ATTRIBUTES, alternatives, recognised
 from motionclone.evaluation.statistics import Interval, bootstrap, paired_difference
@@ -26,6 +27,7 @@ __all__ = [
     "find_object",
     "flow_cosine",
     "flow_tracks",
+    "line_agreement",
     "load_embedder",
     "lucas_kanade_tracks",
     "motion_fidelity",
@@ -33,6 +35,7 @@ __all__ = [
     "paired_difference",
     "path_correlation",
     "path_roughness",
+    "picture_correlation",
     "recognised",
     "seen_fraction",
     "temporal_consistency",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from motionclone.evaluation import Embedder, load_embedder
 from motionclone.lab.cases import Case
-from motionclone.lab.making import make
+from motionclone.lab.making import condition_of, make
 from motionclone.lab.measured import Measured
 from motionclone.lab.scoring import (
     appearance_floor,
@@ -18,9 +18,10 @@ from motionclone.lab.scoring import (
     heat_score,
     motion_scores,
     object_scores,
+    picture_scores,
     unrelated_scores,
 )
-from motionclone.lab.suites import Method, Suite
+from motionclone.lab.suites import Method, Picture, Suite
 from motionclone.pipelines import load_pipeline
 from motionclone.settings import Settings
 from motionclone.video_writing import write_video
@@ -54,12 +55,16 @@ class Bench:
     folder: Path
 
     @cached_property
-    def pipe(self) -> Any:
-        """The model that generates."""
+    def pipes(self) -> dict[Picture, Any]:
+        """The model that generates, without and, where the suite asks for them, with pictures."""
         dtype = None if self.setup.dtype is None else getattr(torch, self.setup.dtype)
-        pipe = load_pipeline(self.setup.model, device=self.setup.device, dtype=dtype)
-        pipe.set_progress_bar_config(disable=True)
-        return pipe
+        loaded = {}
+        for picture in {"none", *(method.picture for method in self.setup.suite.methods)}:
+            control = None if picture == "none" else picture
+            pipe = load_pipeline(self.setup.model, device=self.setup.device, dtype=dtype, control=control)
+            pipe.set_progress_bar_config(disable=True)
+            loaded[picture] = pipe
+        return loaded
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -89,7 +94,7 @@ class Bench:
         """Make and score one video: its line of the results."""
         reference = self.references[case.name]
         settings = method.settings(self.setup.base, self.setup.seed_of(case))
-        made = make(self.pipe, method, case, reference.frames, settings)
+        made = make(self.pipes[method.picture], method, case, reference.frames, settings)
         video = f"videos/{method.name}/{case.name}.mp4"
         write_video(self.folder / video, made.frames, FPS, overwrite=True)
         line: dict[str, Any] = {"method": method.name, "case": case.name, "video": video}
@@ -107,6 +112,8 @@ class Bench:
             | appearance_scores(images, words, self.looks[case.name])
             | object_scores(seen, images, self.embedder, case.kind)
         )
+        if len(self.pipes) > 1:
+            line["scores"] |= picture_scores(seen, condition_of("image", case, settings))
         others = [other for other in self.setup.cases if other.motion != case.motion]
         line["floor"] = unrelated_scores(seen, [(self.references[o.name], o.kind) for o in others]) | appearance_floor(
             images,

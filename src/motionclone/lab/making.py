@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.cloning import generate
+from motionclone.cloning import clone, generate
+from motionclone.conditions import Condition
 from motionclone.extraction import extract_motion, generator_of
 from motionclone.heatmap import overlay
 from motionclone.inversion import inverted_motion, inverted_motions
 from motionclone.lab.cases import Case
-from motionclone.lab.suites import Method
+from motionclone.lab.suites import Method, Picture
 from motionclone.motion import Motion
+from motionclone.pictures import outlines
 from motionclone.schedule import first_guided_timestep, uneven_timesteps
 from motionclone.settings import Settings
 
@@ -39,6 +41,9 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
     if method.kind == "heat map":
         motion = extract_motion(pipe, reference, chosen, seed=settings.seed)
         return Made(overlay(motion, reference), motion, time.monotonic() - began)
+    if method.picture != "none":
+        made = clone(pipe, reference, case.prompt, settings, condition=condition_of(method.picture, case, settings))
+        return Made(made.frames, None, time.monotonic() - began)
     if method.inversion == "none":
         motions = extract_motion(pipe, reference, chosen, seed=settings.seed)
         frames = generate(pipe, motions, case.prompt, settings).frames
@@ -53,6 +58,13 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
         start = first_guided_timestep(guidance.guided_fraction)
         frames = generate(pipe, inverted_motions(pipe, latents, chosen, timesteps, start), case.prompt, settings).frames
     return Made(frames, None, time.monotonic() - began)
+
+
+def condition_of(kind: Picture, case: Case, settings: Settings) -> Condition:
+    """The first frame of the perfect clone, or a sketch of it."""
+    assert case.wanted is not None
+    frame = case.wanted.render(settings.sampling.height)[:1]
+    return Condition(frame if kind == "image" else outlines(frame[0]).expand(1, 3, -1, -1) * 2 - 1)
 
 
 @torch.no_grad()

@@ -37,6 +37,7 @@ _HEADLINE = {
     "Motion": ("path", "camera", "flow", "motion_fidelity", "mf_dmt", "roughness", "seen"),
     "Words and pictures": ("text", "consistency", "leakage", "colour", "shape", "texture", "background"),
 }
+_PICTURE = ("picture", "lines")
 _MAIN = ("path", "camera", "flow", "motion_fidelity", "text", "consistency", "leakage")
 _PLOTTED = ("path", "camera", "flow")
 _BASELINE, _UNGUIDED, _CEILING = "cloned", "unguided", "ceiling"
@@ -227,9 +228,17 @@ def _headline(run: Run, methods: Sequence[Method]) -> Section:
     ]
     tables = [
         score_table(run, caption, sources, [METRICS[name] for name in names], with_diversity="text" in names)
-        for caption, names in _HEADLINE.items()
+        for caption, names in {
+            **_HEADLINE,
+            **({"The picture to follow": _PICTURE} if _has_pictures(run) else {}),
+        }.items()
     ]
     return Section("Headline", tables=tuple(tables))
+
+
+def _has_pictures(run: Run) -> bool:
+    """Whether this suite compared first frames with pictures."""
+    return any(name in result.scores for result in run.results.values() for name in _PICTURE)
 
 
 def _limits(run: Run, methods: Sequence[Method]) -> dict[str, tuple[float, float]]:
@@ -257,7 +266,8 @@ def _experiment(
     baseline = None if heat else baseline
     compared = [*([baseline] if baseline else []), *methods]
     sources = [Source(method.label, method.name) for method in compared]
-    metrics = [METRICS[metric] for metric in (("heat",) if heat else _MAIN)]
+    main = (*(_PICTURE if _has_pictures(run) else ()), *_MAIN)
+    metrics = [METRICS[metric] for metric in (("heat",) if heat else main)]
     plotted = [metric for metric in metrics if metric.name in limits]
     panels = [
         Panel(

@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from motionclone.conditions import Condition
 from motionclone.evaluation import (
     Embedder,
     appearance_similarity,
     flow_cosine,
+    line_agreement,
     motion_fidelity,
     motion_fidelity_dmt,
     path_correlation,
     path_roughness,
+    picture_correlation,
     recognised,
     seen_fraction,
     temporal_consistency,
@@ -23,6 +26,7 @@ from motionclone.evaluation import (
 from motionclone.lab.cases import Kind
 from motionclone.lab.measured import Measured
 from motionclone.motion import Motion, heat_map
+from motionclone.pictures import outlines
 
 Scores = dict[str, float | None]
 """Metric to value; None where it says nothing: no object, nothing that moves."""
@@ -90,6 +94,17 @@ def object_scores(video: Measured, images: Tensor, embedder: Embedder, kind: Kin
     scores["seen"] = seen_fraction(video.path)
     scores["roughness"] = path_roughness(video.path) if kind in ("object", "both") else None
     return _clean(scores)
+
+
+def picture_scores(video: Measured, condition: Condition) -> Scores:
+    """How like the first frame is to a picture, and its outlines to the picture's."""
+    frame, picture = video.frames[0], condition.pictures[0]
+    return _clean(
+        {
+            "picture": picture_correlation(frame, picture),
+            "lines": line_agreement(outlines(frame), outlines(picture)),
+        }
+    )
 
 
 def heat_score(motion: Motion, reference: Measured) -> float | None:

@@ -8,6 +8,7 @@ from motionclone.errors import InputError
 from motionclone.settings import Settings, parse_settings
 from motionclone.world import Split
 
+Picture = Literal["none", "image", "sketch"]
 Kind = Literal["clone", "ceiling", "heat map"]
 
 
@@ -23,6 +24,7 @@ class Method:
         changes: to the preset, by section, such as {"guidance": {"weight": 0}}.
         kind: a clone; the reference through the VAE and back; or the heat map over the reference (no generation).
         prompt: what the model is told of the reference: nothing, or its caption.
+        picture: what the video follows: nothing, or the first frame of the perfect clone or a sketch of it.
         inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
     """
 
@@ -34,6 +36,7 @@ class Method:
     kind: Kind = "clone"
     prompt: Literal["null", "precise"] = "null"
     inversion: Literal["none", "fixed", "every step"] = "none"
+    picture: Picture = "none"
 
     def settings(self, base: Settings, seed: int) -> Settings:
         """The preset with this method's changes."""
@@ -62,7 +65,9 @@ def suite_named(name: str, base: Settings) -> Suite:
             return Suite("paper", "test", 32, (*main_methods(), *ablations(base)))
         case "tune":
             return Suite("tune", "validation", 16, (*main_methods(), *candidates(base)))
-    raise InputError(f"there is no suite {name!r}; there are quick, paper and tune.")
+        case "pictures":
+            return Suite("pictures", "test", 16, (*main_methods(), *with_pictures()))
+    raise InputError(f"there is no suite {name!r}; there are quick, paper, pictures and tune.")
 
 
 def main_methods() -> tuple[Method, ...]:
@@ -186,6 +191,25 @@ def ablations(base: Settings) -> tuple[Method, ...]:
             )
             for t in (200, 400, 600, 800)
         ),
+    )
+
+
+def with_pictures() -> tuple[Method, ...]:
+    """SparseCtrl (Sec. 4.5): does the first frame follow the picture, and the motion the reference?"""
+    kinds: tuple[Picture, ...] = ("image", "sketch")
+    return tuple(
+        Method(f"{kind}-{name}", f"{kind}, {label}", f"{kind} (Sec. 4.5)", about, changes, picture=kind)
+        for kind in kinds
+        for name, label, about, changes in (
+            ("unguided", "unguided", "The picture alone.", {"guidance": {"weight": 0.0}}),
+            ("cloned", "cloned", "The picture and the motion.", {}),
+            (
+                "read-without",
+                "cloned, read without",
+                "The motion is read without showing SparseCtrl the reference's frame.",
+                {"conditioning": {"at_extraction": False}},
+            ),
+        )
     )
 
 

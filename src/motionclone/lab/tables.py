@@ -166,6 +166,18 @@ METRICS = {
             form=".0%",
         ),
         Metric(
+            "picture",
+            "first frame",
+            "Correlation of the first frame's pixels with those of the picture to follow, from -1 to 1.",
+            "higher",
+        ),
+        Metric(
+            "lines",
+            "first outlines",
+            "How well the outlines of the first frame lie on the picture's: harmonic mean of precision and recall.",
+            "higher",
+        ),
+        Metric(
             "heat",
             "heat map",
             "Rank correlation of the heat map, where the representation sees motion, with how fast things truly move "
