@@ -190,6 +190,8 @@ def demo(
     background: str = "blue",
     texture: str = "waves",
     out_dir: Path = Path("demo"),
+    image: Annotated[bool, Parameter(negative=())] = False,
+    sketch: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -211,6 +213,10 @@ def demo(
         plain, stripes, checks, dots, waves, clouds or rocks.
     out_dir
         Folder for the videos.
+    image
+        Give the model the new video's first frame too.
+    sketch
+        Give the model a sketch of the new video's first frame too.
     seed
         Of all noise.
     overwrite
@@ -227,15 +233,20 @@ def demo(
     for name in ("reference", "cloned", "unguided", "side-by-side"):
         check_writable(out_dir / f"{name}.mp4", overwrite)
     words = Words(motion, colour, shape, background, texture)
+    if image and sketch:
+        raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
+    given: Literal["image", "sketch"] | None = "image" if image else "sketch" if sketch else None
     settings = parse_settings({**preset("mini").model_dump(), "seed": seed}, "the seed")
     _quiet_libraries()
-    pipe = load_pipeline("mini", device="cpu")
+    pipe = load_pipeline("mini", device="cpu", control=given)
     pipe.set_progress_bar_config(disable=True)
     with _progress() as bar:
-        made = run_demo(pipe, words, settings, bar)
+        made = run_demo(pipe, words, settings, bar, given=given)
 
     pictures = {"reference": made.reference, "unguided": made.unguided.frames, "cloned": made.cloned.frames}
-    videos = {**pictures, "side-by-side": side_by_side(list(pictures.values()), labels=list(pictures))}
+    shown = {} if made.condition is None else {str(given): made.condition.pictures.expand_as(made.reference)}
+    panels = {"reference": made.reference, **shown, **pictures}
+    videos = {**pictures, "side-by-side": side_by_side(list(panels.values()), labels=list(panels))}
     # The reference was drawn, not generated: it has no record.
     records = {"cloned": made.cloned.record, "unguided": made.unguided.record, "side-by-side": made.cloned.record}
     for name, frames in videos.items():
@@ -244,11 +255,12 @@ def demo(
         write_sidecar(out_dir / f"{name}.mp4", records[name], overwrite)
 
     table = Table(title=f"motion similarity to the reference ({motion}); 1 is the same motion")
-    for title in ("", "object path", "dense flow"):
+    for title in ("", "object path", "dense flow", *(["first frame"] if given else [])):
         table.add_column(title, justify="left" if not title else "right")
     for name in pictures:
         found = made.similarity[name]
-        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}")
+        first = [] if found.first is None else [f"{found.first:+.2f}"]
+        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}", *first)
     console = Console()
     console.print(table)
     _say(f"a {colour} {shape} on {background} {texture}: watch {out_dir / 'side-by-side.mp4'}")

@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.video import fitted
 
@@ -92,6 +94,11 @@ def sketch_from(path: Path, height: int, width: int) -> Picture:
     if not lines.any():
         raise InputError(f"no outline was found in {path}; use a photo with more contrast, or draw with --sketch.")
     return Picture(_grey(lines), photo.sha256, photo.notices)
+
+
+def condition_from(frame: Tensor, kind: Literal["image", "sketch"]) -> Condition:
+    """For the first frame: a picture (3, h, w) in [-1, 1] itself, or the sketch of it."""
+    return Condition(frame[None] if kind == "image" else _grey(outlines(frame))[None])
 
 
 def outlines(pixels: Tensor) -> Tensor:

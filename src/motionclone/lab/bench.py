@@ -10,7 +10,7 @@ from torch import Tensor
 
 from motionclone.evaluation import Embedder, load_embedder
 from motionclone.lab.cases import Case
-from motionclone.lab.making import condition_of, make
+from motionclone.lab.making import first_frame, make
 from motionclone.lab.measured import Measured
 from motionclone.lab.scoring import (
     appearance_floor,
@@ -113,7 +113,7 @@ class Bench:
             | object_scores(seen, images, self.embedder, case.kind)
         )
         if len(self.pipes) > 1:
-            line["scores"] |= picture_scores(seen, condition_of("image", case, settings))
+            line["scores"] |= picture_scores(seen, first_frame(case, settings))
         others = [other for other in self.setup.cases if other.motion != case.motion]
         line["floor"] = unrelated_scores(seen, [(self.references[o.name], o.kind) for o in others]) | appearance_floor(
             images,

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.cloning import clone, generate
-from motionclone.conditions import Condition
 from motionclone.extraction import extract_motion, generator_of
 from motionclone.heatmap import overlay
 from motionclone.inversion import inverted_motion, inverted_motions
 from motionclone.lab.cases import Case
-from motionclone.lab.suites import Method, Picture
+from motionclone.lab.suites import Method
 from motionclone.motion import Motion
-from motionclone.pictures import outlines
+from motionclone.pictures import condition_from
 from motionclone.schedule import first_guided_timestep, uneven_timesteps
 from motionclone.settings import Settings
 
@@ -42,7 +41,8 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
         motion = extract_motion(pipe, reference, chosen, seed=settings.seed)
         return Made(overlay(motion, reference), motion, time.monotonic() - began)
     if method.picture != "none":
-        made = clone(pipe, reference, case.prompt, settings, condition=condition_of(method.picture, case, settings))
+        condition = condition_from(first_frame(case, settings), method.picture)
+        made = clone(pipe, reference, case.prompt, settings, condition=condition)
         return Made(made.frames, None, time.monotonic() - began)
     if method.inversion == "none":
         motions = extract_motion(pipe, reference, chosen, seed=settings.seed)
@@ -60,11 +60,10 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
     return Made(frames, None, time.monotonic() - began)
 
 
-def condition_of(kind: Picture, case: Case, settings: Settings) -> Condition:
-    """The first frame of the perfect clone, or a sketch of it."""
+def first_frame(case: Case, settings: Settings) -> Tensor:
+    """The first frame of the perfect clone, (3, h, w): the picture that is to be followed."""
     assert case.wanted is not None
-    frame = case.wanted.render(settings.sampling.height)[:1]
-    return Condition(frame if kind == "image" else outlines(frame[0]).expand(1, 3, -1, -1) * 2 - 1)
+    return case.wanted.render(settings.sampling.height)[0]
 
 
 @torch.no_grad()

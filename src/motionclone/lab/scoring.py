@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.conditions import Condition
 from motionclone.evaluation import (
     Embedder,
     appearance_similarity,
@@ -96,9 +95,9 @@ def object_scores(video: Measured, images: Tensor, embedder: Embedder, kind: Kin
     return _clean(scores)
 
 
-def picture_scores(video: Measured, condition: Condition) -> Scores:
-    """How like the first frame is to a picture, and its outlines to the picture's."""
-    frame, picture = video.frames[0], condition.pictures[0]
+def picture_scores(video: Measured, picture: Tensor) -> Scores:
+    """How like the first frame is to a picture (3, h, w), and its outlines to the picture's."""
+    frame = video.frames[0]
     return _clean(
         {
             "picture": picture_correlation(frame, picture),
