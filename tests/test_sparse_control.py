@@ -260,6 +260,13 @@ def test_diffusers_reads_the_same_from_the_original_file(saved):
         torch.testing.assert_close(ours[name], tensor, rtol=0, atol=0, msg=name)
 
 
+def test_a_pipeline_saved_with_sparse_control_brings_it(tmp_path):
+    sparse_pipe(tmp_path).save_pretrained(tmp_path / "whole")
+    for control in (None, "image"):
+        pipe = load_pipeline(tmp_path / "whole", device="cpu", control=control)
+        assert any(isinstance(part, PerFrameGroupNorm) for part in pipe.controlnet.modules())
+
+
 def test_sparse_control_that_cannot_be_is_refused(saved, tmp_path):
     with pytest.raises(InputError, match="no SparseCtrl of its own for pictures"):
         load_pipeline(saved / "model", device="cpu", control="image")

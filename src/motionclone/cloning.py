@@ -13,7 +13,7 @@ from motionclone import __version__
 from motionclone.backbones.backbone import backbone_of
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.extraction import extract_motion, model_name, seeded_noise
+from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, motion_guidance
 from motionclone.schedule import uneven_schedule, uneven_timesteps
@@ -158,13 +158,14 @@ def generate(
         return {}
 
     shown = {} if condition is None else backbone.pipeline_condition(condition, settings.conditioning.scale)
+    device = pipe._execution_device
     with (
-        torch.random.fork_rng(enabled=condition is not None),
+        torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
     ):
         if condition is not None:  # SparseCtrl's pipeline samples the picture's latents from the global generator
-            torch.manual_seed(seed)
+            torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
             prompt=_positive(prompt, settings),
@@ -195,7 +196,7 @@ def generate(
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
         "dtype": str(dtype).removeprefix("torch."),
-        "device": str(pipe._execution_device),
+        "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
     return Generated(video.float().cpu() * 2 - 1, tuple(guided), record)

@@ -209,7 +209,7 @@ def _folder_description(folder: Path) -> ModelDescription:
 
 
 def _control_place(model: ModelDescription | str, control: str | Path | None) -> str | None:
-    """Where the SparseCtrl is that was asked for."""
+    """Where the SparseCtrl is that was asked for; None if none was, or the model comes with it."""
     if control is None:
         return None
     if control not in ("image", "sketch"):
@@ -217,7 +217,11 @@ def _control_place(model: ModelDescription | str, control: str | Path | None) ->
         if not place.exists() and not (isinstance(control, str) and _could_be_hub_id(control)):
             raise InputError(f"there is no SparseCtrl {control}; give a folder, a file or a hub id.")
         return str(place) if place.exists() else str(control)
-    own = getattr(model, f"{control}_control") if isinstance(model, ModelDescription) else None
+    if isinstance(model, str):
+        with _reading(model):
+            if "controlnet" in AnimateDiffPipeline.load_config(model):
+                return None  # saved with its SparseCtrl
+    own = getattr(model, f"{control}_control", None)
     if own is None:
         what = "pictures" if control == "image" else "sketches"
         raise InputError(f"this model has no SparseCtrl of its own for {what}; say which to use (control).")
@@ -244,7 +248,7 @@ def _with_control(pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype) -> 
             f"{place} takes latents and diffusers' pipeline gives it 4 channels; this model's VAE has "
             f"{pipe.vae.config.latent_channels}."
         )
-    return AnimateDiffSparseControlNetPipeline(**pipe.components, controlnet=network)
+    return AnimateDiffSparseControlNetPipeline(**{**pipe.components, "controlnet": network})
 
 
 def _listed(value: Any, count: int) -> list[Any]:
