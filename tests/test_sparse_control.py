@@ -296,6 +296,8 @@ def test_pictures_are_read_upright_on_white_and_cropped_with_a_notice(tmp_path):
     turned = read_picture(tmp_path / "turned.png", 40, 40).pixels
     assert turned[0, 5, 20] == -1  # black was left, is above
     assert turned[0, 35, 20] == 1
+    Image.fromarray(np.full((20, 20), 32768, np.uint16)).save(tmp_path / "deep.png")  # 16 bits: half bright
+    assert (read_picture(tmp_path / "deep.png", 20, 20).pixels.abs() < 0.01).all()
     clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     clear.save(tmp_path / "clear.png")
     found = read_picture(tmp_path / "clear.png", 20, 20)

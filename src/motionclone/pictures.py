@@ -48,6 +48,8 @@ def read_picture(path: Path, height: int, width: int) -> Picture:
                 if getattr(opened, "n_frames", 1) > 1:
                     raise InputError(f"{path} is animated; save the frame that is meant as a picture of its own.")
                 picture = ImageOps.exif_transpose(opened)
+                if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
                 if picture.has_transparency_data:
                     layer = picture.convert("RGBA")
                     if layer.getchannel("A").getextrema() != (255, 255):
