@@ -8,7 +8,7 @@ from motionclone.errors import InputError
 from motionclone.settings import Settings, parse_settings
 from motionclone.world import Split
 
-Kind = Literal["clone", "ceiling", "heat map"]
+Kind = Literal["clone", "ceiling", "drawn", "heat map"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Method:
         experiment: the methods of one experiment are shown together.
         about: one sentence.
         changes: to the preset, by section, such as {"guidance": {"weight": 0}}.
-        kind: a clone; the reference through the VAE and back; or the heat map over the reference (no generation).
+        kind: a clone; the reference through the VAE and back; the perfect clone, drawn by the world, through the VAE and
+            back; or the heat map over the reference. Only the first is generated.
         prompt: what the model is told of the reference: nothing, or its caption.
         inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
     """
@@ -69,6 +70,7 @@ def main_methods() -> tuple[Method, ...]:
     """What everything is compared with."""
     return (
         Method("ceiling", "reference, re-encoded", "main", "The reference through the VAE and back.", kind="ceiling"),
+        Method("drawn", "perfect clone, drawn", "main", "The scene of the prompt with the true motion.", kind="drawn"),
         Method("unguided", "unguided", "main", "The same noise without guidance.", {"guidance": {"weight": 0.0}}),
         Method("cloned", "cloned", "main", "The preset."),
     )
