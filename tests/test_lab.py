@@ -86,14 +86,16 @@ def test_an_interrupted_run_goes_on_and_counts_nothing_twice(tmp_path):
         file.write('{"method": "cloned", "ca')  # killed while writing
     counts = []
     run_suite(setup(), tmp_path, on_done=lambda done, total: counts.append((done, total)))
-    assert counts == [(4, 6), (5, 6), (6, 6)]
+    assert counts == [(4, 8), (5, 8), (6, 8), (7, 8), (8, 8)]
     lines = whole_lines(results)
     assert lines[:4] == first
     assert sorted((line["method"], line["case"]) for line in lines) == [
-        (method, case) for method in ("ceiling", "cloned", "unguided") for case in ("circle-0", "diagonal-0")
+        (method, case) for method in ("ceiling", "cloned", "drawn", "unguided") for case in ("circle-0", "diagonal-0")
     ]
     by_name = {(line["method"], line["case"]): line for line in lines}
-    assert by_name["ceiling", "circle-0"]["scores"]["path"] > 0.98
+    for method in ("ceiling", "drawn"):
+        assert by_name[method, "circle-0"]["scores"]["path"] > 0.98
+    assert by_name["drawn", "circle-0"]["scores"]["leakage"] < by_name["ceiling", "circle-0"]["scores"]["leakage"] - 0.2
     for line in lines:
         assert read_clip(tmp_path / line["video"], 16, 64, 64).frames.shape == (16, 3, 64, 64)
     with pytest.raises(InputError, match="another seed"):

@@ -691,6 +691,8 @@ def evaluate(
         found = world_cases(chosen.split, chosen.cases, base.sampling)
     else:
         found = clip_cases(references, chosen.split, chosen.cases, base.sampling)
+        known = tuple(method for method in chosen.methods if method.kind != "drawn")
+        chosen = replace(chosen, methods=known)  # nobody can draw a perfect clone of an unknown motion
     if workers is None:
         workers = 1 if _on_gpu(model_options.device) else os.cpu_count() or 1
     if workers < 1:

@@ -34,6 +34,10 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
     began = time.monotonic()
     if method.kind == "ceiling":
         return Made(_through_the_vae(pipe, reference, settings.seed), None, time.monotonic() - began)
+    if method.kind == "drawn":
+        assert case.wanted is not None
+        drawn = case.wanted.render(settings.sampling.height)
+        return Made(_through_the_vae(pipe, drawn, settings.seed), None, time.monotonic() - began)
     chosen = settings.extraction
     if method.prompt == "precise":
         chosen = chosen.model_copy(update={"prompt": case.seen})

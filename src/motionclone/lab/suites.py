@@ -9,7 +9,7 @@ from motionclone.settings import Settings, parse_settings
 from motionclone.world import Split
 
 Picture = Literal["none", "image", "sketch"]
-Kind = Literal["clone", "ceiling", "heat map"]
+Kind = Literal["clone", "ceiling", "drawn", "heat map"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Method:
         experiment: the methods of one experiment are shown together.
         about: one sentence.
         changes: to the preset, by section, such as {"guidance": {"weight": 0}}.
-        kind: a clone; the reference through the VAE and back; or the heat map over the reference (no generation).
+        kind: a clone; the reference through the VAE and back; the perfect clone, drawn by the world, through the VAE and
+            back; or the heat map over the reference. Only the first is generated.
         prompt: what the model is told of the reference: nothing, or its caption.
         picture: what the video follows: nothing, or the first frame of the perfect clone or a sketch of it.
         inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
@@ -74,6 +75,7 @@ def main_methods() -> tuple[Method, ...]:
     """What everything is compared with."""
     return (
         Method("ceiling", "reference, re-encoded", "main", "The reference through the VAE and back.", kind="ceiling"),
+        Method("drawn", "perfect clone, drawn", "main", "The scene of the prompt with the true motion.", kind="drawn"),
         Method("unguided", "unguided", "main", "The same noise without guidance.", {"guidance": {"weight": 0.0}}),
         Method("cloned", "cloned", "main", "The preset."),
     )
