@@ -22,8 +22,8 @@ class Method:
         experiment: the methods of one experiment are shown together.
         about: one sentence.
         changes: to the preset, by section, such as {"guidance": {"weight": 0}}.
-        kind: a clone; the reference through the VAE and back; the perfect clone, drawn by the world, through the VAE and
-            back; or the heat map over the reference. Only the first is generated.
+        kind: a clone; the reference, or the perfect clone as the world draws it, through the VAE and back; or the heat
+            map over the reference. Only the first is generated.
         prompt: what the model is told of the reference: nothing, or its caption.
         picture: what the video follows: nothing, or the first frame of the perfect clone or a sketch of it.
         inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
