@@ -130,6 +130,21 @@ def test_pictures_are_followed_and_kept_in_the_record(run, model, clip, tmp_path
     assert "has changed since the record was written" in " ".join(said.split())
 
 
+def test_the_suite_of_pictures_measures_first_frames(run, model, tmp_path):
+    out = tmp_path / "out"
+    words = ("evaluate", "pictures", "--model", model, "--cases", "1", "--workers", "1", "--out-dir", out, *SMALL)
+    code, said = run(*words)
+    assert code == 0, said
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    scores = {line["method"]: line["scores"] for line in lines}
+    assert scores["drawn"]["lines"] > scores["unguided"]["lines"]
+    assert "picture" not in scores["ceiling"]
+    assert scores["image-cloned"]["picture"] != scores["cloned"]["picture"]
+    assert scores["sketch-cloned"]["picture"] != scores["image-cloned"]["picture"]
+    assert scores["image-cloned"]["flow"] != scores["image-read-without"]["flow"]
+    assert "The picture to follow" in (out / "report.md").read_text()
+
+
 def test_extract_then_generate_is_clone(run, model, clip, tmp_path):
     size, steps = SMALL[:6], SMALL[6:]
     generation = ("--model", model, *steps)
@@ -214,7 +229,7 @@ def bad_files(folder):
         (("extract", "{clip}", "-o", "{here}/m.safetensors", "--steps", "3"), "--steps"),
         (("clone", "{clip}", "p", "-o", "{here}/" + "a" * 300 + ".mp4"), "cannot be made"),
         (("clone", "{clip}", "p", "-o", "{here}/o.gif", "--fps", "120", *SMALL[:6]), "120"),
-        (("clone", "{clip}", "p", "-o", "{clip}", "--overwrite"), "is the reference itself"),
+        (("clone", "{clip}", "p", "-o", "{clip}", "--overwrite"), "is what the video is made from"),
         ((*CLONE, "--image", "{here}/none.png"), "there is no picture"),
         ((*CLONE, "--image", "{here}/text.png"), "cannot be read as a picture"),
         ((*CLONE, "--image", "{here}/red.png@4"), "for frame 4 and the video's frames are 0 to 3"),
@@ -224,6 +239,8 @@ def bad_files(folder):
         ((*CLONE, "--image", "{here}/red.png", "--sketch", "{here}/red.png"), "give one of them"),
         ((*CLONE, "--sketch", "{here}/white.png"), "has no lines"),
         ((*CLONE, "--sketch-from", "{here}/white.png"), "no outline was found"),
+        ((*CLONE, "--control", "nowhere"), "are for pictures"),
+        ((*CLONE, "--condition-scale", "0.5"), "are for pictures"),
         ((*CLONE, "--image", "{here}/red.png", "--control", "nowhere"), "there is no SparseCtrl nowhere"),
         (("demo", "--out-dir", "{here}", "--colour", "pink"), "no colour 'pink'"),
         (("demo", "--out-dir", "{here}", "--seed", "-1"), "seed"),

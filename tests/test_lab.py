@@ -58,6 +58,11 @@ def test_every_method_changes_one_thing():
         )
         assert len(changed) <= (2 if method.name in two else 1), method.name
         assert changed or same, method.name
+    for suite in ("tune", "pictures"):
+        methods = suite_named(suite, BASE).methods
+        assert len({m.name for m in methods}) == len(methods) >= 9
+        given = {m.settings(BASE, BASE.seed).model_dump_json() + m.follows + m.kind for m in methods}
+        assert len(given) == len(methods)  # no two are the same
     with pytest.raises(InputError, match="quick, paper, pictures and tune"):
         suite_named("papers", BASE)
 

@@ -9,23 +9,21 @@ a second call goes on.
 """
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from denoiser import CHANNELS, HEADS, TEXT_WIDTH, scheduler
-from diffusers import AutoencoderKL, MotionAdapter, SparseControlNetModel, UNet2DConditionModel, UNetMotionModel
+from diffusers import AnimateDiffPipeline, SparseControlNetModel
 from diffusers.models.attention_processor import AttnProcessor
 from loop import optimizers_for, start_processes, train
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.pictures import outlines
+from motionclone.pipelines import load_pipeline
 from motionclone.world import random_scene
 
 FRAMES = 16
-MINI = Path(str(files("motionclone") / "mini"))
 
 
 def control() -> SparseControlNetModel:
@@ -47,9 +45,8 @@ def control() -> SparseControlNetModel:
 class Clips:
     """Clips of the world, drawn once, in batches with the pictures that are shown of them."""
 
-    def __init__(self, kind: str, count: int, seed: int) -> None:
-        vae = AutoencoderKL.from_pretrained(MINI / "base" / "vae").eval()
-        self.tokenizer = CLIPTokenizer.from_pretrained(MINI / "base" / "tokenizer")
+    def __init__(self, kind: str, count: int, seed: int, pipe: AnimateDiffPipeline) -> None:
+        vae, self.tokenizer = pipe.vae, pipe.tokenizer
         self.kind, self.generator = kind, torch.Generator().manual_seed(seed)
         self.captions, latents, frames = [], [], []
         for _ in range(count):
@@ -101,34 +98,24 @@ def main() -> None:
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     args = parser.parse_args()
     checkpoint = args.run / f"{args.kind}_control.pt"
-    network = control()
     if args.export is not None:
+        network = control()
         network.load_state_dict(torch.load(checkpoint, weights_only=True)["ema"])
         network.half().save_pretrained(args.export)
         return
 
     seed = args.seed + 1_000_000 * start_processes()
     torch.manual_seed(args.seed)
-    clips = Clips(args.kind, args.clips, seed)
-    text = CLIPTextModel.from_pretrained(MINI / "base" / "text_encoder", dtype=torch.float32)
-    denoiser = UNetMotionModel.from_unet2d(
-        UNet2DConditionModel.from_pretrained(MINI / "base" / "unet"),
-        MotionAdapter.from_pretrained(MINI / "motion_adapter"),
-    )
-    network.load_state_dict(
-        {  # what the two have in common starts from the denoiser
-            name: weight
-            for name, weight in denoiser.state_dict().items()
-            if name in network.state_dict() and network.state_dict()[name].shape == weight.shape
-        },
-        strict=False,
-    )
+    pipe = load_pipeline("mini", device="cpu")
+    text, denoiser, network = pipe.text_encoder, pipe.unet, control()
+    shapes = {name: weight.shape for name, weight in network.state_dict().items()}
+    common = {name: weight for name, weight in denoiser.state_dict().items() if shapes.get(name) == weight.shape}
+    network.load_state_dict(common, strict=False)  # what the two have in common starts from the denoiser
+    use_per_frame_norm(network)
+    network.set_attn_processor(AttnProcessor())
     for part in (denoiser, network):
-        use_per_frame_norm(part)
-        part.set_attn_processor(AttnProcessor())
         part.to(memory_format=torch.channels_last)
-    text.requires_grad_(False)
-    denoiser.requires_grad_(False)
+    clips = Clips(args.kind, args.clips, seed, pipe)
     alpha_bar = scheduler().alphas_cumprod
 
     def loss(_step: int) -> tuple[str, Tensor]:

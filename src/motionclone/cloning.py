@@ -77,7 +77,8 @@ def clone(
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
-    check(pipe, prompt, settings, condition)
+    check(pipe, prompt, settings)
+    check_condition(pipe, condition, settings)
     motion = extract_motion(
         pipe,
         frames,
@@ -90,17 +91,22 @@ def clone(
     return generate(pipe, motion, prompt, settings, condition=condition, on_step=on_step)
 
 
-def check(pipe: Any, prompt: str, settings: Settings, condition: Condition | None = None) -> None:
-    """Raise InputError, before anything slow, if the prompt, the settings or the pictures do not fit the model."""
+def check(pipe: Any, prompt: str, settings: Settings) -> None:
+    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model."""
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    backbone.check_condition(condition)
-    if condition is not None:
-        condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     uneven_timesteps(sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
+
+
+def check_condition(pipe: Any, condition: Condition | None, settings: Settings) -> None:
+    """Raise InputError if pictures, or that there are none, do not fit the model or the settings."""
+    sampling = settings.sampling
+    backbone_of(pipe).check_condition(condition)
+    if condition is not None:
+        condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
 
 
 def _positive(prompt: str, settings: Settings) -> str:
@@ -128,7 +134,8 @@ def generate(
         InputError: if motion, prompt or settings do not fit the model, or a step is not finite.
     """
     settings = settings or Settings()
-    check(pipe, prompt, settings, condition)
+    check(pipe, prompt, settings)
+    check_condition(pipe, condition, settings)
     backbone, sampling = backbone_of(pipe), settings.sampling
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     seed = int(first.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed

@@ -27,8 +27,11 @@ class Condition:
 
     def __post_init__(self) -> None:
         shape = tuple(self.pictures.shape)
-        if len(shape) != 4 or shape[1] != 3 or not self.pictures.isfinite().all() or self.pictures.abs().max() > 1:
-            raise InputError(f"pictures must be (n, 3, h, w) with values in [-1, 1], not {shape}.")
+        if len(shape) != 4 or shape[1] != 3 or shape[0] == 0:
+            raise InputError(f"pictures must be (n, 3, h, w), one or more, not {shape}.")
+        low, high = float(self.pictures.min()), float(self.pictures.max())
+        if not -1 <= low <= high <= 1:
+            raise InputError(f"pictures have values in [-1, 1], not from {low:g} to {high:g}; scale them.")
         if len(self.frames) != shape[0]:
             raise InputError(
                 f"{shape[0]} pictures came with {len(self.frames)} frame numbers; give every picture the number of its "

@@ -61,12 +61,17 @@ def extract_motion(
     backbone.latents_shape(len(frames), *frames.shape[-2:])
     if settings.k > len(frames):
         raise InputError(f"k = {settings.k} is more than the clip's {len(frames)} frames; use at most {len(frames)}.")
+    shown = None
+    if shown_frames:
+        if any(not 0 <= number < len(frames) for number in shown_frames):
+            raise InputError(f"shown_frames are 0 to {len(frames) - 1} for this clip, not {list(shown_frames)}.")
+        shown = Condition(frames[list(shown_frames)], tuple(shown_frames))
+        backbone.check_condition(shown)
     with torch.no_grad():
         latents = backbone.encode_video(frames, generator_of(seed, "vae"))
     if not latents.isfinite().all():
         raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
     noise = seeded_noise(tuple(latents.shape), seed)
-    shown = Condition(frames[list(shown_frames)], tuple(shown_frames)) if shown_frames else None
     motion = motion_of_latents(pipe, latents, noise, settings, shown=shown, condition_scale=condition_scale)
     pipe.maybe_free_model_hooks()
     record = {**motion.record, "seed": seed, "source": source or {}, "size": [int(n) for n in frames.shape[-2:]]}
@@ -101,7 +106,6 @@ def motion_of_latents(
     noisy = level.alpha * latents.float() + level.sigma * noise.to(latents.device, torch.float32)
     if shown is None:
         return motion_at(pipe, noisy, settings.t_alpha, settings)
-    backbone.check_condition(shown)
     steer = partial(backbone.conditioned, condition=shown, latents=latents, scale=condition_scale)
     return motion_at(pipe, noisy, settings.t_alpha, settings, steer)
 

@@ -58,7 +58,9 @@ def read_picture(path: Path, height: int, width: int) -> Picture:
                 rgb = np.array(picture.convert("RGB"))
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} has more pixels than can be trusted to be a picture; make it smaller.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         said = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"{path} cannot be read as a picture ({said}); save it as PNG or JPEG.") from error
     pixels, cropped = fitted(rgb, 1.0, height, width, "crop")

@@ -209,9 +209,7 @@ class AnimateDiff:
         if condition is not None and not controlled:
             raise InputError("this pipeline has no SparseCtrl to follow pictures with; load the model with one.")
         if condition is None and controlled:
-            raise InputError(
-                "this pipeline's SparseCtrl has no picture to follow; give one, or load the model without."
-            )
+            raise InputError("this pipeline's SparseCtrl has no picture to follow; give it one.")
 
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
         """See `Backbone.pipeline_condition`."""

@@ -2,14 +2,15 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from motionclone.cli.files import load_model, public_record, read_pictures, read_reference, source_facts, write_made
 from motionclone.cli.options import ModelOptions, PictureJob, ReferenceOptions, control_kind
+from motionclone.cli.reading import load_model, read_pictures, read_reference, source_facts
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
+    from motionclone.cloning import Generated
     from motionclone.settings import Settings
 
 
@@ -24,6 +25,7 @@ class CloneJob:
     prompt_metadata: bool
     sha256: str | None = None  # of the reference
     pictures: tuple[PictureJob, ...] = ()
+    control: str | None = None  # where SparseCtrl is, if not the model's own
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,15 @@ def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool
     reference, beside = Path(job.reference), output.with_stem(f"{output.stem}-compare")
     for path in (output, beside) if compare else (output,):
         check_writable(path, overwrite)
-        if path.absolute() == reference:
-            raise InputError(f"{path} is the reference itself; choose another output.")
+        if path.absolute() in (reference, *(Path(picture.path) for picture in job.pictures)):
+            raise InputError(f"{path} is what the video is made from; choose another output.")
     clip = read_reference(reference, job.reference_options, settings)
     if job.sha256 not in (None, clip.sha256):
         raise InputError(f"{reference} has changed since the record was written; restore the file it was.")
     check_writable(output, overwrite, clip.fps)
     pictures, condition = read_pictures(job.pictures, settings)
     job = replace(job, sha256=clip.sha256, pictures=pictures)
-    pipe = load_model(job.model_options, control_kind(job.pictures))
+    pipe = load_model(job.model_options, job.control or control_kind(job.pictures))
     source = source_facts(reference, clip, job.reference_options)
     with progress_bars() as bar:
         made = clone_motion(
@@ -66,11 +68,11 @@ def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool
             source=source,
             on_step=lambda step: bar("cloning", step),
         )
-    write_made(output, made, clip.fps, asdict(job), job.prompt_metadata, overwrite)
+    _write(output, made, clip.fps, asdict(job), job.prompt_metadata, overwrite)
     if compare:
         labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
         joined = side_by_side([clip.frames, made.frames], labels=labels)
-        public = public_record(made.record, job.prompt_metadata)
+        public = _public(made.record, job.prompt_metadata)
         write_video(beside, joined, clip.fps, provenance=public, overwrite=overwrite)
         say(f"wrote {beside}")
 
@@ -92,4 +94,30 @@ def run_generate(job: GenerateJob, settings: "Settings", output: Path, overwrite
     pipe = load_model(job.model_options)
     with progress_bars() as bar:
         made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
-    write_made(output, made, fps, asdict(replace(job, sha256=sha256)), job.prompt_metadata, overwrite)
+    _write(output, made, fps, asdict(replace(job, sha256=sha256)), job.prompt_metadata, overwrite)
+
+
+def _write(
+    output: Path, made: "Generated", fps: float, job: dict[str, Any], prompt_metadata: bool, overwrite: bool
+) -> None:
+    """The video, and its record with the job that asked for it."""
+    from motionclone.video_writing import write_sidecar, write_video
+
+    public = _public(made.record, prompt_metadata)
+    write_video(output, made.frames, fps, provenance=public, overwrite=overwrite)
+    beside = write_sidecar(output, {**made.record, "job": job}, overwrite)
+    energies = made.record["energies"]
+    fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
+    say(f"wrote {output} and {beside.name} in {made.record['seconds']:.0f} s{fell}")
+
+
+def _public(record: dict[str, Any], prompt_metadata: bool) -> dict[str, Any]:
+    """What goes into the video file: the record without paths and, if so wished, without prompts."""
+    motion = dict(record["motion"])
+    motion["source"] = {name: value for name, value in motion.get("source", {}).items() if name != "path"}
+    public = {**record, "motion": motion}
+    if not prompt_metadata:
+        del public["prompt"]
+        sampling = {name: value for name, value in record["settings"]["sampling"].items() if "prompt" not in name}
+        public["settings"] = {**record["settings"], "sampling": sampling}
+    return public

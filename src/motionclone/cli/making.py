@@ -1,11 +1,10 @@
 """Commands that make something: demo, clone, generate, rerun, extract; and inspect."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from motionclone.cli.files import load_model, read_reference, source_facts
 from motionclone.cli.jobs import CloneJob, GenerateJob, run_clone, run_generate
 from motionclone.cli.options import (
     ExtractionOptions,
@@ -17,6 +16,7 @@ from motionclone.cli.options import (
     SettingsOptions,
     settings_from,
 )
+from motionclone.cli.reading import load_model, read_reference, source_facts
 from motionclone.cli.terminal import progress_bars, quiet_libraries, say
 from motionclone.errors import InputError
 
@@ -32,8 +32,6 @@ def demo(
     background: str = "blue",
     texture: str = "waves",
     out_dir: Path = Path("demo"),
-    image: Annotated[bool, Parameter(negative=())] = False,
-    sketch: Annotated[bool, Parameter(negative=())] = False,
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -55,10 +53,6 @@ def demo(
         plain, stripes, checks, dots, waves, clouds or rocks.
     out_dir
         Folder for the videos.
-    image
-        Give the model the new video's first frame too.
-    sketch
-        Give the model a sketch of the new video's first frame too.
     seed
         Of all noise.
     overwrite
@@ -75,20 +69,15 @@ def demo(
     for name in ("reference", "cloned", "unguided", "side-by-side"):
         check_writable(out_dir / f"{name}.mp4", overwrite)
     words = Words(motion, colour, shape, background, texture)
-    if image and sketch:
-        raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
-    given: Literal["image", "sketch"] | None = "image" if image else "sketch" if sketch else None
     settings = parse_settings({**preset("mini").model_dump(), "seed": seed}, "the seed")
     quiet_libraries()
-    pipe = load_pipeline("mini", device="cpu", control=given)
+    pipe = load_pipeline("mini", device="cpu")
     pipe.set_progress_bar_config(disable=True)
     with progress_bars() as bar:
-        made = run_demo(pipe, words, settings, bar, given=given)
+        made = run_demo(pipe, words, settings, bar)
 
     pictures = {"reference": made.reference, "unguided": made.unguided.frames, "cloned": made.cloned.frames}
-    shown = {} if made.condition is None else {str(given): made.condition.pictures.expand_as(made.reference)}
-    panels = {"reference": made.reference, **shown, **pictures}
-    videos = {**pictures, "side-by-side": side_by_side(list(panels.values()), labels=list(panels))}
+    videos = {**pictures, "side-by-side": side_by_side(list(pictures.values()), labels=list(pictures))}
     # The reference was drawn, not generated: it has no record.
     records = {"cloned": made.cloned.record, "unguided": made.unguided.record, "side-by-side": made.cloned.record}
     for name, frames in videos.items():
@@ -97,12 +86,11 @@ def demo(
         write_sidecar(out_dir / f"{name}.mp4", records[name], overwrite)
 
     table = Table(title=f"motion similarity to the reference ({motion}); 1 is the same motion")
-    for title in ("", "object path", "dense flow", *(["first frame"] if given else [])):
+    for title in ("", "object path", "dense flow"):
         table.add_column(title, justify="left" if not title else "right")
     for name in pictures:
         found = made.similarity[name]
-        first = [] if found.first is None else [f"{found.first:+.2f}"]
-        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}", *first)
+        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}")
     console = Console()
     console.print(table)
     say(f"a {colour} {shape} on {background} {texture}: watch {out_dir / 'side-by-side.mp4'}")
@@ -143,8 +131,15 @@ def clone(
     settings = settings_from(
         model_options.model, settings_options, extraction_options, generation_options, picture_options
     )
-    pictures = picture_options.pictures()
-    job = CloneJob(str(reference.absolute()), prompt, reference_options, model_options, prompt_metadata, None, pictures)
+    job = CloneJob(
+        str(reference.absolute()),
+        prompt,
+        reference_options,
+        model_options,
+        prompt_metadata,
+        pictures=picture_options.pictures(),
+        control=picture_options.control,
+    )
     run_clone(job, settings, output, overwrite, compare)
 
 

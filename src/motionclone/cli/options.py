@@ -34,8 +34,6 @@ class ModelOptions:
     "Keep what is not at work in main memory: saves GPU memory, costs time."
     per_frame_norm: Annotated[bool, Parameter(group=_MODEL)] = True
     "Normalise motion modules per frame, as AnimateDiff was trained; off is diffusers' way."
-    control: Annotated[str | None, Parameter(group=_MODEL)] = None
-    "SparseCtrl that follows pictures: a folder, an original file or a hub id; the model's own by default."
 
 
 @Parameter(name="*")
@@ -59,7 +57,7 @@ class PictureJob:
 
     path: str
     frame: int
-    kind: str  # image, sketch or sketch_from
+    kind: Literal["image", "sketch", "sketch_from"]
     sha256: str | None = None
 
 
@@ -78,30 +76,38 @@ class PictureOptions:
     "Strength of the pictures; 0 switches them off."
     at_extraction: Annotated[bool | None, Parameter(name="--condition-extraction", group=_PICTURES)] = None
     "Show the model the reference's own frames when its motion is read, as the authors do."
+    control: Annotated[str | None, Parameter(group=_PICTURES)] = None
+    "SparseCtrl to follow them with: a folder, an original file or a hub id; the model's own by default."
 
-    def pictures(self) -> "tuple[PictureJob, ...]":
-        """The pictures that were given."""
-        given = {kind: getattr(self, kind) or [] for kind in ("image", "sketch", "sketch_from")}
-        if given["image"] and (given["sketch"] or given["sketch_from"]):
+    def pictures(self) -> tuple[PictureJob, ...]:
+        """The pictures that were given. InputError if they, or options for them, make no sense together."""
+        given: list[tuple[Literal["image", "sketch", "sketch_from"], list[Path] | None]] = [
+            ("image", self.image),
+            ("sketch", self.sketch),
+            ("sketch_from", self.sketch_from),
+        ]
+        found = [(*_path_and_frame(path), kind) for kind, paths in given for path in paths or ()]
+        if not found and (self.scale, self.at_extraction, self.control) != (None, None, None):
+            raise InputError("--condition-scale, --condition-extraction and --control are for pictures; give --image.")
+        if self.image and len(found) > len(self.image):
             raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
-        found = [_picture_job(path, kind) for kind, paths in given.items() for path in paths]
         if len(found) > 1 and any(frame is None for _, frame, _ in found):
             raise InputError("with several pictures, say which frame each is for: first.png@0 last.png@15.")
         return tuple(PictureJob(str(path), frame or 0, kind) for path, frame, kind in found)
 
 
-def _picture_job(given: Path, kind: str) -> tuple[Path, int | None, str]:
-    """Path and frame of PATH or PATH@FRAME."""
+def _path_and_frame(given: Path) -> tuple[Path, int | None]:
+    """Path and, if there is one, frame of PATH or PATH@FRAME."""
     path, _, frame = str(given).rpartition("@")
-    if not path or given.exists():
-        return given.absolute(), None, kind
+    if given.exists() or not Path(path).is_file():
+        return given.absolute(), None
     if not frame.isdecimal():
         raise InputError(f"{given}: a frame number was expected behind the @, such as {path}@0.")
-    return Path(path).absolute(), int(frame), kind
+    return Path(path).absolute(), int(frame)
 
 
-def control_kind(pictures: "tuple[PictureJob, ...]") -> str | None:
-    """Which of a model's SparseCtrls pictures need."""
+def control_kind(pictures: tuple[PictureJob, ...]) -> str | None:
+    """Which of a model's SparseCtrls pictures need: "image", "sketch" or, without pictures, none."""
     return None if not pictures else "image" if pictures[0].kind == "image" else "sketch"
 
 
@@ -168,8 +174,8 @@ def settings_from(
     """The preset with the options that were given."""
     from motionclone.settings import parse_settings, preset
 
-    kind = next((control_kind(part.pictures()) for part in others if isinstance(part, PictureOptions)), None)
-    settings = preset(common.preset or ("mini" if model == "mini" else kind or "camera"))
+    kinds = [control_kind(part.pictures()) for part in others if isinstance(part, PictureOptions)]
+    settings = preset(common.preset or ("mini" if model == "mini" else next(filter(None, kinds), "camera")))
     given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
     data = settings.model_dump()
     for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling", "conditioning"))):

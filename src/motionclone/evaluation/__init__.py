@@ -1,7 +1,7 @@
 """How like two motions are, and what videos show. Metrics are pure; only `embeddings` knows a model, CLIP."""
 
 from motionclone.evaluation.appearance import appearance_similarity, diversity, temporal_consistency, text_alignment
-from motionclone.evaluation.camera import camera_cosine, camera_flow, camera_parameters
+from motionclone.evaluation.camera import camera_flow, camera_parameters
 from motionclone.evaluation.embeddings import Embedder, load_embedder
 from motionclone.evaluation.fidelity import motion_fidelity, motion_fidelity_dmt
 from motionclone.evaluation.flow import dense_flow, flow_cosine
@@ -19,7 +19,6 @@ __all__ = [
     "alternatives",
     "appearance_similarity",
     "bootstrap",
-    "camera_cosine",
     "camera_flow",
     "camera_parameters",
     "dense_flow",

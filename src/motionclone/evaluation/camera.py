@@ -1,12 +1,12 @@
-"""The camera's share of a dense flow, and how like two cameras move.
+"""The camera's share of a dense flow: compare two by `flow_cosine`, where the reference's camera moves.
+
+What is measured of a still camera is noise, whose direction says nothing.
 
 A point of the picture is a complex number p = x + iy about the frame's centre; a similarity moves it by a + c p.
 """
 
 import torch
 from torch import Tensor
-
-from motionclone.evaluation.flow import flow_cosine
 
 
 def camera_parameters(flow: Tensor, iterations: int = 30) -> Tensor:
@@ -43,14 +43,6 @@ def camera_flow(flow: Tensor) -> Tensor:
     x, y, zoom, turn = camera_parameters(flow).double().T[..., None, None]
     field = torch.complex(x, y) + (torch.complex(zoom, turn).exp() - 1) * _points(flow)
     return torch.stack([field.real, field.imag], 1).to(flow.dtype)
-
-
-def camera_cosine(flow: Tensor, reference: Tensor) -> float:
-    """`flow_cosine` of the camera's shares of two flows (f-1, 2, h, w); in [-1, 1], NaN if one is exactly 0.
-
-    Only for references whose camera moves: what is measured of a still camera is noise, whose direction says nothing.
-    """
-    return flow_cosine(camera_flow(flow), camera_flow(reference))
 
 
 def _complex(field: Tensor) -> Tensor:

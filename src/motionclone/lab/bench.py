@@ -1,6 +1,6 @@
 """One process's bench: model, judge and references, loaded once; makes and scores one video at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from motionclone.lab.scoring import (
     picture_scores,
     unrelated_scores,
 )
-from motionclone.lab.suites import Method, Picture, Suite
+from motionclone.lab.suites import Follows, Method, Suite
 from motionclone.pipelines import load_pipeline
 from motionclone.settings import Settings
 from motionclone.video_writing import write_video
@@ -53,18 +53,17 @@ class Bench:
 
     setup: Setup
     folder: Path
+    _pipes: dict[Follows, Any] = field(default_factory=dict)
 
-    @cached_property
-    def pipes(self) -> dict[Picture, Any]:
-        """The model that generates, without and, where the suite asks for them, with pictures."""
-        dtype = None if self.setup.dtype is None else getattr(torch, self.setup.dtype)
-        loaded = {}
-        for picture in {"none", *(method.picture for method in self.setup.suite.methods)}:
-            control = None if picture == "none" else picture
+    def pipe(self, follows: Follows) -> Any:
+        """The model that generates; with SparseCtrl for what is to be followed."""
+        if follows not in self._pipes:
+            dtype = None if self.setup.dtype is None else getattr(torch, self.setup.dtype)
+            control = None if follows == "nothing" else follows
             pipe = load_pipeline(self.setup.model, device=self.setup.device, dtype=dtype, control=control)
             pipe.set_progress_bar_config(disable=True)
-            loaded[picture] = pipe
-        return loaded
+            self._pipes[follows] = pipe
+        return self._pipes[follows]
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -94,7 +93,7 @@ class Bench:
         """Make and score one video: its line of the results."""
         reference = self.references[case.name]
         settings = method.settings(self.setup.base, self.setup.seed_of(case))
-        made = make(self.pipes[method.picture], method, case, reference.frames, settings)
+        made = make(self.pipe(method.follows), method, case, reference.frames, settings)
         video = f"videos/{method.name}/{case.name}.mp4"
         write_video(self.folder / video, made.frames, FPS, overwrite=True)
         line: dict[str, Any] = {"method": method.name, "case": case.name, "video": video}
@@ -112,7 +111,7 @@ class Bench:
             | appearance_scores(images, words, self.looks[case.name])
             | object_scores(seen, images, self.embedder, case.kind)
         )
-        if len(self.pipes) > 1:
+        if not original and any(each.follows != "nothing" for each in self.setup.suite.methods):
             line["scores"] |= picture_scores(seen, first_frame(case, settings))
         others = [other for other in self.setup.cases if other.motion != case.motion]
         line["floor"] = unrelated_scores(seen, [(self.references[o.name], o.kind) for o in others]) | appearance_floor(

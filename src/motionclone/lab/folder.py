@@ -122,11 +122,13 @@ def score_pairs(
         images = embedder.images(video.frames)
         others = [j for j, other in enumerate(pairs) if other.reference != pair.reference]
         floor = unrelated_scores(video, [(references[j], "real") for j in others])
-        floor |= appearance_floor(images, [words[j] for j in others], [looks[j] for j in others])
+        floor |= appearance_floor(
+            images, [words[j] for j in others if pairs[j].prompt != pair.prompt], [looks[j] for j in others]
+        )
         scores = motion_scores(video, reference, "real") | appearance_scores(images, words[i], look)
         again = Measured(_reencoded(reference.frames))
-        ceiling = motion_scores(again, reference, "real")  # nobody said what the reference shows
-        ceiling |= appearance_scores(embedder.images(again.frames), None, look)
+        ceiling = motion_scores(again, reference, "real")
+        ceiling |= appearance_scores(embedder.images(again.frames), None, look)  # nobody said what it shows
         scored.append(Scored(pair, scores, floor, ceiling))
         if on_done is not None:
             on_done(i + 1, len(pairs))

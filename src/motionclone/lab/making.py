@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.cloning import clone, generate
+from motionclone.cloning import generate
 from motionclone.extraction import extract_motion, generator_of
 from motionclone.heatmap import overlay
 from motionclone.inversion import inverted_motion, inverted_motions
@@ -44,14 +44,18 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
     if method.kind == "heat map":
         motion = extract_motion(pipe, reference, chosen, seed=settings.seed)
         return Made(overlay(motion, reference), motion, time.monotonic() - began)
-    if method.picture != "none":
-        condition = condition_from(first_frame(case, settings), method.picture)
-        made = clone(pipe, reference, case.prompt, settings, condition=condition)
-        return Made(made.frames, None, time.monotonic() - began)
+    condition = None if method.follows == "nothing" else condition_from(first_frame(case, settings), method.follows)
     if method.inversion == "none":
-        motions = extract_motion(pipe, reference, chosen, seed=settings.seed)
-        frames = generate(pipe, motions, case.prompt, settings).frames
-        return Made(frames, motions, time.monotonic() - began)
+        motion = extract_motion(
+            pipe,
+            reference,
+            chosen,
+            seed=settings.seed,
+            shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
+            condition_scale=settings.conditioning.scale,
+        )
+        frames = generate(pipe, motion, case.prompt, settings, condition=condition).frames
+        return Made(frames, motion, time.monotonic() - began)
     backbone, sampling, guidance = backbone_of(pipe), settings.sampling, settings.guidance
     with torch.no_grad():
         latents = backbone.encode_video(reference, generator_of(settings.seed, "vae"))

@@ -8,7 +8,7 @@ from motionclone.errors import InputError
 from motionclone.settings import Settings, parse_settings
 from motionclone.world import Split
 
-Picture = Literal["none", "image", "sketch"]
+Follows = Literal["nothing", "image", "sketch"]
 Kind = Literal["clone", "ceiling", "drawn", "heat map"]
 
 
@@ -25,7 +25,7 @@ class Method:
         kind: a clone; the reference, or the perfect clone as the world draws it, through the VAE and back; or the heat
             map over the reference. Only the first is generated.
         prompt: what the model is told of the reference: nothing, or its caption.
-        picture: what the video follows: nothing, or the first frame of the perfect clone or a sketch of it.
+        follows: besides the motion: nothing, the first frame of the perfect clone, or a sketch of it.
         inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
     """
 
@@ -37,7 +37,7 @@ class Method:
     kind: Kind = "clone"
     prompt: Literal["null", "precise"] = "null"
     inversion: Literal["none", "fixed", "every step"] = "none"
-    picture: Picture = "none"
+    follows: Follows = "nothing"
 
     def settings(self, base: Settings, seed: int) -> Settings:
         """The preset with this method's changes."""
@@ -198,9 +198,9 @@ def ablations(base: Settings) -> tuple[Method, ...]:
 
 def with_pictures() -> tuple[Method, ...]:
     """SparseCtrl (Sec. 4.5): does the first frame follow the picture, and the motion the reference?"""
-    kinds: tuple[Picture, ...] = ("image", "sketch")
+    kinds: tuple[Follows, ...] = ("image", "sketch")
     return tuple(
-        Method(f"{kind}-{name}", f"{kind}, {label}", f"{kind} (Sec. 4.5)", about, changes, picture=kind)
+        Method(f"{kind}-{name}", f"{kind}, {label}", f"{kind} (Sec. 4.5)", about, changes, follows=kind)
         for kind in kinds
         for name, label, about, changes in (
             ("unguided", "unguided", "The picture alone.", {"guidance": {"weight": 0.0}}),
@@ -217,39 +217,31 @@ def with_pictures() -> tuple[Method, ...]:
 
 def candidates(base: Settings) -> tuple[Method, ...]:
     """What the preset of the bundled model is chosen from, on the validation split."""
-    blocks = (("up_blocks.1",), ("up_blocks.2",), ("up_blocks.1", "up_blocks.2"))
-    steps, scale = base.sampling.steps, base.sampling.guidance_scale
-    return (
-        *(
-            Method(
-                f"{'+'.join(chosen)}-x{factor:g}",
-                f"{' + '.join(chosen)}, weight x {factor:g}",
-                "blocks and weight",
-                "A candidate.",
-                {"extraction": {"blocks": chosen}, "guidance": {"weight": base.guidance.weight * factor}},
-            )
-            for chosen in blocks
-            for factor in (0.25, 0.5, 1, 2)
-            if (chosen, factor) != (base.extraction.blocks, 1)
-        ),
-        *(
-            Method(
-                f"steps-{n}",
-                f"{n} steps, half of them guided",
-                "steps",
-                "A candidate.",
-                {"sampling": {"steps": n, "guided_steps": n // 2}},
-            )
-            for n in (steps * 2 // 3, steps * 3 // 2)
-        ),
-        *(
-            Method(
-                f"scale-{scale * factor:g}",
-                f"guidance scale {scale * factor:g}",
-                "guidance scale",
-                "A candidate.",
-                {"sampling": {"guidance_scale": scale * factor}},
-            )
-            for factor in (1.5, 2)
-        ),
+    weight, sampling = base.guidance.weight, base.sampling
+    steps, scale = sampling.steps, sampling.guidance_scale
+    changes: dict[str, dict[str, dict[str, Any]]] = {
+        "weight x 0.5": {"guidance": {"weight": weight / 2}},
+        "weight x 2": {"guidance": {"weight": weight * 2}},
+        "up_blocks.1 alone": {"extraction": {"blocks": ("up_blocks.1",)}},
+        "up_blocks.2 alone": {"extraction": {"blocks": ("up_blocks.2",)}},
+        "k x 2": {"extraction": {"k": base.extraction.k * 2}},
+        "t_alpha x 0.5": {"extraction": {"t_alpha": base.extraction.t_alpha // 2}},
+        "t_alpha x 2": {"extraction": {"t_alpha": base.extraction.t_alpha * 2}},
+        "guided fraction 0.1 more": {"guidance": {"guided_fraction": base.guidance.guided_fraction + 0.1}},
+        "guided fraction 0.1 less": {"guidance": {"guided_fraction": base.guidance.guided_fraction - 0.1}},
+        "steps x 2/3": {"sampling": {"steps": steps * 2 // 3, "guided_steps": steps // 3}},
+        "steps x 4/3, weight x 0.5": {
+            "sampling": {"steps": steps * 4 // 3, "guided_steps": steps * 2 // 3},
+            "guidance": {"weight": weight / 2},
+        },
+        "guidance scale x 1.5": {"sampling": {"guidance_scale": scale * 1.5}},
+        "guidance scale x 2": {"sampling": {"guidance_scale": scale * 2}},
+        "guidance scale x 2, weight x 0.5": {
+            "sampling": {"guidance_scale": scale * 2},
+            "guidance": {"weight": weight / 2},
+        },
+    }
+    return tuple(
+        Method(label.replace(" ", "-").replace("/", "-"), label, "candidates", "A change of the preset.", change)
+        for label, change in changes.items()
     )

@@ -30,7 +30,7 @@ class Method(_Written):
     label: str
     experiment: str
     about: str
-    kind: str = "clone"  # or "ceiling", or "heat map"
+    kind: str = "clone"  # or "ceiling", "drawn", "heat map"
 
 
 class Case(_Written):

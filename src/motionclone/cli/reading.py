@@ -1,4 +1,4 @@
-"""From the options to what they name, read and checked; and the video with its record."""
+"""From the options to what they name: the model, the reference, the pictures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,13 @@ from motionclone.cli.terminal import quiet_libraries, say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
-    from motionclone.cloning import Generated
     from motionclone.conditions import Condition
     from motionclone.settings import Settings
     from motionclone.video import Clip
 
 
 def load_model(options: ModelOptions, control: str | None = None) -> Any:
-    """The pipeline; with SparseCtrl where `control` is "image" or "sketch"."""
+    """The pipeline; `control` is as in `load_pipeline`."""
     import torch
 
     from motionclone.pipelines import load_pipeline
@@ -28,7 +27,7 @@ def load_model(options: ModelOptions, control: str | None = None) -> Any:
         dtype=dtype,
         offload=options.offload,
         per_frame_norm=options.per_frame_norm,
-        control=(options.control or control) if control else None,
+        control=control,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -100,29 +99,3 @@ def read_pictures(
     condition.check_fits(settings.sampling.num_frames, *size)
     hashed = (replace(wanted, sha256=picture.sha256) for wanted, picture in zip(pictures, found, strict=True))
     return tuple(hashed), condition
-
-
-def write_made(
-    output: Path, made: "Generated", fps: float, job: dict[str, Any], prompt_metadata: bool, overwrite: bool
-) -> None:
-    """The video, and its record with the job that asked for it."""
-    from motionclone.video_writing import write_sidecar, write_video
-
-    public = public_record(made.record, prompt_metadata)
-    write_video(output, made.frames, fps, provenance=public, overwrite=overwrite)
-    beside = write_sidecar(output, {**made.record, "job": job}, overwrite)
-    energies = made.record["energies"]
-    fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
-    say(f"wrote {output} and {beside.name} in {made.record['seconds']:.0f} s{fell}")
-
-
-def public_record(record: dict[str, Any], prompt_metadata: bool) -> dict[str, Any]:
-    """What goes into the video file: the record without paths and, if so wished, without prompts."""
-    motion = dict(record["motion"])
-    motion["source"] = {name: value for name, value in motion.get("source", {}).items() if name != "path"}
-    public = {**record, "motion": motion}
-    if not prompt_metadata:
-        del public["prompt"]
-        sampling = {name: value for name, value in record["settings"]["sampling"].items() if "prompt" not in name}
-        public["settings"] = {**record["settings"], "sampling": sampling}
-    return public
