@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import guided_run
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.extraction import motion_of_latents
 from motionclone.motion import Motion, SparseMap
-from motionclone.sampling import energy_and_gradient, motion_guidance
-from motionclone.schedule import UnevenDDIMScheduler
+from motionclone.sampling import energy_and_gradient
 from motionclone.settings import Extraction, Guidance
 
 GOLDEN = Path(__file__).parent / "golden" / "t2v_mini_f4_128x128"
@@ -27,25 +27,6 @@ def replay(pipe, golden):
     """The motion of the golden reference, extracted by this project."""
     numbers, _ = golden
     return motion_of_latents(pipe, numbers["video_latents"], numbers["motion_noise"], Extraction())
-
-
-def guided_run(pipe, motion, numbers, settings):
-    pipe.scheduler = UnevenDDIMScheduler.uneven(pipe.scheduler, guided_steps=4, guided_fraction=0.3)
-    latents = []
-    with motion_guidance(pipe, motion, settings) as trace:
-        pipe(
-            prompt_embeds=numbers["cond_embeds"],
-            negative_prompt_embeds=numbers["uncond_embeds"],
-            latents=numbers["motion_noise"],
-            num_frames=4,
-            height=128,
-            width=128,
-            num_inference_steps=6,
-            guidance_scale=8.5,
-            output_type="latent",
-            callback_on_step_end=lambda _pipe, _step, _t, state: latents.append(state["latents"]) or {},
-        )
-    return latents, trace
 
 
 def test_null_text_is_that_of_the_authors(pipe, golden):
@@ -67,7 +48,7 @@ def test_energies_and_latents_are_those_of_the_authors(pipe, replay, golden):
     motion = Motion(
         {s: SparseMap(numbers[f"rep.{s}.values"], numbers[f"rep.{s}.indices"]) for s in replay.maps}, replay.grid, {}
     )
-    latents, trace = guided_run(pipe, motion, numbers, Guidance(warm_up=2, cool_down=2))
+    latents, trace = guided_run(pipe, motion, numbers, Guidance(warm_up=2, cool_down=2), steps=6, guided_steps=4)
     assert pipe.scheduler.timesteps.tolist() == facts["timesteps"]
     assert len(trace.steps) == len(facts["guided"])
     for step, wanted in zip(trace.steps, facts["guided"], strict=True):

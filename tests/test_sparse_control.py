@@ -9,7 +9,7 @@ import torch
 from diffusers import SparseControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import sparse_pipe, tiny_control, tiny_pipe
+from tiny import guided_run, sparse_pipe, tiny_control, tiny_pipe
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.backbones.per_frame_norm import PerFrameGroupNorm, per_frame_norm
@@ -20,8 +20,7 @@ from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, motion_of_latents
 from motionclone.pictures import outlines, read_picture, read_sketch, sketch_from
 from motionclone.pipelines import ModelDescription, load_pipeline
-from motionclone.sampling import energy_and_gradient, motion_guidance
-from motionclone.schedule import UnevenDDIMScheduler
+from motionclone.sampling import energy_and_gradient
 from motionclone.settings import Extraction, Guidance, parse_settings
 
 GOLDEN = Path(__file__).parent / "golden" / "i2v_rgb_f8_128x192"
@@ -62,25 +61,13 @@ def test_representation_is_that_of_the_authors(golden_pipe, golden):
 def test_energies_gradients_and_latents_are_those_of_the_authors(golden_pipe, golden, monkeypatch):
     pipe, (numbers, facts) = golden_pipe, golden
     motion = golden_motion(pipe, numbers)
-    pipe.scheduler = UnevenDDIMScheduler.uneven(pipe.scheduler, guided_steps=3, guided_fraction=0.3)
     # The authors' sample of the picture's latents: no other process draws it again.
     monkeypatch.setattr(pipe, "prepare_image", lambda *_: numbers["controlnet_images"])
     condition = Condition(torch.zeros(1, 3, 128, 192), (0,))
-    latents = []
-    with motion_guidance(pipe, motion, Guidance(warm_up=2, cool_down=1)) as trace:
-        pipe(
-            prompt_embeds=numbers["cond_embeds"],
-            negative_prompt_embeds=numbers["uncond_embeds"],
-            latents=numbers["motion_noise"],
-            num_frames=8,
-            height=128,
-            width=192,
-            num_inference_steps=4,
-            guidance_scale=8.5,
-            output_type="latent",
-            callback_on_step_end=lambda _pipe, _step, _t, state: latents.append(state["latents"]) or {},
-            **backbone_of(pipe).pipeline_condition(condition, 1.0),
-        )
+    shown = backbone_of(pipe).pipeline_condition(condition, 1.0)
+    latents, trace = guided_run(
+        pipe, motion, numbers, Guidance(warm_up=2, cool_down=1), steps=4, guided_steps=3, **shown
+    )
     assert pipe.scheduler.timesteps.tolist() == facts["timesteps"]
     assert len(trace.steps) == 3
     for i, found in enumerate(latents):

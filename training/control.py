@@ -12,9 +12,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from denoiser import CHANNELS, HEADS, TEXT_WIDTH, scheduler
+from denoiser import CHANNELS, HEADS, TEXT_WIDTH, noised, scheduler
 from diffusers import AnimateDiffPipeline, SparseControlNetModel
 from diffusers.models.attention_processor import AttnProcessor
+from latents import FRAMES, encoded
 from loop import optimizers_for, start_processes, train
 from torch import Tensor
 
@@ -22,8 +23,6 @@ from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.pictures import outlines
 from motionclone.pipelines import load_pipeline
 from motionclone.world import random_scene
-
-FRAMES = 16
 
 
 def control() -> SparseControlNetModel:
@@ -52,10 +51,8 @@ class Clips:
         for _ in range(count):
             scene = random_scene(FRAMES, self.generator)
             drawn = scene.render(samples=1)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                encoded = vae.encode(drawn).latent_dist.mode()
             self.captions.append(scene.caption)
-            latents.append((encoded.float() * vae.config.scaling_factor).half())
+            latents.append(encoded(vae, drawn))
             frames.append(((drawn + 1) * 127.5).round().byte())
         self.latents, self.frames = torch.stack(latents), torch.stack(frames)
 
@@ -121,10 +118,7 @@ def main() -> None:
     def loss(_step: int) -> tuple[str, Tensor]:
         latents, tokens, pictures, mask = clips.batch(args.batch)
         timesteps = torch.randint(0, 1000, (args.batch,), generator=clips.generator)
-        noise = torch.randn(latents.shape, generator=clips.generator)
-        level = alpha_bar[timesteps].view(-1, 1, 1, 1, 1)
-        alpha, sigma = level.sqrt(), (1 - level).sqrt()
-        noisy = alpha * latents + sigma * noise
+        noisy, wanted = noised(latents, timesteps, alpha_bar, clips.generator)
         with torch.autocast("cpu", torch.bfloat16):
             words = text(tokens).last_hidden_state.repeat_interleave(FRAMES, dim=0)
             down, middle = network(
@@ -142,7 +136,7 @@ def main() -> None:
                 down_block_additional_residuals=tuple(down),
                 mid_block_additional_residual=middle,
             ).sample
-        return args.kind, (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
+        return args.kind, (predicted.float() - wanted).square().mean()
 
     train(
         network,

@@ -158,19 +158,25 @@ class Data:
         return torch.where(torch.rand(size, generator=self.generator) < 0.5, uniform, noisy)
 
 
+def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Latents (b, ...) with noise, and the v that is to be predicted of them."""
+    noise = torch.randn(latents.shape, generator=generator)
+    level = alpha_bar[timesteps].view(-1, *[1] * (latents.ndim - 1))
+    alpha, sigma = level.sqrt(), (1 - level).sqrt()
+    return alpha * latents + sigma * noise, alpha * noise - sigma * latents
+
+
 def loss_of(model: Model, data: Data, kind: str, size: int, alpha_bar: Tensor) -> Tensor:
     """Mean squared error of v on one batch: of "images", of "video", or of "stills", clips of a single frame."""
     latents, tokens = data.batch("video" if kind == "video" else "images", size)
     if kind == "stills":
         latents = latents.unsqueeze(2)
     timesteps = data.timesteps(size)
-    noise = torch.randn(latents.shape, generator=data.generator)
-    level = alpha_bar[timesteps].view(-1, *[1] * (latents.ndim - 1))
-    alpha, sigma = level.sqrt(), (1 - level).sqrt()
+    noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
     repeats = latents.shape[2] if kind == "video" else 1
     with torch.autocast("cpu", torch.bfloat16):
-        predicted = model(alpha * latents + sigma * noise, timesteps, tokens, repeats)
-    return (predicted.float() - (alpha * noise - sigma * latents)).square().mean()
+        predicted = model(noisy, timesteps, tokens, repeats)
+    return (predicted.float() - wanted).square().mean()
 
 
 def start_from(model: Model, stage: str, released: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
+from torch import Tensor
 
 from motionclone.world import SEEDS, random_scene
 
@@ -19,6 +20,13 @@ FRAMES = 16
 
 
 @torch.no_grad()
+def encoded(vae: AutoencoderKL, frames: Tensor) -> Tensor:
+    """Latents (f, 8, 16, 16) of frames (f, 3, 64, 64), scaled, float16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = vae.encode(frames).latent_dist.mode()
+    return (latents.float() * vae.config.scaling_factor).half().contiguous()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vae", type=Path, required=True)
@@ -32,10 +40,8 @@ def main() -> None:
     captions, latents = [], []
     for i in range(args.clips):
         scene = random_scene(FRAMES, generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            encoded = vae.encode(scene.render(samples=1)).latent_dist.mode()
         captions.append(scene.caption)
-        latents.append((encoded.float() * vae.config.scaling_factor).half().contiguous())
+        latents.append(encoded(vae, scene.render(samples=1)))
         if i % 500 == 0:
             print(i, scene.caption, flush=True)
     args.out.mkdir(parents=True, exist_ok=True)

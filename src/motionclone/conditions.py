@@ -1,6 +1,6 @@
 """Pictures that a new video follows: a first frame, or sketches at some of its frames (Sec. 4.5)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -23,7 +23,7 @@ class Condition:
 
     pictures: Tensor
     frames: tuple[int, ...] = (0,)
-    source: tuple[dict[str, Any], ...] = field(default=())
+    source: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.pictures.shape)

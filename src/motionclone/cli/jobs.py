@@ -41,7 +41,6 @@ class GenerateJob:
 
 def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool, compare: bool) -> None:
     """Do the job, and write what was made."""
-
     from motionclone.cloning import clone as clone_motion
     from motionclone.video_writing import check_writable, side_by_side, write_video
 

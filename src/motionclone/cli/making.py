@@ -14,10 +14,11 @@ from motionclone.cli.options import (
     PictureOptions,
     ReferenceOptions,
     SettingsOptions,
+    control_kind,
     settings_from,
 )
 from motionclone.cli.reading import load_model, read_reference, source_facts
-from motionclone.cli.terminal import progress_bars, quiet_libraries, say
+from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def demo(
     from rich.table import Table
 
     from motionclone.demo import Words, run_demo
-    from motionclone.pipelines import load_pipeline
     from motionclone.settings import parse_settings, preset
     from motionclone.video_writing import check_writable, side_by_side, write_sidecar, write_video
 
@@ -70,9 +70,7 @@ def demo(
         check_writable(out_dir / f"{name}.mp4", overwrite)
     words = Words(motion, colour, shape, background, texture)
     settings = parse_settings({**preset("mini").model_dump(), "seed": seed}, "the seed")
-    quiet_libraries()
-    pipe = load_pipeline("mini", device="cpu")
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_model(ModelOptions(device="cpu"))
     with progress_bars() as bar:
         made = run_demo(pipe, words, settings, bar)
 
@@ -128,8 +126,14 @@ def clone(
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
     """
+    pictures = picture_options.pictures()
     settings = settings_from(
-        model_options.model, settings_options, extraction_options, generation_options, picture_options
+        model_options.model,
+        settings_options,
+        extraction_options,
+        generation_options,
+        picture_options,
+        otherwise=control_kind(pictures) or "camera",
     )
     job = CloneJob(
         str(reference.absolute()),
@@ -137,7 +141,7 @@ def clone(
         reference_options,
         model_options,
         prompt_metadata,
-        pictures=picture_options.pictures(),
+        pictures=pictures,
         control=picture_options.control,
     )
     run_clone(job, settings, output, overwrite, compare)

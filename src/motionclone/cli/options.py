@@ -169,13 +169,15 @@ class GenerationOptions:
 
 
 def settings_from(
-    model: str, common: SettingsOptions, *others: ExtractionOptions | GenerationOptions | PictureOptions
+    model: str,
+    common: SettingsOptions,
+    *others: ExtractionOptions | GenerationOptions | PictureOptions,
+    otherwise: str = "camera",
 ) -> "Settings":
-    """The preset with the options that were given."""
+    """The preset with the options that were given; without one the mini model's own, or `otherwise`."""
     from motionclone.settings import parse_settings, preset
 
-    kinds = [control_kind(part.pictures()) for part in others if isinstance(part, PictureOptions)]
-    settings = preset(common.preset or ("mini" if model == "mini" else next(filter(None, kinds), "camera")))
+    settings = preset(common.preset or ("mini" if model == "mini" else otherwise))
     given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
     data = settings.model_dump()
     for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling", "conditioning"))):

@@ -90,12 +90,11 @@ def read_pictures(
         for notice in picture.notices:
             say(f"note: {notice}")
         found.append(picture)
-    facts = tuple(
-        {"name": Path(wanted.path).name, "kind": wanted.kind, "sha256": picture.sha256}
-        for wanted, picture in zip(pictures, found, strict=True)
+    hashed = tuple(replace(wanted, sha256=picture.sha256) for wanted, picture in zip(pictures, found, strict=True))
+    condition = Condition(
+        torch.stack([picture.pixels for picture in found]),
+        tuple(each.frame for each in hashed),
+        tuple({"name": Path(each.path).name, "kind": each.kind, "sha256": each.sha256} for each in hashed),
     )
-    frames = tuple(wanted.frame for wanted in pictures)
-    condition = Condition(torch.stack([picture.pixels for picture in found]), frames, facts)
     condition.check_fits(settings.sampling.num_frames, *size)
-    hashed = (replace(wanted, sha256=picture.sha256) for wanted, picture in zip(pictures, found, strict=True))
-    return tuple(hashed), condition
+    return hashed, condition

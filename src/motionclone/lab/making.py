@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.cloning import generate
+from motionclone.cloning import clone, generate
 from motionclone.extraction import extract_motion, generator_of
 from motionclone.heatmap import overlay
 from motionclone.inversion import inverted_motion, inverted_motions
@@ -22,7 +22,7 @@ from motionclone.settings import Settings
 
 @dataclass(frozen=True)
 class Made:
-    """A video, and the motion that guided it, if one did."""
+    """A video, and the motion that a heat map shows."""
 
     frames: Tensor  # (f, 3, h, w), RGB in [-1, 1]
     motion: Motion | None
@@ -38,24 +38,17 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
         assert case.wanted is not None
         drawn = case.wanted.render(settings.sampling.height)
         return Made(_through_the_vae(pipe, drawn, settings.seed), None, time.monotonic() - began)
-    chosen = settings.extraction
     if method.prompt == "precise":
-        chosen = chosen.model_copy(update={"prompt": case.seen})
+        told = settings.extraction.model_copy(update={"prompt": case.seen})
+        settings = settings.model_copy(update={"extraction": told})
+    chosen = settings.extraction
     if method.kind == "heat map":
         motion = extract_motion(pipe, reference, chosen, seed=settings.seed)
         return Made(overlay(motion, reference), motion, time.monotonic() - began)
-    condition = None if method.follows == "nothing" else condition_from(first_frame(case, settings), method.follows)
     if method.inversion == "none":
-        motion = extract_motion(
-            pipe,
-            reference,
-            chosen,
-            seed=settings.seed,
-            shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
-            condition_scale=settings.conditioning.scale,
-        )
-        frames = generate(pipe, motion, case.prompt, settings, condition=condition).frames
-        return Made(frames, motion, time.monotonic() - began)
+        followed = None if method.follows == "nothing" else condition_from(first_frame(case, settings), method.follows)
+        frames = clone(pipe, reference, case.prompt, settings, condition=followed).frames
+        return Made(frames, None, time.monotonic() - began)
     backbone, sampling, guidance = backbone_of(pipe), settings.sampling, settings.guidance
     with torch.no_grad():
         latents = backbone.encode_video(reference, generator_of(settings.seed, "vae"))
