@@ -2,15 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
-from motionclone.cloning import Generated, Step, check, generate
+from motionclone.cloning import Generated, Step, check, check_condition, generate
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.evaluation import dense_flow, find_object, flow_cosine, path_correlation
+from motionclone.evaluation import (
+    dense_flow,
+    find_object,
+    flow_cosine,
+    line_agreement,
+    path_correlation,
+    picture_correlation,
+)
 from motionclone.extraction import extract_motion
 from motionclone.motion import Motion
+from motionclone.pictures import condition_from, outlines
 from motionclone.settings import Settings
 from motionclone.world import BACKGROUNDS, COLOURS, SHAPES, TEST_MOTIONS, TEXTURES, Scene, named_trajectory
 
@@ -45,6 +54,7 @@ class Similarity:
 
     path: float  # correlation of the object's path with the true one
     flow: float  # cosine of the dense flow with the true one
+    first: float | None  # of the first frame with the picture, or of its outlines with the sketch's, if one was given
 
 
 @dataclass(frozen=True)
@@ -56,9 +66,17 @@ class Demo:
     cloned: Generated
     unguided: Generated
     similarity: dict[str, Similarity]  # of reference, cloned and unguided
+    condition: Condition | None  # the picture or sketch that was given
 
 
-def run_demo(pipe: Any, words: Words, settings: Settings, on_step: Callable[[str, Step], None] | None = None) -> Demo:
+def run_demo(
+    pipe: Any,
+    words: Words,
+    settings: Settings,
+    on_step: Callable[[str, Step], None] | None = None,
+    *,
+    given: Literal["image", "sketch"] | None = None,
+) -> Demo:
     """Clone one of the world's test motions into a video of other content.
 
     Args:
@@ -66,6 +84,7 @@ def run_demo(pipe: Any, words: Words, settings: Settings, on_step: Callable[[str
         words: the motion, and what the new video shows.
         settings: of the mini model.
         on_step: called with "cloned" or "unguided" and the step.
+        given: what `pipe`, with SparseCtrl then, is also given: the new video's first frame, or a sketch of it.
     """
     sampling = settings.sampling
     trajectory = named_trajectory(words.motion, sampling.num_frames)
@@ -73,9 +92,13 @@ def run_demo(pipe: Any, words: Words, settings: Settings, on_step: Callable[[str
     seen = Scene("circle" if words.shape != "circle" else "star", *_other(words), trajectory)
     reference = seen.render(sampling.height)
     wanted = Scene(words.shape, words.colour, words.texture, words.background, trajectory)
+    picture = wanted.render(sampling.height)[0]
+    condition = None if given is None else condition_from(picture, given)
     check(pipe, wanted.caption, settings)
+    check_condition(pipe, condition, settings)
     source = {"name": f"world: {words.motion}", "caption": seen.caption}
-    motion = extract_motion(pipe, reference, settings.extraction, seed=settings.seed, source=source)
+    shown = condition.frames if condition is not None and settings.conditioning.at_extraction else ()
+    motion = extract_motion(pipe, reference, settings.extraction, seed=settings.seed, source=source, shown_frames=shown)
 
     made = {}
     for name, weight in (("cloned", settings.guidance.weight), ("unguided", 0.0)):
@@ -85,7 +108,7 @@ def run_demo(pipe: Any, words: Words, settings: Settings, on_step: Callable[[str
             if on_step is not None:
                 on_step(name, step)
 
-        made[name] = generate(pipe, motion, wanted.caption, chosen, on_step=report)
+        made[name] = generate(pipe, motion, wanted.caption, chosen, condition=condition, on_step=report)
 
     truth = seen.truth(sampling.height)
     videos = {
@@ -96,8 +119,15 @@ def run_demo(pipe: Any, words: Words, settings: Settings, on_step: Callable[[str
     similarity = {}
     for name, (frames, scene) in videos.items():
         path = find_object(frames, COLOURS[str(scene.colour)], BACKGROUNDS[scene.background])
-        similarity[name] = Similarity(path_correlation(path, truth.path), flow_cosine(dense_flow(frames), truth.flow))
-    return Demo(reference, motion, made["cloned"], made["unguided"], similarity)
+        first = None
+        if given == "image":
+            first = picture_correlation(frames[0], picture)
+        elif given == "sketch":
+            first = line_agreement(outlines(frames[0]), outlines(picture))
+        similarity[name] = Similarity(
+            path_correlation(path, truth.path), flow_cosine(dense_flow(frames), truth.flow), first
+        )
+    return Demo(reference, motion, made["cloned"], made["unguided"], similarity, condition)
 
 
 def _other(words: Words) -> tuple[str, str, str]:

@@ -32,13 +32,16 @@ def demo(
     shape: str = "star",
     background: str = "blue",
     texture: str = "waves",
+    image: bool = False,
+    sketch: bool = False,
     out_dir: Path = Path("demo"),
     seed: int = 0,
     overwrite: bool = False,
 ) -> None:
     """Clone a known motion with the bundled model, and measure how well it was cloned.
 
-    Writes reference.mp4, cloned.mp4, unguided.mp4 (the same noise without guidance) and side-by-side.mp4.
+    Writes reference.mp4, cloned.mp4, unguided.mp4 (the same noise without guidance) and side-by-side.mp4; with --image
+    or --sketch also given.png, the picture that both videos are to start from.
 
     Parameters
     ----------
@@ -52,6 +55,10 @@ def demo(
         Colour of the new ground.
     texture
         plain, stripes, checks, dots, waves, clouds or rocks.
+    image
+        Start from a picture of the new object.
+    sketch
+        Start from a sketch of the new object.
     out_dir
         Folder for the videos.
     seed
@@ -63,18 +70,26 @@ def demo(
     from rich.table import Table
 
     from motionclone.demo import Words, run_demo
+    from motionclone.files import check_free
     from motionclone.settings import parse_settings, preset
-    from motionclone.video_writing import check_writable, side_by_side, write_sidecar, write_video
+    from motionclone.video_writing import check_writable, side_by_side, write_image, write_sidecar, write_video
 
+    if image and sketch:
+        raise InputError("a video follows a picture or a sketch, not both; choose --image or --sketch.")
+    given = "image" if image else "sketch" if sketch else None
     for name in ("reference", "cloned", "unguided", "side-by-side"):
         check_writable(out_dir / f"{name}.mp4", overwrite)
+    if given is not None:
+        check_free(out_dir / "given.png", overwrite)
     words = Words(motion, colour, shape, background, texture)
     settings = parse_settings({**preset("mini").model_dump(), "seed": seed}, "the seed")
-    pipe = load_model(ModelOptions(device="cpu"))
+    pipe = load_model(ModelOptions(device="cpu"), given)
     with progress_bars() as bar:
-        made = run_demo(pipe, words, settings, bar)
+        made = run_demo(pipe, words, settings, bar, given=given)
 
     pictures = {"reference": made.reference, "unguided": made.unguided.frames, "cloned": made.cloned.frames}
+    if made.condition is not None:
+        write_image(out_dir / "given.png", made.condition.pictures[0], overwrite)
     videos = {**pictures, "side-by-side": side_by_side(list(pictures.values()), labels=list(pictures))}
     # The reference was drawn, not generated: it has no record.
     records = {"cloned": made.cloned.record, "unguided": made.unguided.record, "side-by-side": made.cloned.record}
@@ -84,11 +99,12 @@ def demo(
         write_sidecar(out_dir / f"{name}.mp4", records[name], overwrite)
 
     table = Table(title=f"motion similarity to the reference ({motion}); 1 is the same motion")
-    for title in ("", "object path", "dense flow"):
+    for title in ("", "object path", "dense flow", *(["first frame and " + given] if given else [])):
         table.add_column(title, justify="left" if not title else "right")
     for name in pictures:
         found = made.similarity[name]
-        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}")
+        followed = [f"{found.first:+.2f}"] if found.first is not None else []
+        table.add_row(name, f"{found.path:+.2f}", f"{found.flow:+.2f}", *followed)
     console = Console()
     console.print(table)
     say(f"a {colour} {shape} on {background} {texture}: watch {out_dir / 'side-by-side.mp4'}")
