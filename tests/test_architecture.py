@@ -17,7 +17,7 @@ FLOORS = (
     ("files",),
     ("motion", "guidance", "conditions"),
     ("objectives", "settings", "schedule", "capture", "evaluation"),
-    ("backbones",),
+    ("backbones", "steps"),
     ("checkpoints", "heatmap", "video"),
     ("extraction", "sampling", "pipelines", "pictures", "video_writing"),
     ("inversion",),
@@ -27,7 +27,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PURE = {"motion": {"torch", "safetensors"}, "guidance": {"torch"}, "objectives": {"torch"}}
-KNOW_DIFFUSERS = {"pipelines", "checkpoints", "backbones", "schedule"}
+KNOW_DIFFUSERS = {"pipelines", "checkpoints", "backbones", "schedule", "steps"}
 
 
 def imports():

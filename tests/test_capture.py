@@ -1,6 +1,7 @@
 """Listening, stopping, cutting and checkpointing: what they deliver, and that they leave no trace."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_listening_hears_what_attention_computes_and_changes_nothing(backbone, s
         attention = backbone.denoiser.get_submodule(site)
         hooks.append(attention.register_forward_pre_hook(lambda _m, _i, site=site: running.append(site)))
         hooks.append(attention.register_forward_hook(lambda *_: running.clear()))
-    with listening(backbone.tap, sites) as found:
+    with listening(partial(backbone.tap, {}), sites) as found:
         output = backbone.denoiser(**call()).sample
     for hook in hooks:
         hook.remove()
@@ -72,10 +73,10 @@ def test_positions_are_row_by_row(backbone, sites):
     changed[..., 24:] += 1
     heard = []
     for z in (latents, changed):
-        with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+        with listening(partial(backbone.tap, {}), sites) as found, stopping_at(backbone.after(sites)):
             backbone.denoiser(**call(z))
         heard.append(found[sites[0]][0])
-    grid = backbone.grid(sites[0], found, latents)
+    grid = backbone.grid({"sample": latents}, sites[0], found)
     assert grid == (3, 2, 8)
     change = (heard[0] - heard[1]).abs().sum((1, 2, 3)).reshape(grid[1:]).sum(0)
     assert change.argmax() >= 6
@@ -83,11 +84,11 @@ def test_positions_are_row_by_row(backbone, sites):
 
 @torch.no_grad()
 def test_stopping_early_hears_the_same_and_harms_nothing(backbone, sites):
-    with listening(backbone.tap, sites) as whole:
+    with listening(partial(backbone.tap, {}), sites) as whole:
         plain = backbone.denoiser(**call()).sample
     last, ran = backbone.after(sites), []
     hook = last.register_forward_hook(lambda *_: ran.append(True))
-    with listening(backbone.tap, sites) as found, stopping_at(last):
+    with listening(partial(backbone.tap, {}), sites) as found, stopping_at(last):
         backbone.denoiser(**call())
     hook.remove()
     assert not ran
@@ -101,14 +102,14 @@ def test_stopping_early_hears_the_same_and_harms_nothing(backbone, sites):
 @torch.no_grad()
 def test_every_block_can_be_heard_and_stopped_after(backbone, block):
     sites = backbone.sites([block])
-    with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+    with listening(partial(backbone.tap, {}), sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call())
     assert len(found) == len(sites) > 0
 
 
 def gradient(backbone, sites, *, cut=True, blocks=()):
     """Output, d energy / d latents and the bytes that autograd keeps, with the energy of another clip as reference."""
-    with torch.no_grad(), listening(backbone.tap, sites) as heard:
+    with torch.no_grad(), listening(partial(backbone.tap, {}), sites) as heard:
         backbone.denoiser(**call(seed=1))
     reference = {s: SparseMap(m.values, m.indices.long()) for s, m in represent(heard).items()}
     latents, kept = call()["sample"].requires_grad_(), {}
@@ -121,7 +122,7 @@ def gradient(backbone, sites, *, cut=True, blocks=()):
     with checkpointed(list(blocks)):
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            listening(backbone.tap, sites) as found,
+            listening(partial(backbone.tap, {}), sites) as found,
             graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
         ):
             output = backbone.denoiser(**call(latents)).sample
@@ -164,7 +165,7 @@ def test_everything_is_left_as_found(backbone, sites, end, inside):
             torch.enable_grad(),
             forward_wrapped(unet, lambda plain: lambda *args, **kwargs: plain(*args, **kwargs)),
             checkpointed(backbone.heavy_blocks()),
-            listening(backbone.tap, sites),
+            listening(partial(backbone.tap, {}), sites),
             graph_cut_at(last),
         ):
             hook = last.register_forward_hook(fail) if inside else None
@@ -202,7 +203,7 @@ def test_cut_gives_the_grad_mode_back(backbone, sites, end):
 
 def test_early_stop_leaves_everything_as_found(backbone, sites):
     before = state(backbone.denoiser)
-    with torch.no_grad(), listening(backbone.tap, sites), stopping_at(backbone.after(sites)):
+    with torch.no_grad(), listening(partial(backbone.tap, {}), sites), stopping_at(backbone.after(sites)):
         backbone.denoiser(**call())
     assert state(backbone.denoiser) == before
 
@@ -226,7 +227,7 @@ def test_fused_projections_are_refused(tmp_path):
     backbone = backbone_of(tiny_pipe(tmp_path))
     sites = backbone.sites(["up_blocks.1"])
     backbone.denoiser.fuse_qkv_projections()
-    with pytest.raises(InputError, match="unfuse"), torch.no_grad(), listening(backbone.tap, sites):
+    with pytest.raises(InputError, match="unfuse"), torch.no_grad(), listening(partial(backbone.tap, {}), sites):
         backbone.denoiser(**call())
 
 
@@ -243,7 +244,7 @@ def test_motion_modules_in_the_mid_block(tmp_path):
     pipe.unet = UNetMotionModel.from_unet2d(tiny_unet(), adapter).eval()
     backbone = backbone_of(pipe)
     sites = backbone.sites(["up_blocks.0", "mid_block"])
-    with torch.no_grad(), listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+    with torch.no_grad(), listening(partial(backbone.tap, {}), sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call())
     assert found.keys() == set(sites)
     assert backbone.after(backbone.sites(["mid_block"])) is backbone.denoiser.get_submodule("up_blocks.0")

@@ -10,6 +10,7 @@ from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, clean_and_noise
 from motionclone.inversion import invert, inverted_motion, inverted_motions
 from motionclone.settings import Extraction
+from motionclone.steps import noise_level, prediction_of
 
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
@@ -35,11 +36,10 @@ def test_a_perfect_output_gives_what_the_latents_are_made_of(prediction):
 def sample_back(pipe, z, timesteps):
     """Plain DDIM, as written in the paper, from the last timestep to the first."""
     backbone = backbone_of(pipe)
-    text = backbone.text_call("", z.shape[2])
     for now, after in zip(timesteps[::-1][:-1], timesteps[::-1][1:], strict=True):
-        output = pipe.unet(z, torch.tensor(now), **text)[0]
-        clean, noise = clean_and_noise(output, z, backbone.noise_level(now), backbone.prediction())
-        level = backbone.noise_level(after)
+        output = pipe.unet(**backbone.denoiser_call(z, now, ""))[0]
+        clean, noise = clean_and_noise(output, z, noise_level(pipe.scheduler, now), prediction_of(pipe.scheduler))
+        level = noise_level(pipe.scheduler, after)
         z = level.alpha * clean + level.sigma * noise
     return z
 

@@ -22,6 +22,7 @@ from motionclone.pictures import outlines, read_picture, read_sketch, sketch_fro
 from motionclone.pipelines import ModelDescription, load_pipeline
 from motionclone.sampling import energy_and_gradient
 from motionclone.settings import Extraction, Guidance, parse_settings
+from motionclone.steps import noise_level
 
 GOLDEN = Path(__file__).parent / "golden" / "i2v_rgb_f8_128x192"
 SETTINGS = parse_settings(
@@ -94,7 +95,7 @@ def test_the_per_frame_norm_is_what_closes_diffusers_issue_9508(tmp_path, golden
     numbers, _ = golden
     network = tiny_control(channels=(32, 64, 64, 64), layers=2)
     pipe = sparse_pipe(tmp_path, channels=(32, 64, 64, 64), layers=2)
-    level = backbone_of(pipe).noise_level(400)
+    level = noise_level(pipe.scheduler, 400)
     noisy = level.alpha * numbers["video_latents"] + level.sigma * numbers["motion_noise"]
     picture, mask = pipe.prepare_sparse_control_conditioning(
         numbers["video_latents"][:, :, [0]], 8, [0], torch.device("cpu"), torch.float32

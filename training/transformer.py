@@ -105,10 +105,8 @@ def main() -> None:
         kind = "stills" if step < args.stills or step % STILLS == 0 else "video"
         size = args.batch if kind == "video" else 8 * args.batch
         latents, tokens = data.batch("video" if kind == "video" else "images", size)
-        if kind == "video":
-            latents = latents.transpose(1, 2)
-        else:
-            latents = latents.unsqueeze(1).repeat(1, 2, 1, 1, 1)  # two frames to a patch
+        # As (b, f, c, h, w); of a still two frames, which is one patch.
+        latents = latents.transpose(1, 2) if kind == "video" else latents.unsqueeze(1).repeat(1, 2, 1, 1, 1)
         timesteps = data.timesteps(size)
         noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
         with torch.autocast("cpu", torch.bfloat16):

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
@@ -57,9 +59,38 @@ def listening(tap: Callable[[str, Found], list[RemovableHandle]], sites: Sequenc
     missing = [site for site in sites if site not in found]
     if missing:
         raise InputError(
-            f"no query and key were seen at {missing[0]}: guidance needs unfused projections and every block run; "
-            "call unfuse_qkv_projections() and switch feature caches off."
+            f"no query and key were seen at {missing[0]}: guidance needs unfused projections, every block run and "
+            "PyTorch's own attention; call unfuse_qkv_projections(), switch feature caches off and call "
+            'set_attention_backend("native").'
         )
+
+
+class _Hearing(TorchFunctionMode):
+    """Tells `hear` query and key of every scaled dot product attention, (b, heads, s, d)."""
+
+    def __init__(self, hear: Callable[[Tensor, Tensor], None]) -> None:
+        super().__init__()
+        self.hear = hear
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            named = dict(zip(("query", "key"), args, strict=False)) | (kwargs or {})
+            self.hear(named["query"], named["key"])
+        return func(*args, **(kwargs or {}))
+
+
+def attention_heard(module: nn.Module, hear: Callable[[Tensor, Tensor], None]) -> list[RemovableHandle]:
+    """Hooks that tell `hear` query and key of every scaled dot product attention inside a module's forward."""
+    modes: list[_Hearing] = []
+
+    def begin(*_: Any) -> None:
+        modes.append(_Hearing(hear))
+        modes[-1].__enter__()
+
+    def end(*_: Any) -> None:
+        modes.pop().__exit__(None, None, None)
+
+    return [module.register_forward_pre_hook(begin), module.register_forward_hook(end, always_call=True)]
 
 
 @contextmanager

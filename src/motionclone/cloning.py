@@ -16,7 +16,7 @@ from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, motion_guidance
-from motionclone.schedule import uneven_schedule, uneven_timesteps
+from motionclone.schedule import check_schedule, uneven_schedule
 from motionclone.settings import Settings
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
@@ -96,7 +96,7 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
-    uneven_timesteps(sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
+    check_schedule(pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
 
@@ -126,7 +126,8 @@ def generate(
 ) -> Generated:
     """A new video that moves like `motion`, or like the motions of the guided timesteps; with weight 0, its plain twin.
 
-    The uneven schedule stands in for a DDIM scheduler while this runs; other schedulers are kept. With `shared_noise`,
+    The uneven schedule stands in for a DDIM scheduler while this runs; other schedulers are kept, and then
+    `guided_fraction` alone says which of their steps are guided. With `shared_noise`,
     the initial latents are the noise that was added to the reference at extraction, whatever `settings.seed`. With a
     `condition`, its pictures are followed by a pipeline with SparseCtrl.
 
@@ -141,13 +142,12 @@ def generate(
     seed = int(first.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     size = first.record.get("size", [sampling.height, sampling.width])
-    if first.num_frames != shape[2] or list(size) != [sampling.height, sampling.width]:
+    if first.video_frames != sampling.num_frames or list(size) != [sampling.height, sampling.width]:
         raise InputError(
-            f"the motion has {first.num_frames} frames of {size[1]}x{size[0]} pixels and {shape[2]} frames of "
-            f"{sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
+            f"the motion has {first.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
+            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
         )
     noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
-    dtype = next(backbone.denoiser.parameters()).dtype
     guided: list[GuidedStep] = []
     reported = 0
     began = time.monotonic()
@@ -175,14 +175,14 @@ def generate(
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
+            **backbone.pipeline_arguments(sampling),
             prompt=_positive(prompt, settings),
-            negative_prompt=sampling.negative_prompt,
             num_frames=sampling.num_frames,
             height=sampling.height,
             width=sampling.width,
             num_inference_steps=sampling.steps,
-            guidance_scale=sampling.guidance_scale,
-            latents=noise.to(dtype),
+            latents=backbone.initial_latents(noise),
+            generator=generator_of(seed, "sampling"),
             output_type="pt",
             callback_on_step_end=end_of_step,
         ).frames[0]
@@ -202,7 +202,7 @@ def generate(
         else {"frames": list(condition.frames), "source": list(condition.source)},
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(next(backbone.denoiser.parameters()).dtype).removeprefix("torch."),
         "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }

@@ -15,8 +15,9 @@ from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.motion import Motion, represent
 from motionclone.settings import Extraction
+from motionclone.steps import noise_level
 
-Stream = Literal["reference", "independent", "vae"]
+Stream = Literal["reference", "independent", "vae", "sampling"]
 
 
 def generator_of(seed: int, stream: Stream) -> torch.Generator:
@@ -48,7 +49,8 @@ def extract_motion(
         seed: of the noise, and of the VAE's sample.
         source: facts about the clip for the motion's record, plain JSON values.
         shown_frames: numbers of the frames that the pipeline's SparseCtrl is shown, as the authors do where the new
-            video follows pictures at these frames; by default it is not used.
+            video follows pictures at these frames; by default it is not used. Image-to-video models are always shown
+            the first.
         condition_scale: its strength.
 
     Raises:
@@ -62,6 +64,7 @@ def extract_motion(
     if settings.k > len(frames):
         raise InputError(f"k = {settings.k} is more than the clip's {len(frames)} frames; use at most {len(frames)}.")
     shown = None
+    shown_frames = shown_frames or backbone.shown_frames
     if shown_frames:
         if any(not 0 <= number < len(frames) for number in shown_frames):
             raise InputError(f"shown_frames are 0 to {len(frames) - 1} for this clip, not {list(shown_frames)}.")
@@ -74,7 +77,8 @@ def extract_motion(
     noise = seeded_noise(tuple(latents.shape), seed)
     motion = motion_of_latents(pipe, latents, noise, settings, shown=shown, condition_scale=condition_scale)
     pipe.maybe_free_model_hooks()
-    record = {**motion.record, "seed": seed, "source": source or {}, "size": [int(n) for n in frames.shape[-2:]]}
+    record = {**motion.record, "seed": seed, "source": source or {}, "num_frames": len(frames)}
+    record["size"] = [int(n) for n in frames.shape[-2:]]
     if shown_frames:
         record |= {"shown_frames": list(shown_frames), "condition_scale": condition_scale}
     return Motion(motion.maps, motion.grid, record)
@@ -102,7 +106,7 @@ def motion_of_latents(
         condition_scale: their strength.
     """
     backbone = backbone_of(pipe)
-    level = backbone.noise_level(settings.t_alpha)
+    level = noise_level(pipe.scheduler, settings.t_alpha)
     noisy = level.alpha * latents.float() + level.sigma * noise.to(latents.device, torch.float32)
     if shown is None:
         return motion_at(pipe, noisy, settings.t_alpha, settings)
@@ -120,18 +124,14 @@ def motion_at(
     """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
-    call = {
-        **backbone.text_call(settings.prompt, noisy.shape[2]),
-        backbone.latents_name: noisy.to(next(backbone.denoiser.parameters()).dtype),
-        "timestep": torch.tensor(timestep, device=noisy.device),
-    }
+    call = backbone.denoiser_call(noisy, timestep, settings.prompt)
     if steer is not None:
         call = steer(call)
-    with listening(backbone.tap, sites) as found, stopping_at(backbone.after(sites)):
+    with listening(partial(backbone.tap, call), sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
-    grid = {site: backbone.grid(site, found, noisy) for site in sites}
+    grid = {site: backbone.grid(call, site, found) for site in sites}
     record = {
         "motionclone": __version__,
         "model": model_name(pipe),

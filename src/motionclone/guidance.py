@@ -66,14 +66,19 @@ def clean_and_noise(
 
 
 def output_increment(
-    gradient: Tensor, now: NoiseLevel, after: NoiseLevel, prediction: Prediction, update: Update
+    gradient: Tensor,
+    now: NoiseLevel,
+    after: NoiseLevel,
+    prediction: Prediction,
+    update: Update,
+    response: float | None = None,
 ) -> Tensor:
     """What to add to the model's output so that the sampler's step descends the energy.
 
     `noise` is Eq. 2 as printed: the noise estimate moves by sigma G, through the whole step (x0 and direction).
     `direction` is what the authors' code does, and what their weight of 2000 belongs to: x0 stays, and only the
     direction term of the DDIM step moves, z_after -= sigma_after sigma G. Written as an increment of the output m it is
-    that latent update divided by dz_after/dm, which is known for a first-order step.
+    that latent update divided by dz_after/dm, the step's response.
 
     Args:
         gradient: G, of the latents' shape.
@@ -81,6 +86,7 @@ def output_increment(
         after: noise level after this step.
         prediction: what the model's output means.
         update: the rule.
+        response: dz_after/dm of the step; by default that of a deterministic first-order one (DDIM, Euler).
 
     Returns:
         The increment, of the gradient's shape.
@@ -93,10 +99,13 @@ def output_increment(
     if update == "noise":
         per_noise = 1.0 if prediction == "epsilon" else 1 / now.alpha  # dm / d eps at fixed z
         return gradient * (now.sigma * per_noise)
+    return gradient * (-after.sigma * now.sigma / (response or first_order_response(now, after, prediction)))
+
+
+def first_order_response(now: NoiseLevel, after: NoiseLevel, prediction: Prediction) -> float:
+    """dz_after/dm of a deterministic first-order step; at alpha = 0 only for v and flow predictions."""
     if prediction == "epsilon":
-        per_output = after.sigma - after.alpha * now.sigma / now.alpha
-    elif prediction == "v_prediction":
-        per_output = after.sigma * now.alpha - after.alpha * now.sigma
-    else:
-        per_output = after.sigma - now.sigma
-    return gradient * (-after.sigma * now.sigma / per_output)
+        return after.sigma - after.alpha * now.sigma / now.alpha
+    if prediction == "v_prediction":
+        return after.sigma * now.alpha - after.alpha * now.sigma
+    return after.sigma - now.sigma

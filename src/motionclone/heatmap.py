@@ -13,7 +13,7 @@ def overlay(motion: Motion, frames: Tensor, strength: float = 0.55) -> Tensor:
     """Heat maps of every query frame over the frames they belong to.
 
     Args:
-        motion: of f frames.
+        motion: of the clip; where one frame of its maps stands for several of the clip's, heat is interpolated.
         frames: (f, 3, h, w), RGB in [-1, 1].
         strength: opacity of the heat, in [0, 1].
 
@@ -22,8 +22,9 @@ def overlay(motion: Motion, frames: Tensor, strength: float = 0.55) -> Tensor:
     """
     heat = torch.stack([heat_map(motion, i) for i in range(motion.num_frames)])
     heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-8)
-    large = functional.interpolate(heat[:, None], size=frames.shape[-2:], mode="bilinear").clamp(0, 1)
-    levels = (large[:, 0] * 255).byte().numpy()
+    size = (len(frames), *frames.shape[-2:])
+    large = functional.interpolate(heat[None, None], size=size, mode="trilinear")[0, 0].clamp(0, 1)
+    levels = (large * 255).byte().numpy()
     coloured = np.stack([cv2.applyColorMap(level, cv2.COLORMAP_TURBO)[..., ::-1] for level in levels])
     colours = torch.from_numpy(np.ascontiguousarray(coloured)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return frames.cpu() * (1 - strength) + colours * strength

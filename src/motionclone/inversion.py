@@ -17,6 +17,7 @@ from motionclone.extraction import motion_at
 from motionclone.guidance import clean_and_noise
 from motionclone.motion import Motion
 from motionclone.settings import Extraction
+from motionclone.steps import noise_level, prediction_of
 
 
 @torch.no_grad()
@@ -41,15 +42,14 @@ def invert(pipe: Any, latents: Tensor, timesteps: Sequence[int], prompt: str = "
     if list(timesteps) != sorted(set(timesteps)) or not timesteps:
         raise InputError(f"inversion needs ascending timesteps, got {list(timesteps)}.")
     backbone = backbone_of(pipe)
-    dtype = next(backbone.denoiser.parameters()).dtype
-    text = backbone.text_call(prompt, latents.shape[2])
     z = latents.float()
     found = {timesteps[0]: z}
     for now, after in pairwise(timesteps):
-        timestep = torch.tensor(now, device=z.device)
-        output = backbone.denoiser(**{**text, backbone.latents_name: z.to(dtype), "timestep": timestep})[0]
-        clean, noise = clean_and_noise(output.float(), z, backbone.noise_level(now), backbone.prediction())
-        level = backbone.noise_level(after)
+        output = backbone.denoiser(**backbone.denoiser_call(z, now, prompt))[0]
+        clean, noise = clean_and_noise(
+            output.float(), z, noise_level(pipe.scheduler, now), prediction_of(pipe.scheduler)
+        )
+        level = noise_level(pipe.scheduler, after)
         z = level.alpha * clean + level.sigma * noise
         if not z.isfinite().all():
             raise InputError(f"inversion is not finite at t = {after}; compute in float32 or bfloat16.")

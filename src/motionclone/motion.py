@@ -86,8 +86,13 @@ class Motion:
 
     @property
     def num_frames(self) -> int:
-        """Frames f of the attention maps (latent frames)."""
+        """Frames f of the attention maps, of which one may stand for several of the video's."""
         return next(iter(self.maps.values())).values.shape[-2]
+
+    @property
+    def video_frames(self) -> int:
+        """Frames of the clip that it was read from."""
+        return int(self.record.get("num_frames", self.num_frames))
 
     def to_bytes(self) -> bytes:
         """The motion as a safetensors file: values in fp16, indices as they are, the record as JSON metadata."""
@@ -162,6 +167,7 @@ def _check_record(record: Any) -> None:
     fine = {
         "seed": isinstance(record.get("seed", 0), int) and 0 <= record.get("seed", 0) < 2**63,
         "size": numbers(record.get("size", [])) and all(int(n) == n > 0 for n in record.get("size", [])),
+        "num_frames": isinstance(record.get("num_frames", 1), int) and record.get("num_frames", 1) > 0,
         "per_frame_norm": isinstance(record.get("per_frame_norm", True), bool),
         "fingerprints": all(numbers(value) for value in record.get("fingerprints", {}).values()),
         "source.fps": numbers([source.get("fps", 8.0)]) and source.get("fps", 8.0) > 0,

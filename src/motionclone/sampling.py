@@ -28,9 +28,13 @@ from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import energy
 from motionclone.schedule import first_guided_timestep
 from motionclone.settings import Guidance
+from motionclone.steps import has_first_order_steps, noise_levels, prediction_of, probed_response, step_index
 
 # Energies of half precision models are multiplied by this before the backward pass, so that gradients do not underflow.
 HALF_PRECISION_LOSS_SCALE = 2.0**12
+
+# Steps from purer noise than this are not guided by the `noise` update: there x0 hangs on eps without bound.
+LEAST_ALPHA = 1e-3
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,20 @@ class Trace:
     """The guided steps so far."""
 
     steps: list[GuidedStep] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Guided:
+    """A call that was guided, and whose increment a second one of the same step is to have."""
+
+    timestep: float
+    latents: Tensor
+    increment: Tensor
+
+    def was(self, timestep: float, latents: Tensor) -> bool:
+        return (
+            self.timestep == timestep and self.latents.shape == latents.shape and bool((self.latents == latents).all())
+        )
 
 
 @contextmanager
@@ -82,17 +100,26 @@ def motion_guidance(
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
     trace = Trace()
+    last: _Guided | None = None
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
+        nonlocal last
         call = backbone.bind(*args, **kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
-        plan = _plan(pipe.scheduler, timestep, settings)
+        latents = call[backbone.latents_name]
+        if backbone.separate_calls and last is not None and last.was(timestep, latents):
+            increment, last = last.increment, None
+            return backbone.join(None, plain(*args, **kwargs), increment, call)
+        plan = _plan(backbone, timestep, settings)
         if plan is None:
             return plain(*args, **kwargs)
         index, weight = plan
-        now, after = backbone.noise_levels(timestep)
-        if settings.update == "noise" and settings.match_direction:
-            weight *= matching_weight(now, after)
+        now, after = noise_levels(pipe.scheduler, timestep)
+        if settings.update == "noise":
+            if now.alpha < LEAST_ALPHA:
+                return plain(*args, **kwargs)
+            if settings.match_direction:
+                weight *= matching_weight(now, after)
         wanted = motion if isinstance(motion, Motion) else _motion_at(motion, timestep)
         unconditional_call, conditional_call = backbone.split(call)
         with torch.no_grad():
@@ -114,10 +141,13 @@ def motion_guidance(
                 f"guided step {index + 1} (t = {timestep:g}) is not finite: energy {step.energy}, gradient norm "
                 f"{step.gradient_norm}; use a lower weight than {settings.weight:g}."
             )
-        increment = output_increment(gradient, now, after, backbone.prediction(), settings.update)
+        probes = settings.update == "direction" and not has_first_order_steps(pipe.scheduler)
+        response = probed_response(pipe.scheduler, timestep, after, latents) if probes else None
+        increment = output_increment(gradient, now, after, prediction_of(pipe.scheduler), settings.update, response)
         trace.steps.append(step)
         if on_guided_step is not None:
             on_guided_step(step)
+        last = _Guided(timestep, latents, increment) if backbone.separate_calls else None
         return backbone.join(unconditional, conditional, increment, call)
 
     with forward_wrapped(backbone.denoiser, lambda plain: partial(guided, plain)):
@@ -139,7 +169,7 @@ def forward_to_sites(
         The denoiser's output, the latents that are the root of the graph, and the queries and keys.
     """
     latents = call[backbone.latents_name].detach().clone().requires_grad_()
-    with listening(backbone.tap, sites) as found, graph_cut_at(backbone.after(sites)):
+    with listening(partial(backbone.tap, call), sites) as found, graph_cut_at(backbone.after(sites)):
         output = forward(**{**call, backbone.latents_name: latents})
     return output, latents, found
 
@@ -166,8 +196,8 @@ def energy_and_gradient(
         checkpointing: keep only the inputs of heavy blocks, and recompute their insides in the backward pass.
 
     Returns:
-        The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents in float32 or
-        better, for each video as if it were alone.
+        The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
+        output's shape, in float32 or better, for each video as if it were alone.
     """
     with (
         torch.inference_mode(False),
@@ -176,21 +206,22 @@ def energy_and_gradient(
     ):
         call = tree_map(lambda x: x.clone() if torch.is_tensor(x) and x.is_inference() else x, call)
         output, latents, found = forward_to_sites(backbone, forward, call, tuple(motion.maps))
-        reference = _on_batch(motion, found, backbone, latents)
+        reference = _on_batch(motion, found, backbone, call)
         energies = energy_by_site(found, reference, checkpointing=checkpointing)
         scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
         total = torch.stack(list(energies.values())).sum()
         (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
+    gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
     return output, {site: float(value.detach()) for site, value in energies.items()}, gradient
 
 
-def _on_batch(motion: Motion, found: Found, backbone: Backbone, latents: Tensor) -> dict[str, SparseMap]:
+def _on_batch(motion: Motion, found: Found, backbone: Backbone, call: Call) -> dict[str, SparseMap]:
     """The reference on the device of the maps, repeated for every video of the batch."""
     reference = {}
     for site, m in motion.maps.items():
         query = found[site][0]
-        grid = backbone.grid(site, found, latents)
+        grid = backbone.grid(call, site, found)
         if tuple(grid) != tuple(motion.grid[site]):
             raise InputError(
                 f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
@@ -203,7 +234,7 @@ def _on_batch(motion: Motion, found: Found, backbone: Backbone, latents: Tensor)
             )
         values = m.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
         indices = m.indices.to(query.device, torch.int64)
-        copies = len(latents)
+        copies = len(call[backbone.latents_name])
         reference[site] = SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1))
     return reference
 
@@ -222,14 +253,16 @@ def _motion_at(motions: Mapping[int, Motion], timestep: float) -> Motion:
     return motions[int(timestep)]
 
 
-def _plan(scheduler: Any, timestep: float, settings: Guidance) -> tuple[int, float] | None:
+def _plan(backbone: Backbone, timestep: float, settings: Guidance) -> tuple[int, float] | None:
     """Index among the guided steps and weight of a step, or None if it is not guided."""
+    scheduler = backbone.pipe.scheduler
     boundary = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
-    if settings.weight == 0 or timestep < boundary:
+    boundary = max(boundary, backbone.guided_from)
+    index = step_index(scheduler, timestep)
+    if settings.weight == 0 or scheduler.timesteps[index] < boundary:
         return None
-    timesteps = [t for t in scheduler.timesteps.tolist() if t >= boundary]
-    index = timesteps.index(timestep)
-    return index, settings.weight * ramp(index, len(timesteps), settings.warm_up, settings.cool_down)
+    count = int((scheduler.timesteps >= boundary).sum())
+    return index, settings.weight * ramp(index, count, settings.warm_up, settings.cool_down)
 
 
 def check_fits(backbone: Backbone, motion: Motion) -> None:

@@ -106,6 +106,12 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         return DDIMSchedulerOutput(prev_sample=earlier, pred_original_sample=clean)
 
 
+def check_schedule(scheduler: Any, steps: int, guided_steps: int, guided_fraction: float) -> None:
+    """InputError if the counts do not fit; schedulers other than DDIM keep their own timesteps, whatever the counts."""
+    if isinstance(scheduler, DDIMScheduler):
+        uneven_timesteps(steps, guided_steps, guided_fraction)
+
+
 @contextmanager
 def uneven_schedule(pipe: Any, guided_steps: int, guided_fraction: float) -> Iterator[None]:
     """The uneven schedule in place of a pipeline's DDIM scheduler inside the `with`; other schedulers are kept."""

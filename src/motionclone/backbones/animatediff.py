@@ -7,10 +7,10 @@ in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, UNetMotionModel
+from diffusers import UNetMotionModel
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
@@ -19,12 +19,11 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from motionclone.backbones.backbone import Call
+from motionclone.backbones.backbone import Call, projection_norms
 from motionclone.capture import Found
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.guidance import NoiseLevel, Prediction
-from motionclone.schedule import UnevenDDIMScheduler
+from motionclone.settings import Sampling
 
 # Arguments of UNetMotionModel.forward that hold one row, or one row a frame, for each video of the batch.
 BATCHED = (
@@ -44,6 +43,9 @@ class AnimateDiff:
 
     pipe: Any
     latents_name: str = "sample"
+    separate_calls: bool = False
+    guided_from: float = 0.0
+    shown_frames: tuple[int, ...] = ()
 
     @staticmethod
     def fits(pipe: Any) -> bool:
@@ -95,7 +97,7 @@ class AnimateDiff:
         inner = [module for module in unet.modules() if isinstance(module, kinds)]
         return [*unet.down_blocks, unet.mid_block, *unet.up_blocks, *inner]
 
-    def tap(self, site: str, found: Found) -> list[RemovableHandle]:
+    def tap(self, call: Call, site: str, found: Found) -> list[RemovableHandle]:
         """Listens to the projections, so that any attention processor will do."""
         attention = self.pipe.unet.get_submodule(site)
         heard: dict[str, Tensor] = {}
@@ -119,9 +121,9 @@ class AnimateDiff:
             attention.to_k.register_forward_hook(hear("key")),
         ]
 
-    def grid(self, site: str, found: Found, latents: Tensor) -> tuple[int, int, int]:
+    def grid(self, call: Call, site: str, found: Found) -> tuple[int, int, int]:
         """Height and width at a site: those of the latents, halved until the number of positions fits."""
-        batch, _, frames, height, width = latents.shape
+        batch, _, frames, height, width = call["sample"].shape
         positions = found[site][0].shape[0] // batch
         while height * width > positions:
             height, width = -(-height // 2), -(-width // 2)
@@ -150,37 +152,9 @@ class AnimateDiff:
         output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
         return type(conditional)(output) if call.get("return_dict", True) else (output,)
 
-    def noise_level(self, timestep: float) -> NoiseLevel:
-        """See `Backbone.noise_level`. Between timesteps sigma / alpha is interpolated, as Euler schedulers do."""
-        abar = self.pipe.scheduler.alphas_cumprod
-        if timestep == int(timestep):
-            return NoiseLevel.of_diffusion(float(abar[int(timestep)]))
-        below, above = (float((1 / abar[t] - 1).sqrt()) for t in (int(timestep), int(timestep) + 1))
-        ratio = below + (timestep - int(timestep)) * (above - below)
-        return NoiseLevel.of_diffusion(1 / (1 + ratio**2))
-
-    def noise_levels(self, timestep: float) -> tuple[NoiseLevel, NoiseLevel]:
-        """See `Backbone.noise_levels`."""
-        scheduler = self.pipe.scheduler
-        now = self.noise_level(timestep)
-        if isinstance(scheduler, UnevenDDIMScheduler):
-            return now, NoiseLevel.of_diffusion(float(scheduler.alpha_bar_after(int(timestep))))
-        if isinstance(scheduler, DDIMScheduler):
-            earlier = int(timestep) - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-            abar = scheduler.alphas_cumprod[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod
-            return now, NoiseLevel.of_diffusion(float(abar))
-        later = [t for t in scheduler.timesteps.tolist() if t < timestep]
-        return now, self.noise_level(later[0]) if later else NoiseLevel(1.0, 0.0)
-
-    def prediction(self) -> Prediction:
-        """See `Backbone.prediction`."""
-        found = self.pipe.scheduler.config.prediction_type
-        if found not in get_args(Prediction):
-            raise InputError(
-                f"prediction type {found!r} cannot be guided; there are {', '.join(get_args(Prediction))}."
-            )
-        prediction: Prediction = found
-        return prediction
+    def denoised(self, gradient: Tensor) -> Tensor:
+        """See `Backbone.denoised`."""
+        return gradient
 
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """See `Backbone.latents_shape`. Motion modules know as many frames as their position table is long."""
@@ -242,15 +216,8 @@ class AnimateDiff:
         return {**call, "down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
 
     def fingerprint(self, site: str) -> list[float]:
-        """See `Backbone.fingerprint`. Norms of the first rows of the projections."""
-        attention = self.pipe.unet.get_submodule(site)
-        norms: list[float] = []
-        for projection in (attention.to_q, attention.to_k):
-            weight = getattr(projection, "base_layer", projection).weight  # PEFT wraps adapted layers
-            if weight.is_meta:
-                return []
-            norms += weight[:4].detach().float().norm(dim=1).tolist()
-        return norms
+        """See `Backbone.fingerprint`."""
+        return projection_norms(self.pipe.unet.get_submodule(site))
 
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents sampled from the VAE's posterior, as the authors do, times its scaling factor."""
@@ -262,10 +229,27 @@ class AnimateDiff:
         latents: Tensor = torch.cat(chunks).movedim(0, 1)[None] * vae.config.scaling_factor
         return latents
 
-    def text_call(self, prompt: str, num_frames: int) -> Call:
-        """See `Backbone.text_call`."""
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """See `Backbone.decode_video`."""
+        decoded: Tensor = self.pipe.decode_latents(latents)[0]
+        return decoded.float().movedim(0, 1)
+
+    def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
+        """See `Backbone.denoiser_call`."""
         embeddings, _ = self.pipe.encode_prompt(prompt, self.pipe._execution_device, 1, False)
-        return {"encoder_hidden_states": embeddings.repeat_interleave(num_frames, dim=0)}
+        return {
+            "sample": latents.to(next(self.denoiser.parameters()).dtype),
+            "timestep": torch.tensor(timestep, device=latents.device),
+            "encoder_hidden_states": embeddings.repeat_interleave(latents.shape[2], dim=0),
+        }
+
+    def initial_latents(self, noise: Tensor) -> Tensor:
+        """See `Backbone.initial_latents`."""
+        return noise.to(next(self.denoiser.parameters()).dtype)
+
+    def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """See `Backbone.pipeline_arguments`."""
+        return {"guidance_scale": sampling.guidance_scale, "negative_prompt": sampling.negative_prompt}
 
 
 def _half(value: Any, part: int) -> Any:

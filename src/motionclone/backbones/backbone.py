@@ -10,14 +10,22 @@ from torch.utils.hooks import RemovableHandle
 from motionclone.capture import Found
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.guidance import NoiseLevel, Prediction
+from motionclone.settings import Sampling
 
 Call = dict[str, Any]
 """Keyword arguments of one call of the denoiser."""
 
 
 class Backbone(Protocol):
-    """One family of models, bound to a pipeline. Latents are always (b, c, f, h, w)."""
+    """One family of models, bound to a pipeline.
+
+    Latents are (b, c, f, h, w); only in a `Call`, and where they go into the pipeline, they have the family's own
+    layout.
+    """
+
+    @property
+    def pipe(self) -> Any:
+        """The diffusers pipeline."""
 
     @property
     def denoiser(self) -> nn.Module:
@@ -26,6 +34,18 @@ class Backbone(Protocol):
     @property
     def latents_name(self) -> str:
         """Name of the denoiser's argument that holds the latents."""
+
+    @property
+    def separate_calls(self) -> bool:
+        """Whether the denoiser is called twice in every step: for the prompt, then for the negative prompt."""
+
+    @property
+    def guided_from(self) -> float:
+        """The lowest timestep at which the pipeline calls this denoiser."""
+
+    @property
+    def shown_frames(self) -> tuple[int, ...]:
+        """Frames of a clip that the denoiser cannot do without: the first, for image-to-video models."""
 
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """Module paths of the temporal attentions in `blocks`. InputError if a block has none."""
@@ -39,11 +59,11 @@ class Backbone(Protocol):
     def heavy_blocks(self) -> list[nn.Module]:
         """Modules worth checkpointing; one may lie inside another."""
 
-    def tap(self, site: str, found: Found) -> list[RemovableHandle]:
-        """Hooks that put the site's query and key, (p, heads, f, d), into `found`."""
+    def tap(self, call: Call, site: str, found: Found) -> list[RemovableHandle]:
+        """Hooks that put the site's query and key of a call, (p, heads, f, d), into `found`."""
 
-    def grid(self, site: str, found: Found, latents: Tensor) -> tuple[int, int, int]:
-        """(f, h, w) of the positions at a site that was heard during a call with these latents."""
+    def grid(self, call: Call, site: str, found: Found) -> tuple[int, int, int]:
+        """(f, h, w) of the positions at a site that was heard during a call."""
 
     def bind(self, *args: Any, **kwargs: Any) -> Call:
         """The denoiser's arguments by name."""
@@ -54,14 +74,8 @@ class Backbone(Protocol):
     def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
         """The denoiser's output for the whole call, with `increment` added to both parts."""
 
-    def noise_level(self, timestep: float) -> NoiseLevel:
-        """Of latents at `timestep`."""
-
-    def noise_levels(self, timestep: float) -> tuple[NoiseLevel, NoiseLevel]:
-        """Of the latents before and after the scheduler's step at `timestep`."""
-
-    def prediction(self) -> Prediction:
-        """What the denoiser's output means."""
+    def denoised(self, gradient: Tensor) -> Tensor:
+        """Of a gradient with respect to the denoiser's input, the part that belongs to its output."""
 
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """Of one video of that many frames and pixels. InputError, with the remedy, if the model cannot take them."""
@@ -84,8 +98,28 @@ class Backbone(Protocol):
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (1, c, f, h, w) of frames (f, 3, H, W) in [-1, 1], scaled as the denoiser wants them."""
 
-    def text_call(self, prompt: str, num_frames: int) -> Call:
-        """The denoiser's arguments that carry `prompt`, for one video without classifier-free guidance."""
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """Frames (f, 3, H, W), about [-1, 1], of latents (1, c, f, h, w)."""
+
+    def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
+        """The denoiser's arguments for noisy latents (1, c, f, h, w), without classifier-free guidance."""
+
+    def initial_latents(self, noise: Tensor) -> Tensor:
+        """Noise (1, c, f, h, w) as the pipeline takes it for its `latents`."""
+
+    def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """How the pipeline is told guidance scale and negative prompt, and what else it needs to be told."""
+
+
+def projection_norms(attention: nn.Module) -> list[float]:
+    """Norms of the first rows of an attention's projections to query and key; none if they are offloaded."""
+    norms: list[float] = []
+    for projection in (attention.to_q, attention.to_k):
+        weight = getattr(projection, "base_layer", projection).weight  # PEFT wraps adapted layers
+        if weight.is_meta:
+            return []
+        norms += weight[:4].detach().float().norm(dim=1).tolist()
+    return norms
 
 
 def backbone_of(pipe: Any) -> Backbone:
@@ -95,9 +129,12 @@ def backbone_of(pipe: Any) -> Backbone:
         InputError: if its family is not supported.
     """
     from motionclone.backbones.animatediff import AnimateDiff
+    from motionclone.backbones.cogvideox import CogVideoX
 
-    if AnimateDiff.fits(pipe):
-        return AnimateDiff(pipe)
+    for family in (AnimateDiff, CogVideoX):
+        if family.fits(pipe):
+            return family(pipe)
     raise InputError(
-        f"{type(pipe).__name__} is not supported: expected a pipeline whose unet is a UNetMotionModel (AnimateDiff)."
+        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (whose unet is a UNetMotionModel) "
+        "or CogVideoX."
     )

@@ -268,7 +268,7 @@ def generate(
 
     found = load_motion(motion)
     size = found.record.get("size", (None, None))
-    inherited = {"num_frames": found.num_frames, "height": size[0], "width": size[1]}
+    inherited = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
     common = replace(
         settings_options,
         **{name: value for name, value in inherited.items() if getattr(settings_options, name) is None},
@@ -313,7 +313,7 @@ def inspect(
     facts: dict[str, Any] = {
         "model": record.get("model"),
         "reference": source.get("name") or source.get("world"),
-        "frames": found.num_frames,
+        "frames": found.video_frames,
         "pixels": "x".join(str(n) for n in reversed(record.get("size", []))),
         "t_alpha": record.get("t_alpha"),
         "k": found.k,
@@ -352,7 +352,7 @@ def _write_heatmap(motion: "Motion", path: Path, reference: Path | None, overwri
         raise InputError("the reference is not where it was at extraction; give it with --reference.")
     options = {name: source[name] for name in ("start", "end", "fit") if name in source}
     height, width = motion.record["size"]
-    clip = read_clip(clip_path, motion.num_frames, height, width, fps=source.get("asked_fps"), **options)
+    clip = read_clip(clip_path, motion.video_frames, height, width, fps=source.get("asked_fps"), **options)
     if clip.sha256 != source.get("sha256", clip.sha256):
         raise InputError(f"{clip_path} is not the clip that the motion was read from; give that with --reference.")
     pictures = side_by_side([clip.frames, overlay(motion, clip.frames)])

@@ -69,6 +69,6 @@ def first_frame(case: Case, settings: Settings) -> Tensor:
 
 @torch.no_grad()
 def _through_the_vae(pipe: Any, frames: Tensor, seed: int) -> Tensor:
-    latents = backbone_of(pipe).encode_video(frames, generator_of(seed, "vae"))
-    decoded: Tensor = pipe.decode_latents(latents)[0]
-    return decoded.float().movedim(0, 1).clamp(-1, 1).cpu()
+    backbone = backbone_of(pipe)
+    latents = backbone.encode_video(frames, generator_of(seed, "vae"))
+    return backbone.decode_video(latents).clamp(-1, 1).cpu()

@@ -1,0 +1,86 @@
+"""CogVideoX 2B, 5B and 1.5: full attention over the text's tokens and then the video's; v prediction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import CogVideoXTransformer3DModel
+from torch import Tensor
+
+from motionclone.backbones.backbone import Call
+from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.settings import Sampling
+
+
+@dataclass(frozen=True)
+class CogVideoX(Transformer):
+    """CogVideoX. Its latents go through pipeline and denoiser as (b, f, c, h, w)."""
+
+    text_tokens = "first"
+
+    @staticmethod
+    def fits(pipe: Any) -> bool:
+        """Whether a pipeline belongs to this family."""
+        return isinstance(getattr(pipe, "transformer", None), CogVideoXTransformer3DModel)
+
+    def token_grid(self, call: Call) -> tuple[int, int, int]:
+        """Latents in patches, in 1.5 along time, too."""
+        config = self.denoiser.config
+        _, frames, _, height, width = call["hidden_states"].shape
+        return frames // (config.patch_size_t or 1), height // config.patch_size, width // config.patch_size
+
+    def _padding(self, frames: int) -> int:
+        """Latent frames that 1.5 puts before the others, to fill the first patch, and takes away in the end."""
+        return -frames % (self.denoiser.config.patch_size_t or 1)
+
+    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
+        """See `Backbone.latents_shape`."""
+        temporal, spatial = self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
+        check_size(num_frames, height, width, temporal, spatial * self.denoiser.config.patch_size)
+        frames = (num_frames - 1) // temporal + 1
+        frames += self._padding(frames)
+        return (1, self.denoiser.config.out_channels, frames, height // spatial, width // spatial)
+
+    def check_prompt(self, prompt: str) -> None:
+        """See `Backbone.check_prompt`."""
+        check_length(self.pipe.tokenizer, prompt, self.denoiser.config.max_text_seq_length)
+
+    def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Backbone.encode_video`. The posterior is sampled; 1.5 has its first latent frame repeated."""
+        vae = self.pipe.vae
+        video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
+        latents = vae.encode(video).latent_dist.sample(generator) * vae.config.scaling_factor
+        padding = latents[:, :, :1].expand(-1, -1, self._padding(latents.shape[2]), -1, -1)
+        return torch.cat([padding, latents], dim=2)
+
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """See `Backbone.decode_video`."""
+        decoded: Tensor = self.pipe.decode_latents(latents.to(self.pipe.vae.dtype).transpose(1, 2))[0]
+        return decoded.float().movedim(0, 1)
+
+    def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
+        """See `Backbone.denoiser_call`."""
+        pipe, config = self.pipe, self.denoiser.config
+        device, dtype = latents.device, next(self.denoiser.parameters()).dtype
+        words, _ = pipe.encode_prompt(
+            prompt, do_classifier_free_guidance=False, max_sequence_length=config.max_text_seq_length, device=device
+        )
+        rotary = None
+        if config.use_rotary_positional_embeddings:
+            height, width = (side * pipe.vae_scale_factor_spatial for side in latents.shape[-2:])
+            rotary = pipe._prepare_rotary_positional_embeddings(height, width, latents.shape[2], device)
+        return {
+            "hidden_states": latents.transpose(1, 2).to(dtype),
+            "encoder_hidden_states": words.to(dtype),
+            "timestep": torch.tensor([timestep], device=device),
+            "image_rotary_emb": rotary,
+        }
+
+    def initial_latents(self, noise: Tensor) -> Tensor:
+        """See `Backbone.initial_latents`."""
+        return noise.transpose(1, 2).to(next(self.denoiser.parameters()).dtype)
+
+    def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """See `Backbone.pipeline_arguments`."""
+        arguments = super().pipeline_arguments(sampling)
+        return arguments | {"max_sequence_length": self.denoiser.config.max_text_seq_length}

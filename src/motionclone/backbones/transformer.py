@@ -1,0 +1,190 @@
+"""What diffusion transformers have in common: full attention over all frames, from which A_aux is cut (Sec. A.4).
+
+Tokens of the video run (f, h, w), beside those of the text in some families. A_aux is the attention among the tokens
+at one place (h, w), between their frames: (h w, heads, f, f), from queries and keys as attention gets them, after norm
+and rotary embedding.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from motionclone.backbones.backbone import Call, projection_norms
+from motionclone.capture import Found, attention_heard
+from motionclone.conditions import Condition
+from motionclone.errors import InputError
+from motionclone.settings import Sampling
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A family of diffusion transformers, bound to a pipeline; each says below what is its own."""
+
+    pipe: Any
+    latents_name: str = "hidden_states"
+    separate_calls: bool = False
+    guided_from: float = 0.0
+
+    stacks: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # lists of blocks, in the order they run
+    attention: ClassVar[str] = "attn1"  # self attention of a block
+    text_tokens: ClassVar[Literal["none", "first", "last"]] = "none"  # where in the sequence
+
+    def token_grid(self, call: Call) -> tuple[int, int, int]:
+        """(f, h, w) of the video's tokens in a call."""
+        raise NotImplementedError
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The transformer."""
+        transformer: nn.Module = self.pipe.transformer
+        return transformer
+
+    @property
+    def shown_frames(self) -> tuple[int, ...]:
+        """See `Backbone.shown_frames`."""
+        return ()
+
+    def _blocks(self) -> list[str]:
+        return [f"{stack}.{i}" for stack in self.stacks for i in range(len(getattr(self.denoiser, stack)))]
+
+    def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
+        """See `Backbone.sites`. Blocks are such as `transformer_blocks.15`."""
+        known = self._blocks()
+        for block in blocks:
+            if block not in known:
+                raise InputError(f"there is no block {block!r}; this model has {known[0]} to {known[-1]}.")
+        return tuple(f"{block}.{self.attention}" for block in known if block in blocks)
+
+    def has_site(self, site: str) -> bool:
+        """See `Backbone.has_site`."""
+        return site.removesuffix(f".{self.attention}") in self._blocks()
+
+    def after(self, sites: Sequence[str]) -> nn.Module:
+        """See `Backbone.after`."""
+        blocks = self._blocks()
+        last = max(blocks.index(site.removesuffix(f".{self.attention}")) for site in sites)
+        following: nn.Module = self.denoiser.get_submodule([*blocks, "norm_out"][last + 1])
+        return following
+
+    def heavy_blocks(self) -> list[nn.Module]:
+        """All blocks."""
+        return [self.denoiser.get_submodule(block) for block in self._blocks()]
+
+    def tap(self, call: Call, site: str, found: Found) -> list[RemovableHandle]:
+        """Listens to scaled dot product attention while the site runs."""
+        frames, height, width = self.token_grid(call)
+        count = frames * height * width
+
+        def by_place(tokens: Tensor) -> Tensor:
+            """(b, heads, s, d) as (b h w, heads, f, d)."""
+            b, heads, _, d = tokens.shape
+            video = tokens[:, :, -count:] if self.text_tokens == "first" else tokens[:, :, :count]
+            video = video.reshape(b, heads, frames, height * width, d).permute(0, 3, 1, 2, 4)
+            return video.reshape(b * height * width, heads, frames, d)
+
+        def hear(query: Tensor, key: Tensor) -> None:
+            if site in found:
+                raise InputError(f"{site} attended more than once in one forward pass; switch window attention off.")
+            alone = query.shape[2] == count
+            if query.shape != key.shape or query.shape[2] < count or (self.text_tokens == "none" and not alone):
+                raise InputError(
+                    f"{site} attends over {query.shape[2]} tokens where {frames}x{height}x{width} of the video were "
+                    "expected; switch token dropping and sequence parallelism off."
+                )
+            found[site] = (by_place(query), by_place(key))
+
+        return attention_heard(self.denoiser.get_submodule(site), hear)
+
+    def grid(self, call: Call, site: str, found: Found) -> tuple[int, int, int]:
+        """See `Backbone.grid`."""
+        return self.token_grid(call)
+
+    def bind(self, *args: Any, **kwargs: Any) -> Call:
+        """See `Backbone.bind`."""
+        call = dict(inspect.signature(type(self.denoiser).forward).bind(self.denoiser, *args, **kwargs).arguments)
+        del call["self"]
+        return call
+
+    def split(self, call: Call) -> tuple[Call | None, Call]:
+        """Stacked [unconditional, conditional] if the two halves of the latents are the same."""
+        latents = call[self.latents_name]
+        half, odd = divmod(len(latents), 2)
+        if self.separate_calls or odd or not torch.equal(latents[:half], latents[half:]):
+            return None, call
+        halves = []
+        for part in (slice(None, half), slice(half, None)):
+            halves.append(
+                {
+                    name: value[part] if torch.is_tensor(value) and value.ndim and len(value) == 2 * half else value
+                    for name, value in call.items()
+                }
+            )
+        return halves[0], halves[1]
+
+    def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
+        """See `Backbone.join`."""
+        parts = [part for part in (unconditional, conditional) if part is not None]
+        output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
+        return type(conditional)(output) if call.get("return_dict", True) else (output,)
+
+    def denoised(self, gradient: Tensor) -> Tensor:
+        """See `Backbone.denoised`."""
+        return gradient
+
+    def check_condition(self, condition: Condition | None) -> None:
+        """See `Backbone.check_condition`."""
+        wanted = self.shown_frames
+        if condition is None and wanted:
+            raise InputError("this is an image-to-video model and there is no picture; give it the first frame.")
+        if condition is not None and not wanted:
+            raise InputError("this pipeline cannot be shown pictures; load an image-to-video model.")
+        if condition is not None and condition.frames != wanted:
+            raise InputError(f"this model follows one picture, for frame 0, not for frames {list(condition.frames)}.")
+
+    def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
+        """See `Backbone.pipeline_condition`. Image-to-video models know no strength."""
+        pixels = (condition.pictures[0] + 1) / 2
+        return {"image": pixels[None]}
+
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """See `Backbone.conditioned`."""
+        raise NotImplementedError
+
+    def fingerprint(self, site: str) -> list[float]:
+        """See `Backbone.fingerprint`."""
+        return projection_norms(self.denoiser.get_submodule(site))
+
+    def initial_latents(self, noise: Tensor) -> Tensor:
+        """See `Backbone.initial_latents`."""
+        return noise
+
+    def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """See `Backbone.pipeline_arguments`."""
+        return {"guidance_scale": sampling.guidance_scale, "negative_prompt": sampling.negative_prompt}
+
+
+def check_size(num_frames: int, height: int, width: int, temporal: int, multiple: int) -> None:
+    """InputError if a video's frames are not one and a multiple of `temporal`, or its sides not multiples."""
+    if (num_frames - 1) % temporal:
+        near = (num_frames - 1) // temporal * temporal + 1
+        raise InputError(
+            f"this model makes videos of {temporal}n + 1 frames, not {num_frames}; ask for {near} or {near + temporal}."
+        )
+    if height % multiple or width % multiple:
+        nearest = [max(multiple, round(side / multiple) * multiple) for side in (width, height)]
+        raise InputError(
+            f"this model makes videos whose sides are multiples of {multiple}, not {width}x{height}; ask for "
+            f"{nearest[0]}x{nearest[1]}."
+        )
+
+
+def check_length(tokenizer: Any, prompt: str, longest: int) -> None:
+    """InputError if a prompt has more tokens than the model reads."""
+    length = len(tokenizer(prompt).input_ids)
+    if length > longest:
+        raise InputError(f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}.")

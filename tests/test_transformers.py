@@ -1,0 +1,244 @@
+"""Every family of transformers on tiny random models, through the unmodified pipeline with its default scheduler."""
+
+from contextlib import nullcontext
+from functools import partial
+
+import pytest
+import torch
+from tiny import state
+from tiny_transformers import FAMILIES
+from torch.nn import functional
+
+from motionclone.backbones.backbone import backbone_of
+from motionclone.capture import checkpointed, graph_cut_at, listening, stopping_at
+from motionclone.errors import InputError
+from motionclone.extraction import extract_motion
+from motionclone.motion import SparseMap, represent
+from motionclone.sampling import energy_by_site, motion_guidance
+from motionclone.settings import Extraction, Guidance, Sampling
+from motionclone.steps import noise_level
+
+ALWAYS = Guidance(weight=100.0, guided_fraction=0.6, warm_up=1, cool_down=1)
+
+
+def wide(maps):
+    """The maps with indices as energies take them."""
+    return {site: SparseMap(each.values, each.indices.long()) for site, each in maps.items()}
+
+
+class Model:
+    """A tiny pipeline with its backbone, a clip and its motion."""
+
+    def __init__(self, name):
+        self.name, self.tiny = name, FAMILIES[name]
+        self.pipe = self.tiny.make()
+        self.backbone = backbone_of(self.pipe)
+        self.size = (self.tiny.num_frames, self.tiny.height, self.tiny.width)
+        self.sites = self.backbone.sites([self.tiny.block])
+        self.reading = Extraction(t_alpha=500, blocks=(self.tiny.block,))
+        self.motion = extract_motion(self.pipe, self.clip(), self.reading)
+        self.reference = wide(self.motion.maps)
+
+    def clip(self):
+        frames, height, width = self.size
+        return torch.rand(frames, 3, height, width, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+    def noise(self, seed=5):
+        shape = self.backbone.latents_shape(*self.size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    def call(self, seed=5):
+        with torch.no_grad():
+            return self.backbone.denoiser_call(self.noise(seed), 700, "a cat")
+
+    def run(self, settings=None, guidance_scale=4.0, scheduler=None):
+        """Latents after every step of the pipeline, and the guided steps."""
+        found = []
+        sampling = Sampling(
+            guidance_scale=guidance_scale,
+            steps=self.tiny.steps,
+            guided_steps=1,
+            num_frames=self.size[0],
+            height=self.size[1],
+            width=self.size[2],
+        )
+        guidance = nullcontext() if settings is None else motion_guidance(self.pipe, self.motion, settings)
+        with guidance as trace:
+            self.pipe(
+                prompt="a cat",
+                **self.backbone.pipeline_arguments(sampling),
+                num_frames=self.size[0],
+                height=self.size[1],
+                width=self.size[2],
+                num_inference_steps=self.tiny.steps,
+                latents=self.backbone.initial_latents(self.noise()),
+                generator=torch.Generator().manual_seed(0),
+                output_type="latent",
+                callback_on_step_end=lambda _pipe, _step, _t, state: found.append(state["latents"]) or {},
+            )
+        return found, trace.steps if trace else []
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return Model(request.param)
+
+
+def test_guidance_off_is_the_plain_pipeline(model):
+    plain, _ = model.run()
+    off, steps = model.run(ALWAYS.model_copy(update={"weight": 0.0}))
+    assert not steps
+    assert all(torch.equal(a, b) for a, b in zip(plain, off, strict=True))
+
+
+def test_vanishing_weight_is_the_plain_pipeline_but_for_rounding(model):
+    plain, _ = model.run()
+    faint, steps = model.run(ALWAYS.model_copy(update={"weight": 1e-12}))
+    assert steps
+    for a, b in zip(plain, faint, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_everything_is_left_as_found(model):
+    before = state(model.pipe.transformer)
+    model.run(ALWAYS)
+    assert state(model.pipe.transformer) == before
+
+
+def test_query_and_key_are_those_that_attention_gets(model, monkeypatch):
+    """In the order (b h w, heads, f, d), without the text."""
+    call, site = model.call(), model.sites[0]
+    with torch.no_grad():
+        plain = model.backbone.denoiser(**call)[0]
+        given, attention = [], functional.scaled_dot_product_attention
+
+        def spy(query, key, *args, **kwargs):
+            given.append((query, key))
+            return attention(query, key, *args, **kwargs)
+
+        monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
+        with stopping_at(model.backbone.after(model.sites)):
+            model.backbone.denoiser(**call)
+        monkeypatch.undo()
+        with listening(partial(model.backbone.tap, call), model.sites) as found:
+            output = model.backbone.denoiser(**call)[0]
+    assert torch.equal(plain, output)
+    frames, height, width = model.backbone.grid(call, site, found)
+    count = frames * height * width
+    video = slice(-count, None) if model.backbone.text_tokens == "first" else slice(None, count)
+    matching = [pair for pair in given if pair[0].shape == pair[1].shape and pair[0].shape[2] >= count]
+    # Self attentions before and in the guided block; the guided one is the last of them.
+    for heard, wanted in zip(found[site], matching[-1], strict=True):
+        assert wanted.shape[2] - count == (0 if model.backbone.text_tokens == "none" else wanted.shape[2] - count)
+        for y in range(height):
+            for x in range(width):
+                places = [(f * height + y) * width + x for f in range(frames)]
+                assert torch.equal(heard[y * width + x], wanted[0][:, video][:, places])
+
+
+def test_a_frame_of_the_latents_is_a_frame_of_the_tokens(model):
+    """In the first block, before any attention, a changed latent frame changes that frame's queries only."""
+    first = model.backbone.sites([model.tiny.block.rsplit(".", 1)[0] + ".0"])
+    if not model.tiny.block.startswith(model.backbone.stacks[0]):
+        pytest.skip("the guided stack comes after others, whose attention mixes frames")
+    noise = model.noise()
+    heard = []
+    for changed in (noise, noise.clone()):
+        if heard:
+            changed[:, :, -1] += 1
+        with torch.no_grad():
+            call = model.backbone.denoiser_call(changed, 700, "a cat")
+            tap = partial(model.backbone.tap, call)
+            with listening(tap, first) as found, stopping_at(model.backbone.after(first)):
+                model.backbone.denoiser(**call)
+        heard.append(found[first[0]][0])
+    moved = (heard[0] - heard[1]).abs().amax((0, 1, 3))
+    assert moved[-1] > 1e-3
+    assert (moved[:-1] == 0).all()
+
+
+def gradient(model, *, cut, checkpointing):
+    call = model.call()
+    latents = call[model.backbone.latents_name].clone().requires_grad_()
+    call = {**call, model.backbone.latents_name: latents}
+    with (
+        torch.enable_grad(),
+        checkpointed(model.backbone.heavy_blocks() if checkpointing else []),
+    ):
+        with (
+            listening(partial(model.backbone.tap, call), model.sites) as found,
+            graph_cut_at(model.backbone.after(model.sites)) if cut else nullcontext(),
+        ):
+            output = model.backbone.denoiser(**call)[0]
+        energy = sum(energy_by_site(found, model.reference, checkpointing=checkpointing).values())
+        (found_gradient,) = torch.autograd.grad(energy, latents)
+    return found_gradient, output.requires_grad
+
+
+def test_cut_and_checkpoints_leave_the_gradient(model):
+    naive, whole = gradient(model, cut=False, checkpointing=False)
+    slim, rest = gradient(model, cut=True, checkpointing=True)
+    assert whole
+    assert not rest
+    assert naive.abs().max() > 0
+    torch.testing.assert_close(slim, naive, rtol=1e-4, atol=1e-9)
+
+
+def energy_of(model, latents, timestep):
+    """Of latents as the pipeline has them, at a timestep."""
+    call = model.call()
+    call[model.backbone.latents_name] = latents.to(call[model.backbone.latents_name])
+    call["timestep"] = torch.full_like(call["timestep"], timestep)
+    tap = partial(model.backbone.tap, call)
+    with torch.no_grad(), listening(tap, model.sites) as found, stopping_at(model.backbone.after(model.sites)):
+        model.backbone.denoiser(**call)
+    return float(sum(energy_by_site(found, model.reference).values()))
+
+
+@pytest.mark.parametrize("update", ["direction", "noise"])
+def test_guidance_lowers_the_energy(model, update):
+    weight = model.tiny.weight * (1 if update == "direction" else 10)
+    plain, _ = model.run()
+    guided, steps = model.run(ALWAYS.model_copy(update={"weight": weight, "update": update}))
+    assert len(steps) >= 2
+    assert all(torch.isfinite(latents).all() for latents in guided)
+    last = steps[-1].index
+    timestep = int(model.pipe.scheduler.timesteps[last + 1])
+    assert energy_of(model, guided[last], timestep) < energy_of(model, plain[last], timestep)
+
+
+def test_without_classifier_free_guidance(model):
+    plain, _ = model.run(guidance_scale=1.0)
+    guided, steps = model.run(ALWAYS.model_copy(update={"weight": model.tiny.weight}), guidance_scale=1.0)
+    assert steps
+    assert not torch.equal(plain[-1], guided[-1])
+
+
+def test_a_step_moves_the_latents_by_the_noise_levels_times_the_gradient(model):
+    """z_after -= sigma_after sigma G, whatever the scheduler: in the first step it is known from the run alone."""
+    plain, _ = model.run(ALWAYS.model_copy(update={"weight": 1e-12}))
+    guided, steps = model.run(ALWAYS.model_copy(update={"weight": 10.0}))
+    timesteps = model.pipe.scheduler.timesteps
+    levels = [noise_level(model.pipe.scheduler, float(t)) for t in timesteps[:2]]
+    moved = float((guided[0] - plain[0]).norm())
+    wanted = levels[0].sigma * levels[1].sigma * steps[0].gradient_norm
+    assert moved == pytest.approx(wanted, rel=2e-2)
+
+
+def test_plain_values_are_refused_in_a_sentence(model):
+    frames, height, width = model.size
+    for wrong, said in (((frames + 1, height, width), "frames"), ((frames, height + 8, width + 4), "multiples")):
+        with pytest.raises(InputError, match=said):
+            model.backbone.latents_shape(*wrong)
+    with pytest.raises(InputError, match="shorten"):
+        model.backbone.check_prompt("word " * 600)
+    with pytest.raises(InputError, match="no block"):
+        model.backbone.sites(["up_blocks.1"])
+
+
+def test_the_energy_of_the_reference_with_itself_is_0(model):
+    call = model.call()
+    with torch.no_grad(), listening(partial(model.backbone.tap, call), model.sites) as found:
+        model.backbone.denoiser(**call)
+        energies = energy_by_site(found, wide(represent(found)))
+    assert all(float(energy) == 0 for energy in energies.values())
