@@ -81,14 +81,14 @@ class _Hearing(TorchFunctionMode):
 
 def attention_heard(module: nn.Module, hear: Callable[[Tensor, Tensor], None]) -> list[RemovableHandle]:
     """Hooks that tell `hear` query and key of every scaled dot product attention inside a module's forward."""
-    modes: list[_Hearing] = []
+    running: list[ExitStack] = []
 
     def begin(*_: Any) -> None:
-        modes.append(_Hearing(hear))
-        modes[-1].__enter__()
+        running.append(ExitStack())
+        running[-1].enter_context(_Hearing(hear))
 
     def end(*_: Any) -> None:
-        modes.pop().__exit__(None, None, None)
+        running.pop().close()
 
     return [module.register_forward_pre_hook(begin), module.register_forward_hook(end, always_call=True)]
 

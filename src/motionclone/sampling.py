@@ -256,8 +256,8 @@ def _motion_at(motions: Mapping[int, Motion], timestep: float) -> Motion:
 def _plan(backbone: Backbone, timestep: float, settings: Guidance) -> tuple[int, float] | None:
     """Index among the guided steps and weight of a step, or None if it is not guided."""
     scheduler = backbone.pipe.scheduler
-    boundary = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
-    boundary = max(boundary, backbone.guided_from)
+    lowest = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
+    boundary = max(lowest, backbone.guided_from)
     index = step_index(scheduler, timestep)
     if settings.weight == 0 or scheduler.timesteps[index] < boundary:
         return None

@@ -54,8 +54,8 @@ def noise_levels(scheduler: Any, timestep: float) -> tuple[NoiseLevel, NoiseLeve
     """Of the latents before and after the step at `timestep`."""
     index = step_index(scheduler, timestep)
     if prediction_of(scheduler) == "flow_prediction":
-        now, after = (float(sigma) for sigma in scheduler.sigmas[index : index + 2])
-        return NoiseLevel(1 - now, now), NoiseLevel(1 - after, after)
+        before, behind = (float(sigma) for sigma in scheduler.sigmas[index : index + 2])
+        return NoiseLevel(1 - before, before), NoiseLevel(1 - behind, behind)
     now = noise_level(scheduler, timestep)
     if isinstance(scheduler, UnevenDDIMScheduler):
         return now, NoiseLevel.of_diffusion(float(scheduler.alpha_bar_after(int(timestep))))

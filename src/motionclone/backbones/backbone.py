@@ -111,7 +111,7 @@ class Backbone(Protocol):
         """How the pipeline is told guidance scale and negative prompt, and what else it needs to be told."""
 
 
-def projection_norms(attention: nn.Module) -> list[float]:
+def projection_norms(attention: Any) -> list[float]:
     """Norms of the first rows of an attention's projections to query and key; none if they are offloaded."""
     norms: list[float] = []
     for projection in (attention.to_q, attention.to_k):

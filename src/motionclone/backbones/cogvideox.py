@@ -25,25 +25,25 @@ class CogVideoX(Transformer):
 
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches, in 1.5 along time, too."""
-        config = self.denoiser.config
+        config = self.config
         _, frames, _, height, width = call["hidden_states"].shape
         return frames // (config.patch_size_t or 1), height // config.patch_size, width // config.patch_size
 
     def _padding(self, frames: int) -> int:
         """Latent frames that 1.5 puts before the others, to fill the first patch, and takes away in the end."""
-        return -frames % (self.denoiser.config.patch_size_t or 1)
+        return -frames % (self.config.patch_size_t or 1)
 
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """See `Backbone.latents_shape`."""
         temporal, spatial = self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
-        check_size(num_frames, height, width, temporal, spatial * self.denoiser.config.patch_size)
+        check_size(num_frames, height, width, temporal, spatial * self.config.patch_size)
         frames = (num_frames - 1) // temporal + 1
         frames += self._padding(frames)
-        return (1, self.denoiser.config.out_channels, frames, height // spatial, width // spatial)
+        return (1, self.config.out_channels, frames, height // spatial, width // spatial)
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""
-        check_length(self.pipe.tokenizer, prompt, self.denoiser.config.max_text_seq_length)
+        check_length(self.pipe.tokenizer, prompt, self.config.max_text_seq_length)
 
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """See `Backbone.encode_video`. The posterior is sampled; 1.5 has its first latent frame repeated."""
@@ -60,7 +60,7 @@ class CogVideoX(Transformer):
 
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """See `Backbone.denoiser_call`."""
-        pipe, config = self.pipe, self.denoiser.config
+        pipe, config = self.pipe, self.config
         device, dtype = latents.device, next(self.denoiser.parameters()).dtype
         words, _ = pipe.encode_prompt(
             prompt, do_classifier_free_guidance=False, max_sequence_length=config.max_text_seq_length, device=device
@@ -83,4 +83,4 @@ class CogVideoX(Transformer):
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`."""
         arguments = super().pipeline_arguments(sampling)
-        return arguments | {"max_sequence_length": self.denoiser.config.max_text_seq_length}
+        return arguments | {"max_sequence_length": self.config.max_text_seq_length}

@@ -45,6 +45,11 @@ class Transformer:
         return transformer
 
     @property
+    def config(self) -> Any:
+        """The transformer's configuration."""
+        return self.denoiser.config
+
+    @property
     def shown_frames(self) -> tuple[int, ...]:
         """See `Backbone.shown_frames`."""
         return ()

@@ -1,7 +1,7 @@
 """Commands that make something: demo, clone, generate, rerun, extract; and inspect."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -76,7 +76,7 @@ def demo(
 
     if image and sketch:
         raise InputError("a video follows a picture or a sketch, not both; choose --image or --sketch.")
-    given = "image" if image else "sketch" if sketch else None
+    given: Literal["image", "sketch"] | None = "image" if image else "sketch" if sketch else None
     for name in ("reference", "cloned", "unguided", "side-by-side"):
         check_writable(out_dir / f"{name}.mp4", overwrite)
     if given is not None:
