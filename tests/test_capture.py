@@ -76,7 +76,7 @@ def test_positions_are_row_by_row(backbone, sites):
         with listening(partial(backbone.tap, {}), sites) as found, stopping_at(backbone.after(sites)):
             backbone.denoiser(**call(z))
         heard.append(found[sites[0]][0])
-    grid = backbone.grid({"sample": latents}, sites[0], found)
+    grid = backbone.grid({"sample": latents}, found[sites[0]][0])
     assert grid == (3, 2, 8)
     change = (heard[0] - heard[1]).abs().sum((1, 2, 3)).reshape(grid[1:]).sum(0)
     assert change.argmax() >= 6

@@ -1,15 +1,17 @@
-"""What a guided call keeps for its backward pass, counted by the benchmark at the real size."""
+"""What a guided call keeps for its backward pass, counted at the real size."""
 
-import importlib.util
-from pathlib import Path
+import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "memory.py"
+from motionclone.memory import counted
+from motionclone.settings import preset
 
 
-def test_a_guided_call_keeps_little_at_the_real_size():
-    spec = importlib.util.spec_from_file_location("memory", SCRIPT)
-    memory = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(memory)
-    network = memory.sd15()
-    assert memory.saved_bytes(network, cut=True, checkpointing=True, frames=16, side=512) < 0.35e9
-    assert memory.saved_bytes(network, cut=True, checkpointing=False, frames=16, side=512) > 9e9
+@pytest.mark.parametrize(
+    ("model", "settings", "most", "naive"),
+    [("animatediff", "camera", 0.35e9, 18e9), ("cogvideox-2b", "cogvideox-2b", 1.2e9, 20e9)],
+)
+def test_a_guided_call_keeps_little_at_the_real_size(model, settings, most, naive):
+    found = counted(model, preset(settings))
+    assert found.kept < most
+    assert found.kept < found.cut < found.naive
+    assert found.naive > naive

@@ -10,11 +10,12 @@ from tiny_transformers import FAMILIES
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import checkpointed, graph_cut_at, listening, stopping_at
+from motionclone.capture import listening, stopping_at
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
 from motionclone.motion import SparseMap, represent
-from motionclone.sampling import energy_by_site, motion_guidance
+from motionclone.objectives import energy
+from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling
 from motionclone.steps import noise_level
 
@@ -123,7 +124,7 @@ def test_query_and_key_are_those_that_attention_gets(model, monkeypatch):
         with listening(partial(model.backbone.tap, call), model.sites) as found:
             output = model.backbone.denoiser(**call)[0]
     assert torch.equal(plain, output)
-    frames, height, width = model.backbone.grid(call, site, found)
+    frames, height, width = model.backbone.grid(call, found[site][0])
     count = frames * height * width
     video = slice(-count, None) if model.backbone.text_tokens == "first" else slice(None, count)
     matching = [pair for pair in given if pair[0].shape == pair[1].shape and pair[0].shape[2] >= count]
@@ -157,31 +158,25 @@ def test_a_frame_of_the_latents_is_a_frame_of_the_tokens(model):
     assert (moved[:-1] == 0).all()
 
 
-def gradient(model, *, cut, checkpointing):
+def test_cut_and_checkpoints_leave_the_gradient(model):
+    """Against a graph through the whole network, with all of it kept."""
     call = model.call()
+    output, _, slim = energy_and_gradient(model.backbone, model.pipe.transformer.forward, call, model.motion)
     latents = call[model.backbone.latents_name].clone().requires_grad_()
     call = {**call, model.backbone.latents_name: latents}
-    with (
-        torch.enable_grad(),
-        checkpointed(model.backbone.heavy_blocks() if checkpointing else []),
-    ):
-        with (
-            listening(partial(model.backbone.tap, call), model.sites) as found,
-            graph_cut_at(model.backbone.after(model.sites)) if cut else nullcontext(),
-        ):
-            output = model.backbone.denoiser(**call)[0]
-        energy = sum(energy_by_site(found, model.reference, checkpointing=checkpointing).values())
-        (found_gradient,) = torch.autograd.grad(energy, latents)
-    return found_gradient, output.requires_grad
-
-
-def test_cut_and_checkpoints_leave_the_gradient(model):
-    naive, whole = gradient(model, cut=False, checkpointing=False)
-    slim, rest = gradient(model, cut=True, checkpointing=True)
-    assert whole
-    assert not rest
+    with listening(partial(model.backbone.tap, call), model.sites) as found:
+        whole = model.backbone.denoiser(**call)[0]
+    naive = model.backbone.denoised(torch.autograd.grad(energy_of_sites(model, found), latents)[0])
+    assert whole.requires_grad
+    assert not output[0].requires_grad
     assert naive.abs().max() > 0
     torch.testing.assert_close(slim, naive, rtol=1e-4, atol=1e-9)
+
+
+def energy_of_sites(model, found, reference=None):
+    """Sum over the sites, of what was heard there."""
+    wanted = reference or model.reference
+    return sum(energy(*found[site], wanted[site]) for site in model.sites)
 
 
 def energy_of(model, latents, timestep):
@@ -192,7 +187,7 @@ def energy_of(model, latents, timestep):
     tap = partial(model.backbone.tap, call)
     with torch.no_grad(), listening(tap, model.sites) as found, stopping_at(model.backbone.after(model.sites)):
         model.backbone.denoiser(**call)
-    return float(sum(energy_by_site(found, model.reference).values()))
+    return float(energy_of_sites(model, found))
 
 
 @pytest.mark.parametrize("update", ["direction", "noise"])
@@ -240,5 +235,4 @@ def test_the_energy_of_the_reference_with_itself_is_0(model):
     call = model.call()
     with torch.no_grad(), listening(partial(model.backbone.tap, call), model.sites) as found:
         model.backbone.denoiser(**call)
-        energies = energy_by_site(found, wide(represent(found)))
-    assert all(float(energy) == 0 for energy in energies.values())
+        assert float(energy_of_sites(model, found, wide(represent(found)))) == 0

@@ -19,8 +19,39 @@ from motionclone.errors import InputError
 
 Forward = Callable[..., Any]
 
-Found = dict[str, tuple[Tensor, Tensor]]
-"""Site name to (query, key), each (p, heads, f, d)."""
+Keep = Callable[[str, Tensor, Tensor], Any]
+"""What to keep of a site's query and key, each (p, heads, f, d)."""
+
+
+class Heard(dict[str, Any]):
+    """What was kept of every site."""
+
+    def __init__(self, keep: Keep) -> None:
+        super().__init__()
+        self.keep, self.replaying = keep, False
+
+    def hear(self, site: str, query: Tensor, key: Tensor) -> None:
+        """For taps. InputError if a site is called for the second time."""
+        if self.replaying:  # a checkpoint computes again, and wants the same operations
+            self.keep(site, query, key)
+            return
+        if site in self:
+            raise InputError(
+                f"{site} was called more than once in one forward pass; windows over the frames are not supported, "
+                "switch them off (FreeNoise: disable_free_noise())."
+            )
+        self[site] = self.keep(site, query, key)
+
+    def finish(self, sites: Sequence[str]) -> None:
+        """The forward pass is over. InputError if a site was not heard."""
+        self.replaying = True
+        missing = [site for site in sites if site not in self]
+        if missing:
+            raise InputError(
+                f"no query and key were seen at {missing[0]}: guidance needs unfused projections, every block run and "
+                "PyTorch's own attention; call unfuse_qkv_projections(), switch feature caches off and call "
+                'set_attention_backend("native").'
+            )
 
 
 class _Stop(Exception):  # noqa: N818 - no error
@@ -37,32 +68,34 @@ def removing(handles: list[RemovableHandle]) -> Iterator[None]:
             handle.remove()
 
 
-@contextmanager
-def listening(tap: Callable[[str, Found], list[RemovableHandle]], sites: Sequence[str]) -> Iterator[Found]:
-    """Collect query and key of every site during the forward pass inside the `with`.
+def _both(_site: str, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    return query, key
 
-    Outputs stay bit-identical. Leave before the backward pass, or the hooks fire again while checkpoints recompute.
+
+@contextmanager
+def listening(
+    tap: Callable[[str, Heard], list[RemovableHandle]], sites: Sequence[str], keep: Keep = _both
+) -> Iterator[Heard]:
+    """Hear query and key of every site during the forward pass inside the `with`.
+
+    Outputs stay bit-identical. If checkpoints are to compute what `keep` does a second time, the backward pass belongs
+    inside the `with`, after `finish`; if it keeps query and key as they are, outside.
 
     Args:
-        tap: installs the hooks of one site, of which each puts what it hears into the dict.
+        tap: installs the hooks of one site.
         sites: module paths of temporal attentions.
+        keep: what to keep of them; by default both.
 
     Raises:
         InputError: on leaving, if a site was not heard: its projections are fused or its block is skipped.
     """
-    found: Found = {}
+    heard = Heard(keep)
     handles: list[RemovableHandle] = []
     with removing(handles):
         for site in sites:
-            handles += tap(site, found)
-        yield found
-    missing = [site for site in sites if site not in found]
-    if missing:
-        raise InputError(
-            f"no query and key were seen at {missing[0]}: guidance needs unfused projections, every block run and "
-            "PyTorch's own attention; call unfuse_qkv_projections(), switch feature caches off and call "
-            'set_attention_backend("native").'
-        )
+            handles += tap(site, heard)
+        yield heard
+    heard.finish(sites)
 
 
 class _Hearing(TorchFunctionMode):

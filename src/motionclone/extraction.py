@@ -131,7 +131,7 @@ def motion_at(
         backbone.denoiser(**call)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
-    grid = {site: backbone.grid(call, site, found) for site in sites}
+    grid = {site: backbone.grid(call, found[site][0]) for site in sites}
     record = {
         "motionclone": __version__,
         "model": model_name(pipe),

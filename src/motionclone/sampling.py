@@ -8,7 +8,7 @@ u + s (c - u), so an increment on both u and c is that increment on the guided o
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from torch.utils.checkpoint import checkpoint
 
 from motionclone.backbones.backbone import Backbone, Call, backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.capture import Forward, Found, checkpointed, forward_wrapped, graph_cut_at, listening
+from motionclone.capture import Forward, checkpointed, forward_wrapped, graph_cut_at, listening
 from motionclone.errors import InputError
 from motionclone.guidance import matching_weight, output_increment, ramp
 from motionclone.motion import Motion, SparseMap
@@ -154,89 +153,62 @@ def motion_guidance(
         yield trace
 
 
-def forward_to_sites(
-    backbone: Backbone, forward: Forward, call: Call, sites: Sequence[str]
-) -> tuple[Any, Tensor, Found]:
-    """Run the denoiser once, with a graph from its latents to the queries and keys of `sites` and no further.
-
-    Args:
-        backbone: of the denoiser.
-        forward: the denoiser's forward.
-        call: its arguments, conditional part only.
-        sites: module paths of temporal attentions.
-
-    Returns:
-        The denoiser's output, the latents that are the root of the graph, and the queries and keys.
-    """
-    latents = call[backbone.latents_name].detach().clone().requires_grad_()
-    with listening(partial(backbone.tap, call), sites) as found, graph_cut_at(backbone.after(sites)):
-        output = forward(**{**call, backbone.latents_name: latents})
-    return output, latents, found
-
-
-def energy_by_site(
-    found: Found, reference: Mapping[str, SparseMap], *, checkpointing: bool = True
-) -> dict[str, Tensor]:
-    """The energy of every site; with `checkpointing`, of the float32 maps nothing is kept for the backward pass."""
-    if not checkpointing:
-        return {site: energy(*found[site], wanted) for site, wanted in reference.items()}
-    return {site: checkpoint(energy, *found[site], wanted, use_reentrant=False) for site, wanted in reference.items()}
-
-
 def energy_and_gradient(
     backbone: Backbone, forward: Forward, call: Call, motion: Motion, *, checkpointing: bool = True
 ) -> tuple[Any, dict[str, float], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
+
+    The graph runs from the latents to the energies and no further.
 
     Args:
         backbone: of the denoiser.
         forward: the denoiser's forward.
         call: its arguments, conditional part only.
         motion: the reference.
-        checkpointing: keep only the inputs of heavy blocks, and recompute their insides in the backward pass.
+        checkpointing: keep only the inputs of heavy blocks, and compute their insides, energies with them, again in the
+            backward pass.
 
     Returns:
         The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
         output's shape, in float32 or better, for each video as if it were alone.
     """
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        checkpointed(backbone.heavy_blocks() if checkpointing else []),
-    ):
+    sites = tuple(motion.maps)
+    with torch.inference_mode(False), torch.enable_grad():
         call = tree_map(lambda x: x.clone() if torch.is_tensor(x) and x.is_inference() else x, call)
-        output, latents, found = forward_to_sites(backbone, forward, call, tuple(motion.maps))
-        reference = _on_batch(motion, found, backbone, call)
-        energies = energy_by_site(found, reference, checkpointing=checkpointing)
-        scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
-        total = torch.stack(list(energies.values())).sum()
-        (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
+        latents = call[backbone.latents_name].detach().clone().requires_grad_()
+        call = {**call, backbone.latents_name: latents}
+        with (
+            checkpointed(backbone.heavy_blocks() if checkpointing else []),
+            listening(partial(backbone.tap, call), sites, partial(_energy_at, backbone, call, motion)) as energies,
+        ):
+            with graph_cut_at(backbone.after(sites)):
+                output = forward(**call)
+            energies.finish(sites)
+            scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
+            total = torch.stack([energies[site] for site in sites]).sum()
+            (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
     gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
-    return output, {site: float(value.detach()) for site, value in energies.items()}, gradient
+    return output, {site: float(energies[site].detach()) for site in sites}, gradient
 
 
-def _on_batch(motion: Motion, found: Found, backbone: Backbone, call: Call) -> dict[str, SparseMap]:
-    """The reference on the device of the maps, repeated for every video of the batch."""
-    reference = {}
-    for site, m in motion.maps.items():
-        query = found[site][0]
-        grid = backbone.grid(call, site, found)
-        if tuple(grid) != tuple(motion.grid[site]):
-            raise InputError(
-                f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
-                "generate at the frames and size of the extraction, or extract again."
-            )
-        if m.values.shape[1] != query.shape[1]:
-            raise InputError(
-                f"the motion has {m.values.shape[1]} attention heads at {site} and this model has {query.shape[1]}; "
-                "extract it again with this model."
-            )
-        values = m.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
-        indices = m.indices.to(query.device, torch.int64)
-        copies = len(call[backbone.latents_name])
-        reference[site] = SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1))
-    return reference
+def _energy_at(backbone: Backbone, call: Call, motion: Motion, site: str, query: Tensor, key: Tensor) -> Tensor:
+    """The energy of one site, of all videos of the batch. InputError if the motion does not fit it."""
+    wanted, grid = motion.maps[site], backbone.grid(call, query)
+    if tuple(grid) != tuple(motion.grid[site]):
+        raise InputError(
+            f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
+            "generate at the frames and size of the extraction, or extract again."
+        )
+    if wanted.values.shape[1] != query.shape[1]:
+        raise InputError(
+            f"the motion has {wanted.values.shape[1]} attention heads at {site} and this model has {query.shape[1]}; "
+            "extract it again with this model."
+        )
+    values = wanted.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
+    indices = wanted.indices.to(query.device, torch.int64)
+    copies = len(call[backbone.latents_name])
+    return energy(query, key, SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1)))
 
 
 def _size(grid: tuple[int, int, int]) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.backbone import Call, projection_norms
-from motionclone.capture import Found
+from motionclone.capture import Heard
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.settings import Sampling
@@ -97,34 +97,29 @@ class AnimateDiff:
         inner = [module for module in unet.modules() if isinstance(module, kinds)]
         return [*unet.down_blocks, unet.mid_block, *unet.up_blocks, *inner]
 
-    def tap(self, call: Call, site: str, found: Found) -> list[RemovableHandle]:
+    def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Listens to the projections, so that any attention processor will do."""
         attention = self.pipe.unet.get_submodule(site)
-        heard: dict[str, Tensor] = {}
+        parts: dict[str, Tensor] = {}
 
-        def hear(name: str) -> Any:
+        def listen(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                if name in heard:
-                    raise InputError(
-                        f"{site} was called more than once in one forward pass; FreeNoise windows are not supported, "
-                        "call disable_free_noise()."
-                    )
                 by_head = output.view(*output.shape[:2], attention.heads, -1)  # (p, f, heads, d)
-                heard[name] = by_head.transpose(1, 2)
-                if len(heard) == 2:
-                    found[site] = (heard["query"], heard["key"])
+                parts[name] = by_head.transpose(1, 2)
+                if len(parts) == 2:
+                    heard.hear(site, parts.pop("query"), parts.pop("key"))
 
             return hook
 
         return [
-            attention.to_q.register_forward_hook(hear("query")),
-            attention.to_k.register_forward_hook(hear("key")),
+            attention.to_q.register_forward_hook(listen("query")),
+            attention.to_k.register_forward_hook(listen("key")),
         ]
 
-    def grid(self, call: Call, site: str, found: Found) -> tuple[int, int, int]:
+    def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """Height and width at a site: those of the latents, halved until the number of positions fits."""
         batch, _, frames, height, width = call["sample"].shape
-        positions = found[site][0].shape[0] // batch
+        positions = query.shape[0] // batch
         while height * width > positions:
             height, width = -(-height // 2), -(-width // 2)
         return frames, height, width

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from motionclone.capture import Found
+from motionclone.capture import Heard
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.settings import Sampling
@@ -59,11 +59,11 @@ class Backbone(Protocol):
     def heavy_blocks(self) -> list[nn.Module]:
         """Modules worth checkpointing; one may lie inside another."""
 
-    def tap(self, call: Call, site: str, found: Found) -> list[RemovableHandle]:
-        """Hooks that put the site's query and key of a call, (p, heads, f, d), into `found`."""
+    def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
+        """Hooks that tell `heard` the site's query and key, (p, heads, f, d), during a call."""
 
-    def grid(self, call: Call, site: str, found: Found) -> tuple[int, int, int]:
-        """(f, h, w) of the positions at a site that was heard during a call."""
+    def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
+        """(f, h, w) of the positions at a site whose query was heard during a call."""
 
     def bind(self, *args: Any, **kwargs: Any) -> Call:
         """The denoiser's arguments by name."""
@@ -126,11 +126,16 @@ def backbone_of(pipe: Any) -> Backbone:
     """The backbone of a diffusers pipeline.
 
     Raises:
-        InputError: if its family is not supported.
+        InputError: if its family is not supported, or its denoiser is compiled or skips blocks.
     """
     from motionclone.backbones.animatediff import AnimateDiff
     from motionclone.backbones.cogvideox import CogVideoX
 
+    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    if hasattr(denoiser, "_orig_mod") or getattr(denoiser, "_compiled_call_impl", None) is not None:
+        raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
+    if getattr(denoiser, "is_cache_enabled", False):
+        raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")
     for family in (AnimateDiff, CogVideoX):
         if family.fits(pipe):
             return family(pipe)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.backbone import Call, projection_norms
-from motionclone.capture import Found, attention_heard
+from motionclone.capture import Heard, attention_heard
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.settings import Sampling
@@ -80,7 +80,7 @@ class Transformer:
         """All blocks."""
         return [self.denoiser.get_submodule(block) for block in self._blocks()]
 
-    def tap(self, call: Call, site: str, found: Found) -> list[RemovableHandle]:
+    def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Listens to scaled dot product attention while the site runs."""
         frames, height, width = self.token_grid(call)
         count = frames * height * width
@@ -93,19 +93,17 @@ class Transformer:
             return video.reshape(b * height * width, heads, frames, d)
 
         def hear(query: Tensor, key: Tensor) -> None:
-            if site in found:
-                raise InputError(f"{site} attended more than once in one forward pass; switch window attention off.")
             alone = query.shape[2] == count
             if query.shape != key.shape or query.shape[2] < count or (self.text_tokens == "none" and not alone):
                 raise InputError(
                     f"{site} attends over {query.shape[2]} tokens where {frames}x{height}x{width} of the video were "
                     "expected; switch token dropping and sequence parallelism off."
                 )
-            found[site] = (by_place(query), by_place(key))
+            heard.hear(site, by_place(query), by_place(key))
 
         return attention_heard(self.denoiser.get_submodule(site), hear)
 
-    def grid(self, call: Call, site: str, found: Found) -> tuple[int, int, int]:
+    def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """See `Backbone.grid`."""
         return self.token_grid(call)
 

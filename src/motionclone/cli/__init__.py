@@ -7,7 +7,8 @@ from cyclopts import App, Parameter
 
 from motionclone import __version__
 from motionclone.cli.making import clone, demo, extract, generate, inspect, rerun
-from motionclone.cli.measuring import evaluate, models, score
+from motionclone.cli.measuring import evaluate, score
+from motionclone.cli.models import models
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
 

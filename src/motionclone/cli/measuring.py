@@ -1,4 +1,4 @@
-"""Commands that measure, evaluate and score; and the list of models."""
+"""Commands that measure: evaluate and score."""
 
 import os
 from pathlib import Path
@@ -140,34 +140,3 @@ def score(videos: Path, *, clip: str, output: Output | None = None, overwrite: b
                 name, f"{found.value:+.3f}", interval, str(found.n), f"{floor.value:+.3f}", f"{ceiling.value:+.3f}"
             )
     Console().print(table)
-
-
-def models() -> None:
-    """List the models that are known by name, and the presets."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from motionclone.pipelines import named_models
-    from motionclone.settings import preset, preset_names
-
-    table = Table("model", "base", "motion adapter", title="models (--model)")
-    for name, description in named_models().items():
-        bundled = name == "mini"
-        table.add_row(
-            name, "bundled" if bundled else description.base, "bundled" if bundled else description.motion_adapter
-        )
-    chosen = Table("preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)")
-    for name in preset_names():
-        s = preset(name)
-        chosen.add_row(
-            name,
-            str(s.sampling.steps),
-            str(s.sampling.guided_steps),
-            f"{s.guidance.guided_fraction:g}",
-            f"{s.guidance.weight:g}",
-            f"{s.sampling.width}x{s.sampling.height}",
-            str(s.sampling.num_frames),
-        )
-    console = Console()
-    console.print(table, chosen)
-    console.print("A folder, a model description (.toml, .yaml) or a hub id does as well: see docs/models.md.")

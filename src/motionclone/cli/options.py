@@ -25,13 +25,15 @@ class ModelOptions:
     """Which model, and how it is held in memory."""
 
     model: Annotated[str, Parameter(group=_MODEL)] = "mini"
-    "mini (bundled), animatediff, a folder, a model description (.toml, .yaml), or a hub id."
+    "mini, mini-dit, one of `motionclone models`, a folder, a model description (.toml, .yaml), or a hub id."
     device: Annotated[str | None, Parameter(group=_MODEL)] = None
     "cuda, mps or cpu; the best there is by default."
     dtype: Annotated[Literal["float16", "bfloat16", "float32"] | None, Parameter(group=_MODEL)] = None
-    "float16 on a GPU and float32 on a CPU by default."
+    "What the model was trained in on a GPU and float32 on a CPU by default."
     offload: Annotated[Literal["none", "model", "sequential"], Parameter(group=_MODEL)] = "none"
     "Keep what is not at work in main memory: saves GPU memory, costs time."
+    vae_tiling: Annotated[bool, Parameter(group=_MODEL)] = False
+    "Let the VAE work on one tile at a time: saves GPU memory at large sizes."
     per_frame_norm: Annotated[bool, Parameter(group=_MODEL)] = True
     "Normalise motion modules per frame, as AnimateDiff was trained; off is diffusers' way."
 
@@ -117,7 +119,7 @@ class SettingsOptions:
     """The preset, and what every command may change of it; None keeps the preset's value."""
 
     preset: Annotated[str | None, Parameter(group=_SETTINGS)] = None
-    "camera, object, image, sketch or mini; mini for the mini model, with pictures image or sketch, else camera."
+    "One of `motionclone models`; by default the model's own if it has one, with pictures image or sketch, else camera."
     seed: Annotated[int | None, Parameter(group=_SETTINGS)] = None
     "Of all noise."
     num_frames: Annotated[int | None, Parameter(name="--frames", group=_SETTINGS)] = None
@@ -174,10 +176,10 @@ def settings_from(
     *others: ExtractionOptions | GenerationOptions | PictureOptions,
     otherwise: str = "camera",
 ) -> "Settings":
-    """The preset with the options that were given; without one the mini model's own, or `otherwise`."""
-    from motionclone.settings import parse_settings, preset
+    """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
+    from motionclone.settings import parse_settings, preset, preset_names
 
-    settings = preset(common.preset or ("mini" if model == "mini" else otherwise))
+    settings = preset(common.preset or (model if model in preset_names() else otherwise))
     given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
     data = settings.model_dump()
     for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling", "conditioning"))):

@@ -26,6 +26,7 @@ def load_model(options: ModelOptions, control: str | None = None) -> Any:
         device=options.device,
         dtype=dtype,
         offload=options.offload,
+        vae_tiling=options.vae_tiling,
         per_frame_norm=options.per_frame_norm,
         control=control,
     )

@@ -1,0 +1,80 @@
+"""The command that tells which models there are, what they are made of and what they take."""
+
+from typing import TYPE_CHECKING
+
+from motionclone.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def models(name: str | None = None) -> None:
+    """List the models and presets that have names; of one model, say what it is made of and how much memory it takes.
+
+    Parameters
+    ----------
+    name
+        A model of the list.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from motionclone.pipelines import HubModel, named_models
+    from motionclone.settings import preset, preset_names
+
+    console = Console()
+    if name is not None:
+        _describe(name, console)
+        return
+    table = Table("model", "from", title="models (--model)")
+    for each, parts in named_models().items():
+        if each in ("mini", "mini-dit"):
+            place = "bundled"
+        elif isinstance(parts, HubModel):
+            place = parts.hub_id
+        else:
+            place = f"{parts.base} and {parts.motion_adapter}"
+        table.add_row(each, place)
+    chosen = Table("preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)")
+    for each in preset_names():
+        s = preset(each)
+        chosen.add_row(
+            each,
+            str(s.sampling.steps),
+            str(s.sampling.guided_steps),
+            f"{s.guidance.guided_fraction:g}",
+            f"{s.guidance.weight:g}",
+            f"{s.sampling.width}x{s.sampling.height}",
+            str(s.sampling.num_frames),
+        )
+    console.print(table, chosen)
+    console.print("A folder, a model description (.toml, .yaml) or a hub id does as well: see docs/models.md.")
+
+
+def _describe(name: str, console: "Console") -> None:
+    """Parts, preset and memory of a model; nothing is downloaded."""
+    from rich.table import Table
+
+    from motionclone.memory import counted
+    from motionclone.pipelines import named_models
+    from motionclone.settings import preset, preset_names
+
+    if name not in named_models():
+        raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
+    chosen = name if name in preset_names() else "camera"
+    settings = preset(chosen)
+    sampling = settings.sampling
+    size = f"{sampling.num_frames} frames of {sampling.width}x{sampling.height}"
+    table = Table(title=f"{name}, {size}", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for key, value in named_models()[name].model_dump(exclude_none=True, exclude={"transformer"}).items():
+        table.add_row(key.replace("_", " "), str(value))
+    table.add_row("preset", chosen)
+    table.add_row("guided blocks", ", ".join(settings.extraction.blocks))
+    found = counted(name, settings)
+    table.add_row("weights of the denoiser", f"{found.weights / 1e9:.2f} GB")
+    table.add_row(
+        "kept for the backward pass", f"{found.kept / 1e9:.2f} GB ({found.naive / 1e9:.1f} GB without checkpoints)"
+    )
+    console.print(table)

@@ -1,0 +1,161 @@
+"""Count what guidance keeps in memory at a model's real size, on the meta device: nothing is loaded or computed.
+
+Counted are the distinct storages that autograd saves during one guided call of one video, parameters excluded, with
+attention that keeps what flash attention keeps (query, key, value, output).
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from motionclone.backbones.backbone import backbone_of
+from motionclone.capture import checkpointed, graph_cut_at, listening
+from motionclone.motion import SparseMap
+from motionclone.objectives import energy
+from motionclone.pipelines import HubModel, load_pipeline, named_models
+from motionclone.settings import Settings
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Bytes."""
+
+    weights: int  # of the denoiser
+    kept: int  # for the backward pass, as motion_guidance does it
+    cut: int  # with the graph cut after the guided blocks, but without checkpoints
+    naive: int  # with neither
+
+
+class _FlashAttention(torch.autograd.Function):
+    """Stands in for flash attention: the same inputs, output and saved tensors, without computing."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise NotImplementedError("nothing is computed here")
+
+
+class _StandIn(TorchFunctionMode):
+    """Puts it in the place of PyTorch's attention."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
+            out: Tensor = _FlashAttention.apply(named["query"], named["key"], named["value"])  # type: ignore[no-untyped-call]
+            return out
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _saved(parameters: set[int]) -> Iterator[dict[int, int]]:
+    """Bytes of every storage saved for the backward pass, parameters excluded."""
+    alive: list[Any] = []
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in parameters:
+            alive.append(storage)  # so that no address is used twice
+            sizes[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield sizes
+
+
+def counted(name: str, settings: Settings) -> Counted:
+    """What a model that has a name keeps at the size and blocks of the settings.
+
+    Raises:
+        InputError: if it has no such blocks, or cannot take the size.
+    """
+    pipe = _on_meta(name)
+    backbone = backbone_of(pipe)
+    sites = backbone.sites(settings.extraction.blocks)
+    sampling = settings.sampling
+    shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    call = backbone.denoiser_call(torch.empty(shape, device="meta"), settings.extraction.t_alpha, "")
+    weights = [*backbone.denoiser.parameters(), *backbone.denoiser.buffers()]
+
+    def kept(cut: bool, checkpointing: bool) -> int:
+        latents = call[backbone.latents_name].clone().requires_grad_()
+        with (
+            _StandIn(),
+            _saved({weight.untyped_storage()._cdata for weight in weights}) as sizes,
+            checkpointed(backbone.heavy_blocks() if checkpointing else []),
+            listening(partial(backbone.tap, call), sites, _empty_energy),
+            graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
+        ):
+            backbone.denoiser(**{**call, backbone.latents_name: latents})
+        return sum(sizes.values())
+
+    return Counted(sum(weight.nbytes for weight in weights), kept(True, True), kept(True, False), kept(False, False))
+
+
+def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:
+    """The energy of a k = 1 reference on the meta device."""
+    shape = (*query.shape[:3], 1)
+    values, indices = (torch.empty(shape, dtype=kind, device="meta") for kind in (torch.float32, torch.int64))
+    return energy(query, key, SparseMap(values, indices))
+
+
+# Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries.
+_WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
+    "CogVideoXPipeline": ((1, 226, 4096), None),
+    "WanPipeline": ((1, 512, 4096), None),
+    "LTXPipeline": ((1, 128, 4096), (1, 128)),
+    "HunyuanVideoPipeline": ((1, 256, 4096), (1, 768), (1, 256)),
+    "HunyuanVideo15Pipeline": ((1, 1000, 3584), (1, 1000), (1, 256, 1472), (1, 256)),
+}
+
+
+def _on_meta(name: str) -> Any:
+    """The pipeline of a named model without weights; its text encoders are replaced by the shape of their output."""
+    model = named_models()[name]
+    if not isinstance(model, HubModel):
+        return _animatediff_on_meta() if name == "animatediff" else load_pipeline(name, device="cpu").to("meta")
+    dtype = getattr(torch, model.dtype)
+    with torch.device("meta"):
+        network = getattr(diffusers, model.network)(**model.transformer).to(dtype).requires_grad_(False)
+        vae = getattr(diffusers, model.autoencoder)(**model.vae)
+    kind = getattr(diffusers, model.pipeline)
+    parts = dict.fromkeys(inspect.signature(kind).parameters.keys() - model.options.keys())
+    parts |= {"transformer": network, "vae": vae, "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()}
+    pipe = kind(**parts, **model.options)
+    words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in _WORDS[model.pipeline])
+    pipe.encode_prompt = lambda *_, **__: words
+    return pipe
+
+
+def _animatediff_on_meta() -> Any:
+    """Stable Diffusion 1.5 with a v3 motion module."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280)
+        )
+        adapter = MotionAdapter(use_motion_mid_block=False)
+        network = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
+    words = torch.empty(1, 77, 768, dtype=torch.float16, device="meta")
+    return SimpleNamespace(
+        unet=network.half().eval().requires_grad_(False),
+        vae_scale_factor=8,
+        encode_prompt=lambda *_: (words, None),
+        _execution_device=torch.device("meta"),
+    )

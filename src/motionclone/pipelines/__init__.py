@@ -1,0 +1,10 @@
+"""From the name of a model to a diffusers pipeline that is ready to run.
+
+Nothing here is needed to use motionclone: a pipeline of a supported family, made elsewhere, does as well.
+"""
+
+from motionclone.pipelines.description import ModelDescription, read_model_description
+from motionclone.pipelines.known import HubModel, named_models
+from motionclone.pipelines.loading import Offload, load_pipeline
+
+__all__ = ["HubModel", "ModelDescription", "Offload", "load_pipeline", "named_models", "read_model_description"]

@@ -1,0 +1,106 @@
+"""The models that have names."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from motionclone.pipelines.description import ModelDescription, folder_description
+
+MINI = Path(str(files("motionclone") / "mini"))
+
+
+class HubModel(BaseModel, frozen=True, extra="forbid"):
+    """The pipeline of a diffusion transformer on the Hugging Face hub. Its settings are the preset of its name."""
+
+    hub_id: str
+    pipeline: str
+    """diffusers' class of it, and below of its parts."""
+    network: str
+    autoencoder: str
+    transformer: dict[str, Any] = {}
+    """Where the transformer's configuration differs from the defaults of its class; for counting memory."""
+    vae: dict[str, Any] = {}
+    """Where the VAE's does."""
+    options: dict[str, Any] = {}
+    """Of the pipeline."""
+    dtype: Literal["float16", "bfloat16"] = "bfloat16"
+    """What it was trained in."""
+    whole_vae: bool = False
+    """Whether its VAE wants float32."""
+
+
+MINI_DIT = "mini-dit"
+
+_COGVIDEOX = {
+    "pipeline": "CogVideoXPipeline",
+    "network": "CogVideoXTransformer3DModel",
+    "autoencoder": "AutoencoderKLCogVideoX",
+}
+_COGVIDEOX_5B = {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
+_COGVIDEOX_15 = _COGVIDEOX_5B | {
+    "patch_size_t": 2,
+    "patch_bias": False,
+    "sample_frames": 81,
+    "sample_height": 300,
+    "sample_width": 300,
+}
+_WAN = {
+    "pipeline": "WanPipeline",
+    "network": "WanTransformer3DModel",
+    "autoencoder": "AutoencoderKLWan",
+    "whole_vae": True,
+}
+_WAN_1B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
+_WAN_5B = {"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
+_LTX = {
+    "pipeline": "LTXPipeline",
+    "network": "LTXVideoTransformer3DModel",
+    "autoencoder": "AutoencoderKLLTXVideo",
+}
+_HUNYUAN = {
+    "pipeline": "HunyuanVideoPipeline",
+    "network": "HunyuanVideoTransformer3DModel",
+    "autoencoder": "AutoencoderKLHunyuanVideo",
+}
+_HUNYUAN_15 = {
+    "pipeline": "HunyuanVideo15Pipeline",
+    "network": "HunyuanVideo15Transformer3DModel",
+    "autoencoder": "AutoencoderKLHunyuanVideo15",
+}
+
+_ON_THE_HUB: dict[str, dict[str, Any]] = {
+    "cogvideox-2b": {"hub_id": "zai-org/CogVideoX-2b", "dtype": "float16", **_COGVIDEOX},
+    "cogvideox-5b": {"hub_id": "zai-org/CogVideoX-5b", "transformer": _COGVIDEOX_5B, **_COGVIDEOX},
+    "cogvideox-1.5-5b": {"hub_id": "zai-org/CogVideoX1.5-5B", "transformer": _COGVIDEOX_15, **_COGVIDEOX},
+    "wan2.1-1.3b": {"hub_id": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "transformer": _WAN_1B, **_WAN},
+    "wan2.1-14b": {"hub_id": "Wan-AI/Wan2.1-T2V-14B-Diffusers", **_WAN},
+    "wan2.2-a14b": {"hub_id": "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "options": {"boundary_ratio": 0.875}, **_WAN},
+    "wan2.2-5b": {
+        "hub_id": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        "transformer": _WAN_5B,
+        "vae": {"z_dim": 48, "scale_factor_spatial": 16},
+        "options": {"expand_timesteps": True},
+        **_WAN,
+    },
+    "ltx-video": {"hub_id": "Lightricks/LTX-Video", **_LTX},
+    "hunyuanvideo": {"hub_id": "hunyuanvideo-community/HunyuanVideo", **_HUNYUAN},
+    "hunyuanvideo-1.5": {"hub_id": "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v", **_HUNYUAN_15},
+}
+
+
+def named_models() -> Mapping[str, ModelDescription | HubModel]:
+    """Every model that `load_pipeline` knows by name, with where its parts are; `mini-dit` is made of `mini`'s."""
+    return {
+        "mini": folder_description(MINI),
+        MINI_DIT: folder_description(MINI),
+        "animatediff": ModelDescription(
+            base="SG161222/Realistic_Vision_V5.1_noVAE",
+            motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3",
+            image_control="guoyww/animatediff-sparsectrl-rgb",
+            sketch_control="guoyww/animatediff-sparsectrl-scribble",
+        ),
+        **{name: HubModel.model_validate(parts) for name, parts in _ON_THE_HUB.items()},
+    }
