@@ -171,7 +171,7 @@ def generate(
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
     ):
-        if condition is not None:  # SparseCtrl's pipeline samples the picture's latents from the global generator
+        if condition is not None:  # the picture's latents are sampled from the global generator
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
@@ -181,7 +181,7 @@ def generate(
             height=sampling.height,
             width=sampling.width,
             num_inference_steps=sampling.steps,
-            latents=backbone.initial_latents(noise),
+            latents=backbone.initial_latents(noise, condition),
             generator=generator_of(seed, "sampling"),
             output_type="pt",
             callback_on_step_end=end_of_step,

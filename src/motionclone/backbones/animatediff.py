@@ -238,7 +238,7 @@ class AnimateDiff:
             "encoder_hidden_states": embeddings.repeat_interleave(latents.shape[2], dim=0),
         }
 
-    def initial_latents(self, noise: Tensor) -> Tensor:
+    def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         """See `Backbone.initial_latents`."""
         return noise.to(next(self.denoiser.parameters()).dtype)
 

@@ -104,8 +104,8 @@ class Backbone(Protocol):
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """The denoiser's arguments for noisy latents (1, c, f, h, w), without classifier-free guidance."""
 
-    def initial_latents(self, noise: Tensor) -> Tensor:
-        """Noise (1, c, f, h, w) as the pipeline takes it for its `latents`."""
+    def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
+        """Noise (1, c, f, h, w) as the pipeline takes it for its `latents`, with the picture if it looks there."""
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """How the pipeline is told guidance scale and negative prompt, and what else it needs to be told."""
@@ -130,16 +130,17 @@ def backbone_of(pipe: Any) -> Backbone:
     """
     from motionclone.backbones.animatediff import AnimateDiff
     from motionclone.backbones.cogvideox import CogVideoX
+    from motionclone.backbones.ltx import LTX
 
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     if hasattr(denoiser, "_orig_mod") or getattr(denoiser, "_compiled_call_impl", None) is not None:
         raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
     if getattr(denoiser, "is_cache_enabled", False):
         raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")
-    for family in (AnimateDiff, CogVideoX):
+    for family in (AnimateDiff, CogVideoX, LTX):
         if family.fits(pipe):
             return family(pipe)
     raise InputError(
-        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (whose unet is a UNetMotionModel) "
-        "or CogVideoX."
+        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (whose unet is a "
+        "UNetMotionModel), CogVideoX, or LTX-Video (LTXPipeline or LTXImageToVideoPipeline)."
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.conditions import Condition
 from motionclone.settings import Sampling
 
 
@@ -76,7 +77,7 @@ class CogVideoX(Transformer):
             "image_rotary_emb": rotary,
         }
 
-    def initial_latents(self, noise: Tensor) -> Tensor:
+    def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         """See `Backbone.initial_latents`."""
         return noise.transpose(1, 2).to(next(self.denoiser.parameters()).dtype)
 

@@ -162,7 +162,7 @@ class Transformer:
         """See `Backbone.fingerprint`."""
         return projection_norms(self.denoiser.get_submodule(site))
 
-    def initial_latents(self, noise: Tensor) -> Tensor:
+    def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         """See `Backbone.initial_latents`."""
         return noise
 

@@ -1,0 +1,117 @@
+"""LTX-Video: full attention over the video's tokens alone, text by cross attention; flow prediction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import LTXImageToVideoPipeline, LTXPipeline
+from torch import Tensor
+
+from motionclone.backbones.backbone import Call
+from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.conditions import Condition
+from motionclone.settings import Sampling
+
+FRAME_RATE = 25  # frames per second, by which the rotary embedding spaces latent frames; the pipelines' default
+LONGEST_PROMPT = 128  # tokens; the pipelines' default
+
+
+@dataclass(frozen=True)
+class LTX(Transformer):
+    """LTX-Video. Its latents go through pipeline and denoiser as tokens, (b, f h w, c).
+
+    The image-to-video pipeline keeps the first latent frame, that of the picture, as it is: the denoiser is told that
+    its tokens are at timestep 0, and whatever it says of them is dropped before the scheduler's step, the increment
+    with it. With `guidance_rescale` the pipelines rescale the guided output, the increment with it.
+    """
+
+    @staticmethod
+    def fits(pipe: Any) -> bool:
+        """Whether a pipeline belongs to this family; others of LTX-Video call the same denoiser in other ways."""
+        return isinstance(pipe, LTXPipeline | LTXImageToVideoPipeline)
+
+    @property
+    def shown_frames(self) -> tuple[int, ...]:
+        """See `Backbone.shown_frames`."""
+        return (0,) if isinstance(self.pipe, LTXImageToVideoPipeline) else ()
+
+    def token_grid(self, call: Call) -> tuple[int, int, int]:
+        """As the denoiser is told."""
+        return call["num_frames"], call["height"], call["width"]
+
+    def _pack(self, latents: Tensor) -> Tensor:
+        pipe = self.pipe
+        packed: Tensor = pipe._pack_latents(
+            latents, pipe.transformer_spatial_patch_size, pipe.transformer_temporal_patch_size
+        )
+        return packed
+
+    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
+        """See `Backbone.latents_shape`."""
+        temporal, spatial = self.pipe.vae_temporal_compression_ratio, self.pipe.vae_spatial_compression_ratio
+        check_size(num_frames, height, width, temporal, spatial)
+        return (1, self.config.in_channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
+
+    def check_prompt(self, prompt: str) -> None:
+        """See `Backbone.check_prompt`."""
+        check_length(self.pipe.tokenizer, prompt, LONGEST_PROMPT)
+
+    def encode_video(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
+        """See `Backbone.encode_video`. The posterior is sampled; without a generator, by the global one."""
+        vae = self.pipe.vae
+        video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
+        latents = vae.encode(video).latent_dist.sample(generator).float()
+        scaled: Tensor = self.pipe._normalize_latents(
+            latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
+        )
+        return scaled
+
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """See `Backbone.decode_video`. A decoder that denoises is told that there is no noise left."""
+        vae = self.pipe.vae
+        latents = self.pipe._denormalize_latents(
+            latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
+        ).to(vae.dtype)
+        timestep = latents.new_zeros(len(latents)) if vae.config.timestep_conditioning else None
+        decoded: Tensor = vae.decode(latents, timestep, return_dict=False)[0][0]
+        return decoded.float().movedim(0, 1)
+
+    def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
+        """See `Backbone.denoiser_call`."""
+        pipe = self.pipe
+        device, dtype = latents.device, next(self.denoiser.parameters()).dtype
+        words, mask, *_ = pipe.encode_prompt(
+            prompt, do_classifier_free_guidance=False, max_sequence_length=LONGEST_PROMPT, device=device
+        )
+        temporal, spatial = pipe.vae_temporal_compression_ratio, pipe.vae_spatial_compression_ratio
+        frames, height, width = latents.shape[2:]
+        return {
+            "hidden_states": self._pack(latents).to(dtype),
+            "encoder_hidden_states": words.to(dtype),
+            "timestep": torch.tensor([float(timestep)], device=device),
+            "encoder_attention_mask": mask,
+            "num_frames": frames,
+            "height": height,
+            "width": width,
+            "rope_interpolation_scale": (temporal / FRAME_RATE, spatial, spatial),
+        }
+
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """See `Backbone.conditioned`. The first latent frame is clean and its tokens are at timestep 0."""
+        noisy = call["hidden_states"]
+        clean = self._pack(latents[:, :, :1]).to(noisy)
+        count = clean.shape[1]
+        timestep = call["timestep"][:, None].repeat(1, noisy.shape[1])
+        timestep[:, :count] = 0
+        return {**call, "hidden_states": torch.cat([clean, noisy[:, count:]], dim=1), "timestep": timestep}
+
+    def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
+        """See `Backbone.initial_latents`. A pipeline that is given latents takes the picture to be in them."""
+        if condition is not None:
+            picture = self.encode_video(condition.pictures, None).to(noise)
+            noise = torch.cat([picture, noise[:, :, 1:]], dim=2)
+        return self._pack(noise)
+
+    def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """See `Backbone.pipeline_arguments`."""
+        return super().pipeline_arguments(sampling) | {"frame_rate": FRAME_RATE, "max_sequence_length": LONGEST_PROMPT}
