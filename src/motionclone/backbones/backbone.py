@@ -130,11 +130,12 @@ def backbone_of(pipe: Any) -> Backbone:
     """
     from motionclone.backbones.animatediff import AnimateDiff
     from motionclone.backbones.cogvideox import CogVideoX
+    from motionclone.backbones.wan import Wan
 
-    for family in (AnimateDiff, CogVideoX):
+    for family in (AnimateDiff, CogVideoX, Wan):
         if family.fits(pipe):
             return family(pipe)
     raise InputError(
-        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (whose unet is a UNetMotionModel) "
-        "or CogVideoX."
+        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
+        "CogVideoX or Wan."
     )
