@@ -20,14 +20,14 @@ FLOORS = (
     ("backbones", "steps"),
     ("checkpoints", "heatmap", "video"),
     ("extraction", "sampling", "pipelines", "pictures", "video_writing"),
-    ("inversion",),
+    ("inversion", "memory"),
     ("cloning",),
     ("demo", "lab"),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PURE = {"motion": {"torch", "safetensors"}, "guidance": {"torch"}, "objectives": {"torch"}}
-KNOW_DIFFUSERS = {"pipelines", "checkpoints", "backbones", "schedule", "steps"}
+KNOW_DIFFUSERS = {"pipelines", "checkpoints", "backbones", "schedule", "steps", "memory"}
 
 
 def imports():

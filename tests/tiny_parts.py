@@ -1,4 +1,4 @@
-"""What tiny pipelines of diffusion transformers share."""
+"""What the tiny pipelines of diffusion transformers are made of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -131,16 +131,17 @@ def backbone_of(pipe: Any) -> Backbone:
     from motionclone.backbones.animatediff import AnimateDiff
     from motionclone.backbones.cogvideox import CogVideoX
     from motionclone.backbones.ltx import LTX
+    from motionclone.backbones.wan import Wan
 
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     if hasattr(denoiser, "_orig_mod") or getattr(denoiser, "_compiled_call_impl", None) is not None:
         raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
     if getattr(denoiser, "is_cache_enabled", False):
         raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")
-    for family in (AnimateDiff, CogVideoX, LTX):
+    for family in (AnimateDiff, CogVideoX, Wan, LTX):
         if family.fits(pipe):
             return family(pipe)
     raise InputError(
-        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (whose unet is a "
-        "UNetMotionModel), CogVideoX, or LTX-Video (LTXPipeline or LTXImageToVideoPipeline)."
+        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
+        "CogVideoX, Wan or LTX-Video."
     )

@@ -27,8 +27,6 @@ class Transformer:
 
     pipe: Any
     latents_name: str = "hidden_states"
-    separate_calls: bool = False
-    guided_from: float = 0.0
 
     stacks: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # lists of blocks, in the order they run
     attention: ClassVar[str] = "attn1"  # self attention of a block
@@ -48,6 +46,16 @@ class Transformer:
     def config(self) -> Any:
         """The transformer's configuration."""
         return self.denoiser.config
+
+    @property
+    def separate_calls(self) -> bool:
+        """See `Backbone.separate_calls`."""
+        return False
+
+    @property
+    def guided_from(self) -> float:
+        """See `Backbone.guided_from`."""
+        return 0.0
 
     @property
     def shown_frames(self) -> tuple[int, ...]:

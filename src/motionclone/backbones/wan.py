@@ -1,0 +1,159 @@
+"""Wan 2.1 and 2.2: full attention over the video's tokens, the text beside them in cross attention; flow prediction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers.utils import is_ftfy_available
+from torch import Tensor
+
+from motionclone.backbones.backbone import Call
+from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.conditions import Condition
+from motionclone.errors import InputError
+from motionclone.settings import Sampling
+
+LONGEST_PROMPT = 512  # tokens; image-to-video models count on the text being padded to so many
+
+
+@dataclass(frozen=True)
+class Wan(Transformer):
+    """Wan: 2.1, 2.2 A14B and 2.2 TI2V-5B, from text or from a first frame.
+
+    Of the two experts of A14B the one for high noise is read and guided, so `t_alpha` should be one of its timesteps.
+    A first frame comes in channels behind those of the latents; TI2V-5B has it in place of the first latent frame, and
+    tells the denoiser the timestep of every token, 0 for those of that frame.
+    """
+
+    stacks = ("blocks",)
+
+    @staticmethod
+    def fits(pipe: Any) -> bool:
+        """Whether a pipeline belongs to this family."""
+        return isinstance(getattr(pipe, "transformer", None), WanTransformer3DModel)
+
+    @property
+    def separate_calls(self) -> bool:
+        """With classifier-free guidance, which the pipeline knows once it has been called."""
+        return bool(self.pipe.do_classifier_free_guidance)
+
+    @property
+    def guided_from(self) -> float:
+        """Where the expert for high noise ends."""
+        return float((self.pipe.config.get("boundary_ratio") or 0) * self.pipe.scheduler.config.num_train_timesteps)
+
+    @property
+    def shown_frames(self) -> tuple[int, ...]:
+        """See `Backbone.shown_frames`."""
+        return (0,) if isinstance(self.pipe, WanImageToVideoPipeline) else ()
+
+    @property
+    def _timestep_per_token(self) -> bool:
+        return bool(self.pipe.config.get("expand_timesteps"))
+
+    def token_grid(self, call: Call) -> tuple[int, int, int]:
+        """Latents in patches."""
+        (*_, frames, height, width), (long, high, wide) = call["hidden_states"].shape, self.config.patch_size
+        return frames // long, height // high, width // wide
+
+    def split(self, call: Call) -> tuple[Call | None, Call]:
+        """A call is never stacked, whatever its batch."""
+        return None, call
+
+    def denoised(self, gradient: Tensor) -> Tensor:
+        """Of the latents' channels; 0 in a first frame that stands in place of the latents'."""
+        gradient = gradient[:, : self.config.out_channels]
+        if self._timestep_per_token and self.shown_frames:
+            gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
+        return gradient
+
+    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
+        """See `Backbone.latents_shape`."""
+        temporal, spatial = self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
+        check_size(num_frames, height, width, temporal, spatial * self.config.patch_size[1])
+        return (1, self.config.out_channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
+
+    def check_prompt(self, prompt: str) -> None:
+        """See `Backbone.check_prompt`."""
+        check_length(self.pipe.tokenizer, prompt, LONGEST_PROMPT)
+
+    def check_condition(self, condition: Condition | None) -> None:
+        """See `Backbone.check_condition`. Of Wan's pipelines only image-to-video cannot do without ftfy."""
+        super().check_condition(condition)
+        if condition is not None and not is_ftfy_available():
+            raise InputError("the image-to-video pipeline of Wan needs the package ftfy: pip install ftfy.")
+
+    def _picture(self, condition: Condition) -> Any:
+        """A PIL image, the only kind that both the VAE's processor and CLIP's take to be what it is."""
+        return self.pipe.video_processor.postprocess(condition.pictures)[0]
+
+    def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
+        """See `Backbone.pipeline_condition`. There is no strength."""
+        return {"image": self._picture(condition)}
+
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """See `Backbone.conditioned`. The pipeline's own code says how a first frame is laid out."""
+        pipe, noisy, dtype = self.pipe, call["hidden_states"], self.pipe.transformer.dtype
+        height, width = condition.pictures.shape[-2:]
+        picture = self._picture(condition)
+        noisy, shown, *free = pipe.prepare_latents(
+            image=pipe.video_processor.preprocess(picture, height=height, width=width).to(noisy.device, torch.float32),
+            batch_size=1,
+            num_channels_latents=noisy.shape[1],
+            height=height,
+            width=width,
+            num_frames=(noisy.shape[2] - 1) * pipe.vae_scale_factor_temporal + 1,
+            dtype=torch.float32,
+            device=noisy.device,
+            latents=noisy,
+        )
+        if free:
+            (mask,), (long, high, wide) = free, self.config.patch_size
+            timestep = call["timestep"] * mask[0, 0, ::long, ::high, ::wide].flatten()
+            return call | {"hidden_states": ((1 - mask) * shown + mask * noisy).to(dtype), "timestep": timestep}
+        call = call | {"hidden_states": torch.cat([noisy, shown], dim=1).to(dtype)}
+        if self.config.image_dim is not None:
+            call["encoder_hidden_states_image"] = pipe.encode_image(picture, noisy.device).to(dtype)
+        return call
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each of the VAE's channels."""
+        config = self.pipe.vae.config
+        mean, deviation = torch.tensor([config.latents_mean, config.latents_std], device=device)[..., None, None, None]
+        return mean, deviation
+
+    def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Backbone.encode_video`. The posterior's mode, as the pipeline takes it of a first frame."""
+        vae = self.pipe.vae
+        video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
+        mean, deviation = self._statistics(video.device)
+        latents: Tensor = (vae.encode(video).latent_dist.mode().float() - mean) / deviation
+        return latents
+
+    def decode_video(self, latents: Tensor) -> Tensor:
+        """See `Backbone.decode_video`."""
+        mean, deviation = self._statistics(latents.device)
+        decoded: Tensor = self.pipe.vae.decode((latents * deviation + mean).to(self.pipe.vae.dtype)).sample[0]
+        return decoded.float().movedim(0, 1)
+
+    def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
+        """See `Backbone.denoiser_call`."""
+        # Wan keeps its first parameters in float32, whatever its own type is.
+        device, dtype = latents.device, self.pipe.transformer.dtype
+        words, _ = self.pipe.encode_prompt(
+            prompt, do_classifier_free_guidance=False, max_sequence_length=LONGEST_PROMPT, device=device
+        )
+        call = {
+            "hidden_states": latents.to(dtype),
+            "timestep": torch.tensor([timestep], device=device),
+            "encoder_hidden_states": words.to(dtype),
+        }
+        if self._timestep_per_token:
+            frames, height, width = self.token_grid(call)
+            call["timestep"] = call["timestep"][None].expand(1, frames * height * width)
+        return call
+
+    def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
+        """See `Backbone.pipeline_arguments`."""
+        return super().pipeline_arguments(sampling) | {"max_sequence_length": LONGEST_PROMPT}
