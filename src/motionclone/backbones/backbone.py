@@ -130,11 +130,12 @@ def backbone_of(pipe: Any) -> Backbone:
     """
     from motionclone.backbones.animatediff import AnimateDiff
     from motionclone.backbones.cogvideox import CogVideoX
+    from motionclone.backbones.hunyuan_video import HunyuanVideo, HunyuanVideo15
 
-    for family in (AnimateDiff, CogVideoX):
+    for family in (AnimateDiff, CogVideoX, HunyuanVideo, HunyuanVideo15):
         if family.fits(pipe):
             return family(pipe)
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (whose unet is a UNetMotionModel) "
-        "or CogVideoX."
+        "or CogVideoX, or text to video of HunyuanVideo or of HunyuanVideo-1.5 with ClassifierFreeGuidance."
     )
