@@ -1,16 +1,18 @@
 """Listening, stopping, cutting and checkpointing: what they deliver, and that they leave no trace."""
 
+import copy
+import inspect
 from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
-from diffusers import MotionAdapter, UNetMotionModel
+from diffusers import MotionAdapter, UNetMotionModel, UniPCMultistepScheduler
 from tiny import leaving_by, state, tiny_adapter, tiny_pipe, tiny_unet
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import checkpointed, forward_wrapped, graph_cut_at, listening, stopping_at
+from motionclone.capture import checkpointed, forward_wrapped, graph_cut_at, listening, steps_heard, stopping_at
 from motionclone.errors import InputError
 from motionclone.motion import SparseMap, represent
 from motionclone.objectives import energy
@@ -248,3 +250,23 @@ def test_motion_modules_in_the_mid_block(tmp_path):
         backbone.denoiser(**call())
     assert found.keys() == set(sites)
     assert backbone.after(backbone.sites(["mid_block"])) is backbone.denoiser.get_submodule("up_blocks.0")
+
+
+@pytest.mark.parametrize("end", [None, RuntimeError])
+def test_a_schedulers_steps_are_heard_and_those_of_its_copies_not(end):
+    scheduler, twin = (UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True) for _ in "ab")
+    for each in (scheduler, twin):
+        each.set_timesteps(4)
+    takes, sample, output, heard = inspect.signature(scheduler.step), normal(1, 2), normal(1, 2, seed=1), []
+    with leaving_by(end), steps_heard(scheduler, lambda *step: heard.append(step)):
+        assert inspect.signature(scheduler.step) == takes
+        for timestep in scheduler.timesteps[:2]:
+            copy.deepcopy(scheduler).step(output + 1, timestep, sample)
+            wanted = twin.step(output, timestep, sample).prev_sample
+            assert torch.equal(scheduler.step(output, timestep, sample=sample).prev_sample, wanted)
+            assert heard[-1][0] == timestep
+            assert torch.equal(heard[-1][1], wanted)
+        assert len(heard) == 2
+        if end:
+            raise end
+    assert vars(scheduler).keys() == vars(twin).keys()

@@ -34,8 +34,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")
 
 
-def t5(width: int = 16) -> T5EncoderModel:
-    config = T5Config(vocab_size=258, d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+def t5(width: int = 16, words: int = 258) -> T5EncoderModel:
+    config = T5Config(vocab_size=words, d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     return T5EncoderModel(config)
 
 

@@ -10,6 +10,7 @@ from diffusers import (
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
 )
+from tiny_hunyuan import hunyuan, hunyuan15
 from tiny_ltx import ltx
 from tiny_parts import Tiny, byte_tokenizer, ready, t5
 from tiny_wan import euler, expand_timesteps, two_experts, wan
@@ -84,4 +85,7 @@ FAMILIES: dict[str, Tiny] = {
     "wan-2.1-euler": Tiny(lambda: wan(euler()), "blocks.1", 13),
     "wan-2.2": Tiny(two_experts, "blocks.1", 13),
     "wan-2.2-5b": Tiny(expand_timesteps, "blocks.1", 13, height=64, width=96),
+    "hunyuan": Tiny(hunyuan, "transformer_blocks.1", 13, steps=12),
+    "hunyuan-single": Tiny(hunyuan, "single_transformer_blocks.1", 13, steps=12),
+    "hunyuan-1.5": Tiny(hunyuan15, "transformer_blocks.1", 13, steps=12),
 }

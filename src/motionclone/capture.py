@@ -1,10 +1,13 @@
-"""Listen inside a denoiser, stop it early, cut the graph, checkpoint blocks. Every patch goes through here.
+"""Listen inside a denoiser and to its scheduler, stop early, cut the graph, checkpoint. Every patch goes through here.
 
-Everything here is a context manager that leaves the network exactly as it was found, however it is left.
+Everything here is a context manager that leaves what it touches exactly as it was found, however it is left.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
+from inspect import signature
+from types import MethodType
 from typing import Any
 
 import torch
@@ -124,6 +127,28 @@ def attention_heard(module: nn.Module, hear: Callable[[Tensor, Tensor], None]) -
         running.pop().close()
 
     return [module.register_forward_pre_hook(begin), module.register_forward_hook(end, always_call=True)]
+
+
+@contextmanager
+def steps_heard(scheduler: Any, hear: Callable[[float, Tensor], None]) -> Iterator[None]:
+    """Tell `hear` the timestep and the resulting latents of every step of a scheduler, whatever pipeline takes it.
+
+    Steps of the scheduler's copies are not heard.
+    """
+    plain = type(scheduler).step
+
+    @wraps(plain)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = plain(self, *args, **kwargs)
+        if self is scheduler:
+            hear(float(signature(plain).bind(self, *args, **kwargs).arguments["timestep"]), result[0])
+        return result
+
+    scheduler.step = MethodType(step, scheduler)  # as a method, it goes over to a copy as the copy's own
+    try:
+        yield
+    finally:
+        del scheduler.step
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from motionclone import __version__
 from motionclone.backbones.backbone import backbone_of
+from motionclone.capture import steps_heard
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
@@ -18,6 +19,7 @@ from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule
 from motionclone.settings import Settings
+from motionclone.steps import step_index
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -152,17 +154,17 @@ def generate(
     reported = 0
     began = time.monotonic()
 
-    def end_of_step(_pipe: Any, index: int, timestep: Any, state: dict[str, Any]) -> dict[str, Any]:
+    def end_of_step(timestep: float, latents: Tensor) -> None:
         nonlocal reported
-        if not state["latents"].isfinite().all():
+        number = step_index(pipe.scheduler, timestep) + 1
+        if not latents.isfinite().all():
             raise InputError(
-                f"step {index + 1} of {sampling.steps} gave latents that are not finite; use dtype float32, or a lower "
+                f"step {number} of {sampling.steps} gave latents that are not finite; use dtype float32, or a lower "
                 f"guidance scale than {sampling.guidance_scale:g}."
             )
         if on_step is not None:
-            on_step(Step(index + 1, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
+            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
         reported = len(guided)
-        return {}
 
     shown = {} if condition is None else backbone.pipeline_condition(condition, settings.conditioning.scale)
     device = pipe._execution_device
@@ -170,6 +172,7 @@ def generate(
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
+        steps_heard(pipe.scheduler, end_of_step),
     ):
         if condition is not None:  # the picture's latents are sampled from the global generator
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
@@ -184,7 +187,6 @@ def generate(
             latents=backbone.initial_latents(noise, condition),
             generator=generator_of(seed, "sampling"),
             output_type="pt",
-            callback_on_step_end=end_of_step,
         ).frames[0]
     if not video.isfinite().all():
         raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
@@ -202,7 +204,7 @@ def generate(
         else {"frames": list(condition.frames), "source": list(condition.source)},
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
-        "dtype": str(next(backbone.denoiser.parameters()).dtype).removeprefix("torch."),
+        "dtype": str(backbone.denoiser.dtype).removeprefix("torch."),
         "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }

@@ -130,6 +130,7 @@ def backbone_of(pipe: Any) -> Backbone:
     """
     from motionclone.backbones.animatediff import AnimateDiff
     from motionclone.backbones.cogvideox import CogVideoX
+    from motionclone.backbones.hunyuan_video import HunyuanVideo, HunyuanVideo15
     from motionclone.backbones.ltx import LTX
     from motionclone.backbones.wan import Wan
 
@@ -138,10 +139,10 @@ def backbone_of(pipe: Any) -> Backbone:
         raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
     if getattr(denoiser, "is_cache_enabled", False):
         raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")
-    for family in (AnimateDiff, CogVideoX, Wan, LTX):
+    for family in (AnimateDiff, CogVideoX, Wan, LTX, HunyuanVideo, HunyuanVideo15):
         if family.fits(pipe):
             return family(pipe)
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
-        "CogVideoX, Wan or LTX-Video."
+        "CogVideoX, Wan or LTX-Video, or text to video of HunyuanVideo or HunyuanVideo-1.5 (with ClassifierFreeGuidance)."
     )
