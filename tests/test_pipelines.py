@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import diffusers
 import huggingface_hub.constants
 import pytest
 import torch
@@ -19,13 +20,16 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
+from tiny_transformers import FAMILIES
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from motionclone.backbones.per_frame_norm import has_per_frame_norm, use_per_frame_norm
 from motionclone.checkpoints import load_motion_module
 from motionclone.errors import InputError
-from motionclone.pipelines import ModelDescription, load_pipeline, named_models, read_model_description
+from motionclone.pipelines import HubModel, ModelDescription, load_pipeline, named_models, read_model_description
+from motionclone.pipelines.mini_dit import FramewiseAutoencoder
+from motionclone.settings import preset
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
@@ -433,7 +437,7 @@ def test_paths_in_a_description_start_at_the_file(tmp_path: Path, suffix: str) -
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("unknown", None, "mini, animatediff.*folder.*hub id"),
+        ("unknown", None, "mini, mini-dit, animatediff.*folder.*hub id"),
         ("./no/such/folder", None, "there is no model './no/such/folder'"),
         ("missing.toml", None, "there is no model description"),
         ("model.toml", 'base = "a/b"', "motion_adapter: Field required"),
@@ -444,7 +448,7 @@ def test_paths_in_a_description_start_at_the_file(tmp_path: Path, suffix: str) -
         ("model.toml", 'base = "a/b"\nmotion_adapter = "mm.ckpt"', r"there is no motion_adapter .*mm\.ckpt"),
         ("model.safetensors", "", "is one part of a model"),
         ("empty/", "", "neither model_index.json nor base and motion_adapter"),
-        ("base/", "adapter", "is a StableDiffusionPipeline, not an AnimateDiffPipeline"),
+        ("base/", "adapter", "is a StableDiffusionPipeline, which is not supported"),
     ],
 )
 def test_bad_models_are_named_in_a_sentence(
@@ -566,5 +570,43 @@ def test_devices_and_offload(plain: ModelDescription, monkeypatch: pytest.Monkey
 
 
 def test_named_models() -> None:
-    assert list(named_models()) == ["mini", "animatediff"]
+    assert list(named_models())[:3] == ["mini", "mini-dit", "animatediff"]
     assert Path(named_models()["mini"].base).parent.name == "mini"
+    for name, model in named_models().items():
+        if isinstance(model, HubModel):
+            assert preset(name).extraction.blocks[0].split(".")[0].endswith("blocks")
+            assert all(hasattr(diffusers, kind) for kind in (model.pipeline, model.network, model.autoencoder))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cogvideox-2b", "CogVideoXPipeline"), ("wan-2.1", "WanPipeline")])
+def test_saved_pipelines_of_transformers(tmp_path: Path, name: str, kind: str) -> None:
+    saved = FAMILIES[name].make()
+    saved.save_pretrained(tmp_path)
+    pipe = load_pipeline(tmp_path, device="cpu", vae_tiling=True)
+    assert type(pipe).__name__ == kind
+    assert not pipe.transformer.training
+    assert not any(weight.requires_grad for weight in pipe.transformer.parameters())
+    assert pipe.vae.use_tiling
+    for weight, wanted in zip(pipe.transformer.parameters(), saved.transformer.parameters(), strict=True):
+        assert torch.equal(weight, wanted)
+    with pytest.raises(InputError, match=f"a {kind}, cannot be made to follow image"):
+        load_pipeline(tmp_path, device="cpu", control="image")
+
+
+def test_a_text_to_video_model_that_can_start_from_a_picture(tmp_path: Path) -> None:
+    FAMILIES["ltx"].make().save_pretrained(tmp_path)
+    assert type(load_pipeline(tmp_path, device="cpu", control="image")).__name__ == "LTXImageToVideoPipeline"
+
+
+def test_the_frames_vae_of_the_mini_transformer_is_the_mini_models() -> None:
+    frames = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    video = frames.movedim(0, 1)[None]
+    place = str(Path(named_models()["mini"].base))
+    of_frames = FramewiseAutoencoder.from_pretrained(place, subfolder="vae").eval()
+    of_pictures = AutoencoderKL.from_pretrained(place, subfolder="vae").eval()
+    with torch.no_grad():
+        latents = of_frames.encode(video).latent_dist.mode()
+        wanted = of_pictures.encode(frames).latent_dist.mode()
+        assert latents.shape == (1, 8, 4, 16, 16)
+        torch.testing.assert_close(latents[0].movedim(1, 0), wanted)
+        torch.testing.assert_close(of_frames.decode(latents).sample[0].movedim(1, 0), of_pictures.decode(wanted).sample)

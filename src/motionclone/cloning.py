@@ -103,6 +103,14 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
         backbone.check_prompt(text)
 
 
+def fitting(pipe: Any, settings: Settings) -> Settings:
+    """The settings with the nearest number of frames, height and width that the model takes."""
+    s = settings.sampling
+    frames, height, width = backbone_of(pipe).nearest_size(s.num_frames, s.height, s.width)
+    sampling = s.model_copy(update={"num_frames": frames, "height": height, "width": width})
+    return settings.model_copy(update={"sampling": sampling})
+
+
 def check_condition(pipe: Any, condition: Condition | None, settings: Settings) -> None:
     """Raise InputError if pictures, or that there are none, do not fit the model or the settings."""
     sampling = settings.sampling

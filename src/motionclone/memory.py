@@ -138,6 +138,8 @@ def _on_meta(name: str) -> Any:
     kind = getattr(diffusers, model.pipeline)
     parts = dict.fromkeys(inspect.signature(kind).parameters.keys() - model.options.keys())
     parts |= {"transformer": network, "vae": vae, "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()}
+    if "guider" in parts:
+        parts["guider"] = diffusers.ClassifierFreeGuidance()
     pipe = kind(**parts, **model.options)
     words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in _WORDS[model.pipeline])
     pipe.encode_prompt = lambda *_, **__: words

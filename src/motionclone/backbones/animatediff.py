@@ -163,6 +163,12 @@ class AnimateDiff:
             raise InputError(f"this model makes videos whose sides are multiples of {factor}, not {width}x{height}.")
         return (1, unet.config.in_channels, num_frames, height // factor, width // factor)
 
+    def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """See `Backbone.nearest_size`. Any number of frames is as near as can be, or too many."""
+        factor = self.pipe.vae_scale_factor
+        nearest_height, nearest_width = (max(1, round(side / factor)) * factor for side in (height, width))
+        return num_frames, nearest_height, nearest_width
+
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""
         tokenizer = self.pipe.tokenizer

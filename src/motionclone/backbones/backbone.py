@@ -80,6 +80,9 @@ class Backbone(Protocol):
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """Of one video of that many frames and pixels. InputError, with the remedy, if the model cannot take them."""
 
+    def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """The nearest number of frames, height and width that the model takes."""
+
     def check_prompt(self, prompt: str) -> None:
         """InputError if the text encoder would cut the prompt short."""
 
@@ -144,5 +147,6 @@ def backbone_of(pipe: Any) -> Backbone:
             return family(pipe)
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
-        "CogVideoX, Wan or LTX-Video, or text to video of HunyuanVideo or HunyuanVideo-1.5 (with ClassifierFreeGuidance)."
+        "CogVideoX, Wan or LTX-Video, or text to video of HunyuanVideo or HunyuanVideo-1.5 (guided by "
+        "ClassifierFreeGuidance)."
     )

@@ -8,7 +8,7 @@ from diffusers import CogVideoXTransformer3DModel
 from torch import Tensor
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.backbones.transformer import Transformer, check_length
 from motionclone.conditions import Condition
 from motionclone.settings import Sampling
 
@@ -35,12 +35,9 @@ class CogVideoX(Transformer):
         return -frames % (self.config.patch_size_t or 1)
 
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`."""
-        temporal, spatial = self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
-        check_size(num_frames, height, width, temporal, spatial * self.config.patch_size)
-        frames = (num_frames - 1) // temporal + 1
-        frames += self._padding(frames)
-        return (1, self.config.out_channels, frames, height // spatial, width // spatial)
+        """See `Backbone.latents_shape`. With the padding."""
+        batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
+        return (batch, channels, frames + self._padding(frames), *sides)
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""

@@ -9,7 +9,7 @@ from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import extra
 from torch import Tensor
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.backbones.transformer import Transformer, check_length
 from motionclone.settings import Sampling
 
 # Those of the pipeline by default: the scale told to the network, which was distilled from guided ones, and the length.
@@ -42,12 +42,11 @@ class HunyuanVideo(Transformer):
         frames, height, width = call["hidden_states"].shape[2:]
         return frames // config.patch_size_t, height // config.patch_size, width // config.patch_size
 
-    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`."""
-        temporal, spatial = self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
-        check_size(num_frames, height, width, temporal, spatial * self.config.patch_size)
-        frames = (num_frames - 1) // temporal + 1
-        return (1, self.pipe.vae.config.latent_channels, frames, height // spatial, width // spatial)
+    @property
+    def channels(self) -> int:
+        """Those of the VAE."""
+        count: int = self.pipe.vae.config.latent_channels
+        return count
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`. CLIP, which is asked for a summary only, reads the first 77 tokens."""

@@ -8,7 +8,7 @@ from diffusers import LTXImageToVideoPipeline, LTXPipeline
 from torch import Tensor
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.backbones.transformer import Transformer, check_length
 from motionclone.conditions import Condition
 from motionclone.settings import Sampling
 
@@ -46,11 +46,16 @@ class LTX(Transformer):
         )
         return packed
 
-    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`."""
-        temporal, spatial = self.pipe.vae_temporal_compression_ratio, self.pipe.vae_spatial_compression_ratio
-        check_size(num_frames, height, width, temporal, spatial)
-        return (1, self.config.in_channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
+    @property
+    def compression(self) -> tuple[int, int]:
+        """See `Transformer.compression`."""
+        return self.pipe.vae_temporal_compression_ratio, self.pipe.vae_spatial_compression_ratio
+
+    @property
+    def channels(self) -> int:
+        """Of the latents before packing."""
+        count: int = self.config.in_channels
+        return count
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""

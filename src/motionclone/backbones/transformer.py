@@ -62,6 +62,40 @@ class Transformer:
         """See `Backbone.shown_frames`."""
         return ()
 
+    @property
+    def compression(self) -> tuple[int, int]:
+        """Frames and pixels of the video to one of the latents; the first frame has one of its own."""
+        return self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
+
+    @property
+    def patch(self) -> int:
+        """Height and width, in latents, of a token."""
+        size: int = self.config.patch_size
+        return size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        count: int = self.config.out_channels
+        return count
+
+    def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """See `Backbone.nearest_size`."""
+        temporal, multiple = self.compression[0], self.compression[1] * self.patch
+        frames = round((num_frames - 1) / temporal) * temporal + 1
+        nearest_height, nearest_width = (max(1, round(side / multiple)) * multiple for side in (height, width))
+        return frames, nearest_height, nearest_width
+
+    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
+        """See `Backbone.latents_shape`."""
+        (temporal, spatial), nearest = self.compression, self.nearest_size(num_frames, height, width)
+        if nearest != (num_frames, height, width):
+            raise InputError(
+                f"this model makes {temporal}n + 1 frames whose sides are multiples of {spatial * self.patch}, not "
+                f"{num_frames} of {width}x{height}; ask for {nearest[0]} of {nearest[2]}x{nearest[1]}."
+            )
+        return (1, self.channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
+
     def _blocks(self) -> list[str]:
         return [f"{stack}.{i}" for stack in self.stacks for i in range(len(getattr(self.denoiser, stack)))]
 
@@ -177,21 +211,6 @@ class Transformer:
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`."""
         return {"guidance_scale": sampling.guidance_scale, "negative_prompt": sampling.negative_prompt}
-
-
-def check_size(num_frames: int, height: int, width: int, temporal: int, multiple: int) -> None:
-    """InputError if a video's frames are not one and a multiple of `temporal`, or its sides not multiples."""
-    if (num_frames - 1) % temporal:
-        near = (num_frames - 1) // temporal * temporal + 1
-        raise InputError(
-            f"this model makes videos of {temporal}n + 1 frames, not {num_frames}; ask for {near} or {near + temporal}."
-        )
-    if height % multiple or width % multiple:
-        nearest = [max(multiple, round(side / multiple) * multiple) for side in (width, height)]
-        raise InputError(
-            f"this model makes videos whose sides are multiples of {multiple}, not {width}x{height}; ask for "
-            f"{nearest[0]}x{nearest[1]}."
-        )
 
 
 def check_length(tokenizer: Any, prompt: str, longest: int) -> None:

@@ -9,7 +9,7 @@ from diffusers.utils import is_ftfy_available
 from torch import Tensor
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length, check_size
+from motionclone.backbones.transformer import Transformer, check_length
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.settings import Sampling
@@ -68,11 +68,11 @@ class Wan(Transformer):
             gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
         return gradient
 
-    def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`."""
-        temporal, spatial = self.pipe.vae_scale_factor_temporal, self.pipe.vae_scale_factor_spatial
-        check_size(num_frames, height, width, temporal, spatial * self.config.patch_size[1])
-        return (1, self.config.out_channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
+    @property
+    def patch(self) -> int:
+        """Patches are as wide as high."""
+        size: int = self.config.patch_size[1]
+        return size
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""

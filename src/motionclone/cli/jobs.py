@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motionclone.cli.options import ModelOptions, PictureJob, ReferenceOptions, control_kind
-from motionclone.cli.reading import load_model, read_pictures, read_reference, source_facts
+from motionclone.cli.reading import fitted_to_model, load_model, read_pictures, read_reference, source_facts
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
 
@@ -56,6 +56,10 @@ def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool
     pictures, condition = read_pictures(job.pictures, settings)
     job = replace(job, sha256=clip.sha256, pictures=pictures)
     pipe = load_model(job.model_options, job.control or control_kind(job.pictures))
+    fitted = fitted_to_model(pipe, settings)
+    if fitted != settings:
+        settings, clip = fitted, read_reference(reference, job.reference_options, fitted, quiet=True)
+        _, condition = read_pictures(pictures, settings, quiet=True)
     source = source_facts(reference, clip, job.reference_options)
     with progress_bars() as bar:
         made = clone_motion(

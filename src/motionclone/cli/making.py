@@ -17,7 +17,7 @@ from motionclone.cli.options import (
     control_kind,
     settings_from,
 )
-from motionclone.cli.reading import load_model, read_reference, source_facts
+from motionclone.cli.reading import fitted_to_model, load_model, read_reference, source_facts
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
 
@@ -227,6 +227,9 @@ def extract(
     settings = settings_from(model_options.model, settings_options, extraction_options)
     clip = read_reference(reference, reference_options, settings)
     pipe = load_model(model_options)
+    fitted = fitted_to_model(pipe, settings)
+    if fitted != settings:
+        settings, clip = fitted, read_reference(reference, reference_options, fitted, quiet=True)
     check(pipe, "", settings)
     source = source_facts(reference, clip, reference_options)
     motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)

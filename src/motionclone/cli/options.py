@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from motionclone.cli.terminal import say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -181,6 +182,11 @@ def settings_from(
 
     settings = preset(common.preset or (model if model in preset_names() else otherwise))
     given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
+    for side in ("height", "width"):
+        if given.get(side, 0) % 8:
+            near = max(8, round(given[side] / 8) * 8)
+            say(f"note: sides are multiples of 8; the {side} will be {near}, not {given[side]}")
+            given[side] = near
     data = settings.model_dump()
     for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling", "conditioning"))):
         part.update({name: given[name] for name in part.keys() & given.keys()})

@@ -34,7 +34,18 @@ def load_model(options: ModelOptions, control: str | None = None) -> Any:
     return pipe
 
 
-def read_reference(reference: Path, options: ReferenceOptions, settings: "Settings") -> "Clip":
+def fitted_to_model(pipe: Any, settings: "Settings") -> "Settings":
+    """The settings at the nearest size that the model takes; if that is another, it is said."""
+    from motionclone.cloning import fitting
+
+    found = fitting(pipe, settings)
+    if found != settings:
+        before, after = (f"{s.num_frames} frames of {s.width}x{s.height}" for s in (settings.sampling, found.sampling))
+        say(f"note: this model does not make {before}; it will be {after}")
+    return found
+
+
+def read_reference(reference: Path, options: ReferenceOptions, settings: "Settings", *, quiet: bool = False) -> "Clip":
     """The clip, at the size of the settings; what is noteworthy is said."""
     from motionclone.video import read_clip
 
@@ -49,7 +60,7 @@ def read_reference(reference: Path, options: ReferenceOptions, settings: "Settin
         fps=options.fps,
         fit=options.fit,
     )
-    for notice in clip.notices:
+    for notice in () if quiet else clip.notices:
         say(f"note: {notice}")
     return clip
 
@@ -69,7 +80,7 @@ def source_facts(reference: Path, clip: "Clip", options: ReferenceOptions) -> di
 
 
 def read_pictures(
-    pictures: tuple[PictureJob, ...], settings: "Settings"
+    pictures: tuple[PictureJob, ...], settings: "Settings", *, quiet: bool = False
 ) -> "tuple[tuple[PictureJob, ...], Condition | None]":
     """The pictures with their hashes, and what they make of them together."""
     from dataclasses import replace
@@ -88,7 +99,7 @@ def read_pictures(
         picture = readers[wanted.kind](Path(wanted.path), *size)
         if wanted.sha256 not in (None, picture.sha256):
             raise InputError(f"{wanted.path} has changed since the record was written; restore the file it was.")
-        for notice in picture.notices:
+        for notice in () if quiet else picture.notices:
             say(f"note: {notice}")
         found.append(picture)
     hashed = tuple(replace(wanted, sha256=picture.sha256) for wanted, picture in zip(pictures, found, strict=True))
