@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
+from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline, CogVideoXVideoToVideoPipeline
 from torch import Tensor
 
 from motionclone.backbones.backbone import Call
@@ -15,14 +15,22 @@ from motionclone.settings import Sampling
 
 @dataclass(frozen=True)
 class CogVideoX(Transformer):
-    """CogVideoX. Its latents go through pipeline and denoiser as (b, f, c, h, w)."""
+    """CogVideoX. Its latents go through pipeline and denoiser as (b, f, c, h, w).
+
+    Image-to-video models are given the picture's latents in channels behind those of the video's.
+    """
 
     text_tokens = "first"
 
     @staticmethod
     def fits(pipe: Any) -> bool:
         """Whether a pipeline belongs to this family."""
-        return isinstance(getattr(pipe, "transformer", None), CogVideoXTransformer3DModel)
+        return isinstance(pipe, CogVideoXPipeline | CogVideoXImageToVideoPipeline | CogVideoXVideoToVideoPipeline)
+
+    @property
+    def shown_frames(self) -> tuple[int, ...]:
+        """See `Backbone.shown_frames`."""
+        return (0,) if isinstance(self.pipe, CogVideoXImageToVideoPipeline) else ()
 
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches, in 1.5 along time, too."""
@@ -38,6 +46,30 @@ class CogVideoX(Transformer):
         """See `Backbone.latents_shape`. With the padding."""
         batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
         return (batch, channels, frames + self._padding(frames), *sides)
+
+    def denoised(self, gradient: Tensor) -> Tensor:
+        """See `Backbone.denoised`. The first channels are the latents."""
+        return gradient[:, :, : self.config.out_channels]
+
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """See `Backbone.conditioned`. The pipeline's own code says how a first frame is laid out."""
+        pipe, noisy = self.pipe, call["hidden_states"]
+        height, width = condition.pictures.shape[-2:]
+        noisy, shown = pipe.prepare_latents(
+            condition.pictures.to(noisy.device, pipe.vae.dtype),
+            num_channels_latents=noisy.shape[2],
+            num_frames=(noisy.shape[1] - 1) * pipe.vae_scale_factor_temporal + 1,
+            height=height,
+            width=width,
+            dtype=noisy.dtype,
+            device=noisy.device,
+            generator=torch.Generator().manual_seed(0),
+            latents=noisy,
+        )
+        call = call | {"hidden_states": torch.cat([noisy, shown], dim=2)}
+        if self.config.ofs_embed_dim is not None:
+            call["ofs"] = noisy.new_full((1,), 2.0)  # what the pipeline always says
+        return call
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""

@@ -37,6 +37,7 @@ PIPELINES = (
     "AnimateDiffPipeline",
     "AnimateDiffSparseControlNetPipeline",
     "CogVideoXPipeline",
+    "CogVideoXImageToVideoPipeline",
     "WanPipeline",
     "WanImageToVideoPipeline",
     "LTXPipeline",
