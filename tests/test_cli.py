@@ -1,6 +1,7 @@
 """The command line: real files in, real files out, on a tiny model; and every bad input refused with one sentence."""
 
 import json
+import re
 import sys
 
 import av
@@ -182,6 +183,13 @@ def test_no_prompt_metadata(run, model, clip, tmp_path):
     assert secret in (tmp_path / "out.json").read_text()
 
 
+def test_models_tells_what_a_model_takes(run):
+    code, said = run("models", "ltx-video")
+    assert code == 0
+    assert "Lightricks/LTX-Video" in said
+    assert re.search(r"kept for the backward pass .* 0\.\d\d GB", said)
+
+
 def test_models_lists_names_and_presets(run):
     code, said = run("models")
     assert code == 0
@@ -244,6 +252,8 @@ def bad_files(folder):
         ((*CLONE, "--image", "{here}/red.png", "--control", "nowhere"), "there is no SparseCtrl nowhere"),
         (("demo", "--out-dir", "{here}", "--colour", "pink"), "no colour 'pink'"),
         (("demo", "--out-dir", "{here}", "--seed", "-1"), "seed"),
+        (("models", "sora"), "no model is named 'sora'"),
+        (("demo", "--out-dir", "{here}", "--image", "--sketch"), "choose --image or --sketch"),
         (("generate", "{here}/pickle.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
         (("generate", "{here}/short.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
         (("generate", "{here}/none.safetensors", "p", "-o", "{here}/o.mp4"), "no motion file"),

@@ -23,6 +23,7 @@ from motionclone.video_writing import write_video
 from motionclone.world import TEST_MOTIONS, held_out_cases, held_out_scenes
 
 BASE = preset("mini")
+BLOCKS = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
 QUICK = BASE.model_copy(update={"sampling": BASE.sampling.model_copy(update={"steps": 2, "guided_steps": 1})})
 
 
@@ -46,7 +47,7 @@ def test_a_case_shares_nothing_but_motion():
 
 def test_every_method_changes_one_thing():
     plain = BASE.model_dump()
-    methods = suite_named("paper", BASE).methods
+    methods = suite_named("paper", BASE, lambda: BLOCKS).methods
     assert len({m.name for m in methods}) == len(methods) >= 30
     two = {"noise-matched", "schedule-camera", "schedule-object", "independent-unguided"}
     for method in methods:
@@ -58,17 +59,17 @@ def test_every_method_changes_one_thing():
         )
         assert len(changed) <= (2 if method.name in two else 1), method.name
         assert changed or same, method.name
-    for suite in ("tune", "pictures"):
-        methods = suite_named(suite, BASE).methods
+    for suite in ("tune", "pictures", "blocks"):
+        methods = suite_named(suite, BASE, lambda: BLOCKS).methods
         assert len({m.name for m in methods}) == len(methods) >= 9
         given = {m.settings(BASE, BASE.seed).model_dump_json() + m.follows + m.kind for m in methods}
         assert len(given) == len(methods)  # no two are the same
-    with pytest.raises(InputError, match="quick, paper, pictures and tune"):
-        suite_named("papers", BASE)
+    with pytest.raises(InputError, match="quick, paper, pictures, tune and blocks"):
+        suite_named("papers", BASE, lambda: BLOCKS)
 
 
 def setup(cases=2, seed=0):
-    suite = replace(suite_named("quick", QUICK), cases=cases)
+    suite = replace(suite_named("quick", QUICK, lambda: BLOCKS), cases=cases)
     found = world_cases("test", 4, QUICK.sampling)[2:]  # diagonal and circle
     return Setup(suite, tuple(found[:cases]), QUICK, "mini", None, "cpu", "mini", seed)
 

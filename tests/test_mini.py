@@ -27,9 +27,12 @@ def mini():
 
 
 def test_files_are_small_and_hold_no_code():
-    files = [path for path in FOLDER.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 25e6
-    assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt"}
+    most = {"base": 14e6, "motion_adapter": 5e6, "clip": 2e6, "image_control": 7e6, "sketch_control": 7e6, "dit": 15e6}
+    assert {path.name for path in FOLDER.iterdir()} == most.keys()
+    for part, bytes_at_most in most.items():
+        files = [path for path in (FOLDER / part).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) < bytes_at_most
+        assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt"}
 
 
 def test_it_is_ready_to_guide(mini):
@@ -39,18 +42,27 @@ def test_it_is_ready_to_guide(mini):
     assert mini.scheduler.config.prediction_type == "v_prediction"
 
 
-def test_the_demos_motion_is_cloned(mini):
+def quick_demo(pipe, **options):
     """On few steps, so that the test is quick; the demo itself takes three times as many."""
     settings = preset("mini")
-    quick = settings.sampling.model_copy(update={"steps": 8, "guided_steps": 4})
-    steps = []
+    sampling = settings.sampling.model_copy(update={"steps": 8, "guided_steps": 4})
+    words = Words("circle", "red", "star", "blue", "waves")
     with torch.random.fork_rng():
-        made = run_demo(
-            mini,
-            Words("circle", "red", "star", "blue", "waves"),
-            settings.model_copy(update={"sampling": quick}),
-            lambda name, step: steps.append((name, step.index)),
-        )
+        return run_demo(pipe, words, settings.model_copy(update={"sampling": sampling}), **options)
+
+
+@pytest.mark.parametrize("given", ["image", "sketch"])
+def test_the_demo_starts_from_what_is_given_and_moves_like_the_reference(given):
+    pipe = load_pipeline("mini", device="cpu", control=given)
+    pipe.set_progress_bar_config(disable=True)
+    made = quick_demo(pipe, given=given)
+    assert made.similarity["cloned"].first > made.similarity["reference"].first + 0.2
+    assert made.similarity["cloned"].path > made.similarity["unguided"].path + 0.3
+
+
+def test_the_demos_motion_is_cloned(mini):
+    steps = []
+    made = quick_demo(mini, on_step=lambda name, step: steps.append((name, step.index)))
     assert steps == [(name, i + 1) for name in ("cloned", "unguided") for i in range(8)]
     assert made.similarity["reference"].path > 0.99
     assert made.similarity["reference"].flow > 0.6
@@ -75,16 +87,17 @@ def test_words_that_the_world_does_not_have_are_refused(words, known):
         Words(*words)
 
 
-def test_the_demo_command_writes_its_videos(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("options", [(), ("--sketch",)])
+def test_the_demo_command_writes_its_videos(tmp_path, monkeypatch, capfd, options):
     quick = preset("mini").model_dump()
     quick["sampling"].update(steps=4, guided_steps=2)
     monkeypatch.setattr("motionclone.settings.preset", lambda _: parse_settings(quick, "quick"))
-    monkeypatch.setattr(sys, "argv", ["motionclone", "demo", "zoom-in", "--out-dir", str(tmp_path / "demo")])
+    monkeypatch.setattr(sys, "argv", ["motionclone", "demo", "zoom-in", "--out-dir", str(tmp_path / "demo"), *options])
     with suppress(SystemExit):
         cli.main()
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     videos = {f"{name}.mp4" for name in ("reference", "cloned", "unguided", "side-by-side")}
-    assert names == videos | {"cloned.json", "unguided.json"}
+    assert names == videos | {"cloned.json", "unguided.json"} | ({"given.png"} if options else set())
     assert re.search(r"cloned .*[+-]\d\.\d\d", capfd.readouterr().out)
 
 

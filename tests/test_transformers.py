@@ -2,9 +2,11 @@
 
 from contextlib import nullcontext
 from functools import partial
+from unittest import mock
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 from tiny import state
 from tiny_transformers import FAMILIES
 from torch.nn import functional
@@ -235,3 +237,46 @@ def test_the_energy_of_the_reference_with_itself_is_0(model):
     with torch.no_grad(), listening(partial(model.backbone.tap, call), model.sites) as found:
         model.backbone.denoiser(**call)
         assert float(energy_of_sites(model, found, wide(represent(found)))) == 0
+
+
+@pytest.fixture
+def cogvideox_pipe():
+    return FAMILIES["cogvideox-5b"].make()
+
+
+def test_a_compiled_denoiser_is_refused(cogvideox_pipe):
+    cogvideox_pipe.transformer.compile(backend="eager")
+    with pytest.raises(InputError, match=r"from before torch\.compile"):
+        backbone_of(cogvideox_pipe)
+
+
+def test_a_feature_cache_is_refused(cogvideox_pipe):
+    cogvideox_pipe.transformer.enable_cache(FirstBlockCacheConfig())
+    with pytest.raises(InputError, match="disable_cache"):
+        backbone_of(cogvideox_pipe)
+
+
+def test_attention_that_is_not_pytorchs_is_refused():
+    """As with set_attention_backend("flash"), which this machine may not have."""
+    model = Model("ltx")
+
+    def elsewhere(query, *_, **__):
+        return query
+
+    call = model.call()
+    with (
+        mock.patch("diffusers.models.transformers.transformer_ltx.dispatch_attention_fn", elsewhere),
+        pytest.raises(InputError, match=r'set_attention_backend\("native"\)'),
+        torch.no_grad(),
+        listening(partial(model.backbone.tap, call), model.sites),
+    ):
+        model.backbone.denoiser(**call)
+
+
+def test_a_motion_of_another_family_is_refused(cogvideox_pipe):
+    motion = Model("wan-2.1").motion
+    with (
+        pytest.raises(InputError, match=r"no blocks\.1\.attn1; extract it again"),
+        motion_guidance(cogvideox_pipe, motion),
+    ):
+        pass

@@ -58,14 +58,17 @@ class AnimateDiff:
         unet: nn.Module = self.pipe.unet
         return unet
 
+    def blocks(self) -> tuple[str, ...]:
+        """See `Backbone.blocks`."""
+        return tuple(dict.fromkeys(name.split(".motion_modules")[0] for name in self._temporal_attentions()))
+
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
-        """See `Backbone.sites`. Blocks are such as `up_blocks.1` or `mid_block`."""
+        """See `Backbone.sites`. Blocks are such as `up_blocks.1` or `mid_block`, or parts of one."""
         attentions = self._temporal_attentions()
         for block in blocks:
             if not any(name.startswith(block + ".") for name in attentions):
-                known = sorted({name.split(".motion_modules")[0] for name in attentions})
                 raise InputError(
-                    f"no temporal attention under block {block!r}; this model has it in {', '.join(known)}."
+                    f"no temporal attention under block {block!r}; this model has it in {', '.join(self.blocks())}."
                 )
         return tuple(name for name in attentions if any(name.startswith(block + ".") for block in blocks))
 

@@ -47,6 +47,9 @@ class Backbone(Protocol):
     def shown_frames(self) -> tuple[int, ...]:
         """Frames of a clip that the denoiser cannot do without: the first, for image-to-video models."""
 
+    def blocks(self) -> tuple[str, ...]:
+        """All blocks that have temporal attention."""
+
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """Module paths of the temporal attentions in `blocks`. InputError if a block has none."""
 

@@ -96,12 +96,13 @@ class Transformer:
             )
         return (1, self.channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
 
-    def _blocks(self) -> list[str]:
-        return [f"{stack}.{i}" for stack in self.stacks for i in range(len(getattr(self.denoiser, stack)))]
+    def blocks(self) -> tuple[str, ...]:
+        """See `Backbone.blocks`. In the order they run."""
+        return tuple(f"{stack}.{i}" for stack in self.stacks for i in range(len(getattr(self.denoiser, stack))))
 
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """See `Backbone.sites`. Blocks are such as `transformer_blocks.15`."""
-        known = self._blocks()
+        known = self.blocks()
         for block in blocks:
             if block not in known:
                 raise InputError(f"there is no block {block!r}; this model has {known[0]} to {known[-1]}.")
@@ -109,18 +110,18 @@ class Transformer:
 
     def has_site(self, site: str) -> bool:
         """See `Backbone.has_site`."""
-        return site.removesuffix(f".{self.attention}") in self._blocks()
+        return site.removesuffix(f".{self.attention}") in self.blocks()
 
     def after(self, sites: Sequence[str]) -> nn.Module:
         """See `Backbone.after`."""
-        blocks = self._blocks()
+        blocks = self.blocks()
         last = max(blocks.index(site.removesuffix(f".{self.attention}")) for site in sites)
         following: nn.Module = self.denoiser.get_submodule([*blocks, "norm_out"][last + 1])
         return following
 
     def heavy_blocks(self) -> list[nn.Module]:
         """All blocks."""
-        return [self.denoiser.get_submodule(block) for block in self._blocks()]
+        return [self.denoiser.get_submodule(block) for block in self.blocks()]
 
     def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Listens to scaled dot product attention while the site runs."""

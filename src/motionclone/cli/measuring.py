@@ -11,6 +11,7 @@ from motionclone.cli.options import (
     SettingsOptions,
     settings_from,
 )
+from motionclone.cli.reading import load_model
 from motionclone.cli.terminal import counting_bar, quiet_libraries, say
 from motionclone.errors import InputError
 
@@ -36,7 +37,7 @@ def evaluate(
     ----------
     suite
         quick (minutes on two cores), paper (all experiments of the paper; hours), pictures (following a picture or a
-        sketch) or tune (candidates for presets).
+        sketch), tune (candidates for presets) or blocks (each of the model's alone).
     out_dir
         Folder for results; evaluation-SUITE by default.
     references
@@ -50,6 +51,7 @@ def evaluate(
     """
     from dataclasses import replace
 
+    from motionclone.backbones.backbone import backbone_of
     from motionclone.evaluation import load_embedder
     from motionclone.lab.bench import Setup
     from motionclone.lab.cases import clip_cases, world_cases
@@ -58,7 +60,11 @@ def evaluate(
     from motionclone.lab.suites import suite_named
 
     base = settings_from(model_options.model, settings_options, extraction_options, generation_options)
-    chosen = suite_named(suite, base)
+
+    def blocks() -> tuple[str, ...]:
+        return backbone_of(load_model(model_options)).blocks()
+
+    chosen = suite_named(suite, base, blocks)
     if cases is not None:
         if cases < 1:
             raise InputError(f"--cases must be 1 or more, got {cases}.")

@@ -19,7 +19,7 @@ def models(name: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from motionclone.pipelines import HubModel, named_models
+    from motionclone.pipelines import named_models
     from motionclone.settings import preset, preset_names
 
     console = Console()
@@ -27,14 +27,8 @@ def models(name: str | None = None) -> None:
         _describe(name, console)
         return
     table = Table("model", "from", title="models (--model)")
-    for each, parts in named_models().items():
-        if each in ("mini", "mini-dit"):
-            place = "bundled"
-        elif isinstance(parts, HubModel):
-            place = parts.hub_id
-        else:
-            place = f"{parts.base} and {parts.motion_adapter}"
-        table.add_row(each, place)
+    for each in named_models():
+        table.add_row(each, _place(each))
     chosen = Table("preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)")
     for each in preset_names():
         s = preset(each)
@@ -49,6 +43,15 @@ def models(name: str | None = None) -> None:
         )
     console.print(table, chosen)
     console.print("A folder, a model description (.toml, .yaml) or a hub id does as well: see docs/models.md.")
+
+
+def _place(name: str) -> str:
+    from motionclone.pipelines import HubModel, named_models
+
+    parts = named_models()[name]
+    if isinstance(parts, HubModel):
+        return f"{parts.hub_id}, {parts.dtype}"
+    return "bundled" if name in ("mini", "mini-dit") else f"{parts.base} and {parts.motion_adapter}"
 
 
 def _describe(name: str, console: "Console") -> None:
@@ -68,8 +71,7 @@ def _describe(name: str, console: "Console") -> None:
     table = Table(title=f"{name}, {size}", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    for key, value in named_models()[name].model_dump(exclude_none=True, exclude={"transformer"}).items():
-        table.add_row(key.replace("_", " "), str(value))
+    table.add_row("from", _place(name))
     table.add_row("preset", chosen)
     table.add_row("guided blocks", ", ".join(settings.extraction.blocks))
     found = counted(name, settings)

@@ -1,6 +1,6 @@
 """What is compared: methods of cloning, each a change to the preset, and the suites they make up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,18 +57,23 @@ class Suite:
     methods: tuple[Method, ...]
 
 
-def suite_named(name: str, base: Settings) -> Suite:
-    """A suite, its methods relative to the preset `base`. InputError names those there are."""
+def suite_named(name: str, base: Settings, blocks: Callable[[], Sequence[str]]) -> Suite:
+    """A suite, its methods relative to the preset `base`. InputError names those there are.
+
+    `blocks` are asked for if the suite compares the model's blocks.
+    """
     match name:
         case "quick":
             return Suite("quick", "test", 8, main_methods())
         case "paper":
-            return Suite("paper", "test", 32, (*main_methods(), *ablations(base)))
+            return Suite("paper", "test", 32, (*main_methods(), *ablations(base, blocks())))
         case "tune":
             return Suite("tune", "validation", 16, (*main_methods(), *candidates(base)))
+        case "blocks":
+            return Suite("blocks", "validation", 9, (*main_methods(), *single_blocks(base, blocks())))
         case "pictures":
             return Suite("pictures", "test", 16, (*main_methods(), *with_pictures()))
-    raise InputError(f"there is no suite {name!r}; there are quick, paper, pictures and tune.")
+    raise InputError(f"there is no suite {name!r}; there are quick, paper, pictures, tune and blocks.")
 
 
 def main_methods() -> tuple[Method, ...]:
@@ -81,11 +86,10 @@ def main_methods() -> tuple[Method, ...]:
     )
 
 
-def ablations(base: Settings) -> tuple[Method, ...]:
+def ablations(base: Settings, blocks: Sequence[str]) -> tuple[Method, ...]:
     """The paper's experiments (Secs. 3.2, 4.6, A.2), each a change of one thing."""
     extraction, guidance, sampling = base.extraction, base.guidance, base.sampling
     steps, guided = sampling.steps, sampling.guided_steps
-    blocks = (*(f"down_blocks.{i}" for i in range(3)), "mid_block", *(f"up_blocks.{i}" for i in range(3)))
     plain = sampling.num_frames
     return (
         Method("plain", f"k = {plain}: plain control", "k (Figs. 2, 8)", "All weights.", {"extraction": {"k": plain}}),
@@ -215,15 +219,30 @@ def with_pictures() -> tuple[Method, ...]:
     )
 
 
+def single_blocks(base: Settings, blocks: Sequence[str]) -> tuple[Method, ...]:
+    """Each block alone, at three weights: one weight would favour the blocks that it suits."""
+    weight = base.guidance.weight
+    return tuple(
+        Method(
+            f"{block}-x{factor:g}",
+            f"{block}, weight x {factor:g}",
+            "block (Figs. 9, 11)",
+            "This block alone.",
+            {"extraction": {"blocks": (block,)}, "guidance": {"weight": weight * factor}},
+        )
+        for block in blocks
+        for factor in (0.25, 1, 4)
+    )
+
+
 def candidates(base: Settings) -> tuple[Method, ...]:
     """What the preset of the bundled model is chosen from, on the validation split."""
-    weight, sampling = base.guidance.weight, base.sampling
+    weight, sampling, blocks = base.guidance.weight, base.sampling, base.extraction.blocks
     steps, scale = sampling.steps, sampling.guidance_scale
     changes: dict[str, dict[str, dict[str, Any]]] = {
         "weight x 0.5": {"guidance": {"weight": weight / 2}},
         "weight x 2": {"guidance": {"weight": weight * 2}},
-        "up_blocks.1 alone": {"extraction": {"blocks": ("up_blocks.1",)}},
-        "up_blocks.2 alone": {"extraction": {"blocks": ("up_blocks.2",)}},
+        **{f"{block} alone": {"extraction": {"blocks": (block,)}} for block in blocks if len(blocks) > 1},
         "k x 2": {"extraction": {"k": base.extraction.k * 2}},
         "t_alpha x 0.5": {"extraction": {"t_alpha": base.extraction.t_alpha // 2}},
         "t_alpha x 2": {"extraction": {"t_alpha": base.extraction.t_alpha * 2}},
