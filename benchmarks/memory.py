@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from motionclone.errors import InputError
 from motionclone.memory import counted
 from motionclone.pipelines import HubModel, named_models
 from motionclone.settings import preset, preset_names
@@ -24,7 +25,12 @@ def main() -> None:
     table = Table("model", "video", "guided", "weights", "whole graph", "cut", "cut and checkpoints")
     for name in track(parser.parse_args().models):
         settings = preset(name if name in preset_names() else "camera")
-        found, size = counted(name, settings), settings.sampling
+        size = settings.sampling
+        try:
+            found = counted(name, settings)
+        except InputError as error:
+            table.add_row(name, str(error))
+            continue
         table.add_row(
             name,
             f"{size.num_frames}x{size.height}x{size.width}",

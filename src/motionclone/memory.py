@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.capture import checkpointed, graph_cut_at, listening
+from motionclone.errors import InputError
 from motionclone.motion import SparseMap
 from motionclone.objectives import energy
 from motionclone.pipelines import HubModel, load_pipeline, named_models
@@ -84,7 +85,7 @@ def counted(name: str, settings: Settings) -> Counted:
     """What a model that has a name keeps at the size and blocks of the settings.
 
     Raises:
-        InputError: if it has no such blocks, or cannot take the size.
+        InputError: if it has no such blocks, cannot take the size or cannot be counted without computing.
     """
     pipe = _on_meta(name)
     backbone = backbone_of(pipe)
@@ -116,13 +117,13 @@ def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:
     return energy(query, key, SparseMap(values, indices))
 
 
-# Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries.
+# Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries. Not here is
+# HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have.
 _WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
     "CogVideoXPipeline": ((1, 226, 4096), None),
     "WanPipeline": ((1, 512, 4096), None),
     "LTXPipeline": ((1, 128, 4096), (1, 128)),
     "HunyuanVideoPipeline": ((1, 256, 4096), (1, 768), (1, 256)),
-    "HunyuanVideo15Pipeline": ((1, 1000, 3584), (1, 1000), (1, 256, 1472), (1, 256)),
 }
 
 
@@ -131,6 +132,8 @@ def _on_meta(name: str) -> Any:
     model = named_models()[name]
     if not isinstance(model, HubModel):
         return _animatediff_on_meta() if name == "animatediff" else load_pipeline(name, device="cpu").to("meta")
+    if model.pipeline not in _WORDS:
+        raise InputError(f"the memory of {name} cannot be counted: its denoiser decides by values on what it computes.")
     dtype = getattr(torch, model.dtype)
     with torch.device("meta"):
         network = getattr(diffusers, model.network)(**model.transformer).to(dtype).requires_grad_(False)
@@ -138,8 +141,6 @@ def _on_meta(name: str) -> Any:
     kind = getattr(diffusers, model.pipeline)
     parts = dict.fromkeys(inspect.signature(kind).parameters.keys() - model.options.keys())
     parts |= {"transformer": network, "vae": vae, "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()}
-    if "guider" in parts:
-        parts["guider"] = diffusers.ClassifierFreeGuidance()
     pipe = kind(**parts, **model.options)
     words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in _WORDS[model.pipeline])
     pipe.encode_prompt = lambda *_, **__: words

@@ -74,7 +74,12 @@ def _describe(name: str, console: "Console") -> None:
     table.add_row("from", _place(name))
     table.add_row("preset", chosen)
     table.add_row("guided blocks", ", ".join(settings.extraction.blocks))
-    found = counted(name, settings)
+    try:
+        found = counted(name, settings)
+    except InputError as error:
+        table.add_row("memory", str(error))
+        console.print(table)
+        return
     table.add_row("weights of the denoiser", f"{found.weights / 1e9:.2f} GB")
     table.add_row(
         "kept for the backward pass", f"{found.kept / 1e9:.2f} GB ({found.naive / 1e9:.1f} GB without checkpoints)"
