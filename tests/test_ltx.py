@@ -5,7 +5,7 @@ import torch
 from diffusers import LTXConditionPipeline, LTXImageToVideoPipeline, LTXPipeline
 from tiny_ltx import ltx
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.backbone import backbone_of, named_arguments
 from motionclone.cloning import clone, generate
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
@@ -63,7 +63,7 @@ def run(pipe, guidance_scale, steps=2, **arguments):
     """Calls of the denoiser and latents after every step, of the plain pipeline with its own defaults."""
     calls, latents = [], []
     hook = pipe.transformer.register_forward_pre_hook(
-        lambda _, args, kwargs: calls.append(backbone_of(pipe).bind(*args, **kwargs)), with_kwargs=True
+        lambda _, args, kwargs: calls.append(named_arguments(pipe.transformer, args, kwargs)), with_kwargs=True
     )
     try:
         pipe(

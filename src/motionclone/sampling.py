@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from motionclone.backbones.backbone import Backbone, Call, backbone_of
+from motionclone.backbones.backbone import Backbone, Call, backbone_of, named_arguments, with_increment
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.capture import Forward, checkpointed, forward_wrapped, graph_cut_at, listening
 from motionclone.errors import InputError
@@ -103,12 +103,12 @@ def motion_guidance(
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         nonlocal last
-        call = backbone.bind(*args, **kwargs)
+        call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         latents = call[backbone.latents_name]
         if backbone.separate_calls and last is not None and last.was(timestep, latents):
             increment, last = last.increment, None
-            return backbone.join(None, plain(*args, **kwargs), increment, call)
+            return with_increment(None, plain(*args, **kwargs), increment, call)
         plan = _plan(backbone, timestep, settings)
         if plan is None:
             return plain(*args, **kwargs)
@@ -147,7 +147,7 @@ def motion_guidance(
         if on_guided_step is not None:
             on_guided_step(step)
         last = _Guided(timestep, latents, increment) if backbone.separate_calls else None
-        return backbone.join(unconditional, conditional, increment, call)
+        return with_increment(unconditional, conditional, increment, call)
 
     with forward_wrapped(backbone.denoiser, lambda plain: partial(guided, plain)):
         yield trace

@@ -4,7 +4,6 @@ A motion module turns (b f) c h w into (b h w) f c and applies two temporal self
 in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,13 +126,6 @@ class AnimateDiff:
             height, width = -(-height // 2), -(-width // 2)
         return frames, height, width
 
-    def bind(self, *args: Any, **kwargs: Any) -> Call:
-        """See `Backbone.bind`."""
-        signature = inspect.signature(type(self.denoiser).forward)
-        call = dict(signature.bind(self.denoiser, *args, **kwargs).arguments)
-        del call["self"]
-        return call
-
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """diffusers stacks [unconditional, conditional] along the batch."""
         if not self.pipe.do_classifier_free_guidance:
@@ -143,12 +135,6 @@ class AnimateDiff:
             batched["timestep"] = call["timestep"]
         halves = [{**call, **{name: _half(value, part) for name, value in batched.items()}} for part in (0, 1)]
         return halves[0], halves[1]
-
-    def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
-        """See `Backbone.join`."""
-        parts = [part for part in (unconditional, conditional) if part is not None]
-        output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
-        return type(conditional)(output) if call.get("return_dict", True) else (output,)
 
     def denoised(self, gradient: Tensor) -> Tensor:
         """See `Backbone.denoised`."""

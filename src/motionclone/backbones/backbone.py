@@ -1,5 +1,6 @@
 """What guidance needs to know of a family of video models."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -68,14 +69,8 @@ class Backbone(Protocol):
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """(f, h, w) of the positions at a site whose query was heard during a call."""
 
-    def bind(self, *args: Any, **kwargs: Any) -> Call:
-        """The denoiser's arguments by name."""
-
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """The unconditional part (None without classifier-free guidance) and the conditional part of a call."""
-
-    def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
-        """The denoiser's output for the whole call, with `increment` added to both parts."""
 
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of a gradient with respect to the denoiser's input, the part that belongs to its output."""
@@ -115,6 +110,20 @@ class Backbone(Protocol):
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """How the pipeline is told guidance scale and negative prompt, and what else it needs to be told."""
+
+
+def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """A call of the denoiser, all arguments by name."""
+    call = dict(inspect.signature(type(denoiser).forward).bind(denoiser, *args, **kwargs).arguments)
+    del call["self"]
+    return call
+
+
+def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
+    """The denoiser's output for a whole call, `increment` added to both parts; `unconditional` may be None."""
+    parts = [part for part in (unconditional, conditional) if part is not None]
+    output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
+    return type(conditional)(output) if call.get("return_dict", True) else (output,)
 
 
 def projection_norms(attention: Any) -> list[float]:

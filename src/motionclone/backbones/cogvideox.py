@@ -91,7 +91,7 @@ class CogVideoX(Transformer):
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """See `Backbone.denoiser_call`."""
         pipe, config = self.pipe, self.config
-        device, dtype = latents.device, next(self.denoiser.parameters()).dtype
+        device, dtype = latents.device, self.pipe.transformer.dtype
         words, _ = pipe.encode_prompt(
             prompt, do_classifier_free_guidance=False, max_sequence_length=config.max_text_seq_length, device=device
         )
@@ -108,7 +108,7 @@ class CogVideoX(Transformer):
 
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         """See `Backbone.initial_latents`."""
-        return noise.transpose(1, 2).to(next(self.denoiser.parameters()).dtype)
+        return noise.transpose(1, 2).to(self.pipe.transformer.dtype)
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`."""

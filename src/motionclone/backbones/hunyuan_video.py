@@ -67,7 +67,7 @@ class HunyuanVideo(Transformer):
 
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """See `Backbone.denoiser_call`."""
-        device, dtype = latents.device, next(self.denoiser.parameters()).dtype
+        device, dtype = latents.device, self.pipe.transformer.dtype
         words, summary, mask = self.pipe.encode_prompt(prompt, device=device, max_sequence_length=LONGEST_PROMPT)
         return {
             "hidden_states": latents.to(dtype),
@@ -110,7 +110,7 @@ class HunyuanVideo15(HunyuanVideo):
 
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """See `Backbone.denoiser_call`."""
-        pipe, device, dtype = self.pipe, latents.device, next(self.denoiser.parameters()).dtype
+        pipe, device, dtype = self.pipe, latents.device, self.pipe.transformer.dtype
         words, mask, letters, letters_mask = pipe.encode_prompt(prompt, device=device, dtype=dtype)
         latents = latents.to(dtype)
         return {

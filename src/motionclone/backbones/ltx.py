@@ -84,7 +84,7 @@ class LTX(Transformer):
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """See `Backbone.denoiser_call`."""
         pipe = self.pipe
-        device, dtype = latents.device, next(self.denoiser.parameters()).dtype
+        device, dtype = latents.device, self.pipe.transformer.dtype
         words, mask, *_ = pipe.encode_prompt(
             prompt, do_classifier_free_guidance=False, max_sequence_length=LONGEST_PROMPT, device=device
         )

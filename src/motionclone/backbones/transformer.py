@@ -5,7 +5,6 @@ at one place (h, w), between their frames: (h w, heads, f, f), from queries and 
 and rotary embedding.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -150,12 +149,6 @@ class Transformer:
         """See `Backbone.grid`."""
         return self.token_grid(call)
 
-    def bind(self, *args: Any, **kwargs: Any) -> Call:
-        """See `Backbone.bind`."""
-        call = dict(inspect.signature(type(self.denoiser).forward).bind(self.denoiser, *args, **kwargs).arguments)
-        del call["self"]
-        return call
-
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """Stacked [unconditional, conditional] if the two halves of the latents are the same."""
         latents = call[self.latents_name]
@@ -171,12 +164,6 @@ class Transformer:
                 }
             )
         return halves[0], halves[1]
-
-    def join(self, unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
-        """See `Backbone.join`."""
-        parts = [part for part in (unconditional, conditional) if part is not None]
-        output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
-        return type(conditional)(output) if call.get("return_dict", True) else (output,)
 
     def denoised(self, gradient: Tensor) -> Tensor:
         """See `Backbone.denoised`."""
