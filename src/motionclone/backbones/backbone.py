@@ -37,10 +37,6 @@ class Backbone(Protocol):
         """Name of the denoiser's argument that holds the latents."""
 
     @property
-    def separate_calls(self) -> bool:
-        """Whether the denoiser is called twice in every step: for the prompt, then for the negative prompt."""
-
-    @property
     def guided_from(self) -> float:
         """The lowest timestep at which the pipeline calls this denoiser."""
 
