@@ -72,6 +72,7 @@ class Model:
             self.pipe(
                 prompt="a cat",
                 **self.backbone.pipeline_arguments(sampling),
+                **self.tiny.arguments,
                 num_frames=self.size[0],
                 height=self.size[1],
                 width=self.size[2],

@@ -118,7 +118,6 @@ def test_videos_from_the_same_latents_are_no_stacked_call():
     with torch.no_grad():
         call = backbone.denoiser_call(torch.zeros(1, CHANNELS, 4, 4, 6), 900, "a cat")
     pair = {name: torch.cat([value, value]) for name, value in call.items()}
-    assert not backbone.separate_calls
     assert backbone.split(pair) == (None, pair)
 
 

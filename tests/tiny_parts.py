@@ -1,7 +1,7 @@
 """What the tiny pipelines of diffusion transformers are made of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ class Tiny:
     height: int = 32
     width: int = 48
     steps: int = 8
+    arguments: dict[str, Any] = field(default_factory=dict)  # of the pipeline, beside the backbone's
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -12,6 +12,7 @@ from diffusers import (
 )
 from tiny_hunyuan import hunyuan, hunyuan15
 from tiny_ltx import ltx
+from tiny_ltx2 import STG, ltx2
 from tiny_parts import Tiny, byte_tokenizer, ready, t5
 from tiny_wan import euler, expand_timesteps, two_experts, wan
 
@@ -81,6 +82,7 @@ FAMILIES: dict[str, Tiny] = {
     "cogvideox-5b": Tiny(lambda: cogvideox(dpm(), **ROTARY), "transformer_blocks.1", 13),
     "cogvideox-1.5": Tiny(lambda: cogvideox(dpm(), patch_size_t=2, **ROTARY), "transformer_blocks.1", 17),
     "ltx": Tiny(ltx, "transformer_blocks.1", 25, height=64, width=96),
+    "ltx-2": Tiny(ltx2, "transformer_blocks.1", 25, height=64, width=128, arguments=STG | {"guidance_rescale": 0.0}),
     "wan-2.1": Tiny(wan, "blocks.1", 13),
     "wan-2.1-euler": Tiny(lambda: wan(euler()), "blocks.1", 13),
     "wan-2.2": Tiny(two_experts, "blocks.1", 13),

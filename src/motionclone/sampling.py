@@ -4,7 +4,8 @@
         frames = pipe(prompt, guidance_scale=8.5, num_inference_steps=100).frames[0]
 
 The pipeline's denoiser is wrapped inside the `with` and nothing else is touched. Classifier-free guidance forms
-u + s (c - u), so an increment on both u and c is that increment on the guided output.
+u + s (c - u), so an increment on both u and c is that increment on the guided output; likewise other guidances, which
+add differences between c and further calls of the same step.
 """
 
 import math
@@ -57,16 +58,17 @@ class Trace:
 
 @dataclass(frozen=True)
 class _Guided:
-    """A call that was guided, and whose increment a second one of the same step is to have."""
+    """A call that was guided, and whose increment all further ones of the same step are to have."""
 
+    schedule: Tensor  # the scheduler's own timesteps, which it makes anew for every run
     timestep: float
-    latents: Tensor
+    latents: Tensor  # of the conditional part
     increment: Tensor
 
-    def was(self, timestep: float, latents: Tensor) -> bool:
-        return (
-            self.timestep == timestep and self.latents.shape == latents.shape and bool((self.latents == latents).all())
-        )
+    def has_step(self, schedule: Tensor, timestep: float, latents: Tensor) -> bool:
+        """Whether a call with these belongs to the same step."""
+        same = self.schedule is schedule and self.timestep == timestep and self.latents.shape == latents.shape
+        return same and bool((self.latents == latents).all())
 
 
 @contextmanager
@@ -106,9 +108,9 @@ def motion_guidance(
         call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         latents = call[backbone.latents_name]
-        if backbone.separate_calls and last is not None and last.was(timestep, latents):
-            increment, last = last.increment, None
-            return with_increment(None, plain(*args, **kwargs), increment, call)
+        schedule = pipe.scheduler.timesteps
+        if last is not None and last.has_step(schedule, timestep, latents):
+            return with_increment(None, plain(*args, **kwargs), last.increment, call)
         plan = _plan(backbone, timestep, settings)
         if plan is None:
             return plain(*args, **kwargs)
@@ -146,7 +148,7 @@ def motion_guidance(
         trace.steps.append(step)
         if on_guided_step is not None:
             on_guided_step(step)
-        last = _Guided(timestep, latents, increment) if backbone.separate_calls else None
+        last = _Guided(schedule, timestep, conditional_call[backbone.latents_name], increment)
         return with_increment(unconditional, conditional, increment, call)
 
     with forward_wrapped(backbone.denoiser, lambda plain: partial(guided, plain)):

@@ -42,7 +42,6 @@ class AnimateDiff:
 
     pipe: Any
     latents_name: str = "sample"
-    separate_calls: bool = False
     guided_from: float = 0.0
     shown_frames: tuple[int, ...] = ()
 

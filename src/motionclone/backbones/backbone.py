@@ -37,10 +37,6 @@ class Backbone(Protocol):
         """Name of the denoiser's argument that holds the latents."""
 
     @property
-    def separate_calls(self) -> bool:
-        """Whether the denoiser is called twice in every step: for the prompt, then for the negative prompt."""
-
-    @property
     def guided_from(self) -> float:
         """The lowest timestep at which the pipeline calls this denoiser."""
 
@@ -120,10 +116,14 @@ def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str
 
 
 def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
-    """The denoiser's output for a whole call, `increment` added to both parts; `unconditional` may be None."""
+    """The denoiser's output for a whole call, `increment` added to both parts; `unconditional` may be None.
+
+    Of several outputs the first is the video's.
+    """
     parts = [part for part in (unconditional, conditional) if part is not None]
-    output = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
-    return type(conditional)(output) if call.get("return_dict", True) else (output,)
+    video = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
+    others = map(torch.cat, zip(*(part[1:] for part in parts), strict=True))
+    return type(conditional)(video, *others) if call.get("return_dict", True) else (video, *others)
 
 
 def projection_norms(attention: Any) -> list[float]:
@@ -147,6 +147,7 @@ def backbone_of(pipe: Any) -> Backbone:
     from motionclone.backbones.cogvideox import CogVideoX
     from motionclone.backbones.hunyuan_video import HunyuanVideo, HunyuanVideo15
     from motionclone.backbones.ltx import LTX
+    from motionclone.backbones.ltx2 import LTX2
     from motionclone.backbones.wan import Wan
 
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
@@ -154,11 +155,11 @@ def backbone_of(pipe: Any) -> Backbone:
         raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
     if getattr(denoiser, "is_cache_enabled", False):
         raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")
-    for family in (AnimateDiff, CogVideoX, Wan, LTX, HunyuanVideo, HunyuanVideo15):
+    for family in (AnimateDiff, CogVideoX, Wan, LTX, LTX2, HunyuanVideo, HunyuanVideo15):
         if family.fits(pipe):
             return family(pipe)
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
-        "CogVideoX, Wan or LTX-Video, or text to video of HunyuanVideo or HunyuanVideo-1.5 (guided by "
+        "CogVideoX, Wan or LTX-Video, or text to video of LTX-2, HunyuanVideo or HunyuanVideo-1.5 (guided by "
         "ClassifierFreeGuidance)."
     )

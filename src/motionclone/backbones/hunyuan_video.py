@@ -25,8 +25,6 @@ class HunyuanVideo(Transformer):
     the pipeline uses a negative prompt only if it is given a `true_cfg_scale`, too, and calls for it second.
     """
 
-    separate_calls: bool = True
-
     stacks: ClassVar[tuple[str, ...]] = ("transformer_blocks", "single_transformer_blocks")
     attention = "attn"
     text_tokens = "last"
@@ -41,6 +39,10 @@ class HunyuanVideo(Transformer):
         config = self.config
         frames, height, width = call["hidden_states"].shape[2:]
         return frames // config.patch_size_t, height // config.patch_size, width // config.patch_size
+
+    def split(self, call: Call) -> tuple[Call | None, Call]:
+        """A call is never stacked, whatever its batch."""
+        return None, call
 
     @property
     def channels(self) -> int:

@@ -1,7 +1,7 @@
 """LTX-Video: full attention over the video's tokens alone, text by cross attention; flow prediction."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import LTXImageToVideoPipeline, LTXPipeline
@@ -12,9 +12,6 @@ from motionclone.backbones.transformer import Transformer, check_length
 from motionclone.conditions import Condition
 from motionclone.settings import Sampling
 
-FRAME_RATE = 25  # frames per second, by which the rotary embedding spaces latent frames; the pipelines' default
-LONGEST_PROMPT = 128  # tokens; the pipelines' default
-
 
 @dataclass(frozen=True)
 class LTX(Transformer):
@@ -24,6 +21,10 @@ class LTX(Transformer):
     its tokens are at timestep 0, and whatever it says of them is dropped before the scheduler's step, the increment
     with it. With `guidance_rescale` the pipelines rescale the guided output, the increment with it.
     """
+
+    # The pipelines' defaults: frames per second, by which the rotary embedding spaces latent frames, and tokens.
+    frame_rate: ClassVar[float] = 25
+    longest_prompt: ClassVar[int] = 128
 
     @staticmethod
     def fits(pipe: Any) -> bool:
@@ -59,7 +60,7 @@ class LTX(Transformer):
 
     def check_prompt(self, prompt: str) -> None:
         """See `Backbone.check_prompt`."""
-        check_length(self.pipe.tokenizer, prompt, LONGEST_PROMPT)
+        check_length(self.pipe.tokenizer, prompt, self.longest_prompt)
 
     def encode_video(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
         """See `Backbone.encode_video`. The posterior is sampled; without a generator, by the global one."""
@@ -86,7 +87,7 @@ class LTX(Transformer):
         pipe = self.pipe
         device, dtype = latents.device, self.pipe.transformer.dtype
         words, mask, *_ = pipe.encode_prompt(
-            prompt, do_classifier_free_guidance=False, max_sequence_length=LONGEST_PROMPT, device=device
+            prompt, do_classifier_free_guidance=False, max_sequence_length=self.longest_prompt, device=device
         )
         temporal, spatial = pipe.vae_temporal_compression_ratio, pipe.vae_spatial_compression_ratio
         frames, height, width = latents.shape[2:]
@@ -98,7 +99,7 @@ class LTX(Transformer):
             "num_frames": frames,
             "height": height,
             "width": width,
-            "rope_interpolation_scale": (temporal / FRAME_RATE, spatial, spatial),
+            "rope_interpolation_scale": (temporal / self.frame_rate, spatial, spatial),
         }
 
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
@@ -119,4 +120,5 @@ class LTX(Transformer):
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`."""
-        return super().pipeline_arguments(sampling) | {"frame_rate": FRAME_RATE, "max_sequence_length": LONGEST_PROMPT}
+        own = {"frame_rate": self.frame_rate, "max_sequence_length": self.longest_prompt}
+        return super().pipeline_arguments(sampling) | own

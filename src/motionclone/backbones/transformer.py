@@ -47,11 +47,6 @@ class Transformer:
         return self.denoiser.config
 
     @property
-    def separate_calls(self) -> bool:
-        """See `Backbone.separate_calls`."""
-        return False
-
-    @property
     def guided_from(self) -> float:
         """See `Backbone.guided_from`."""
         return 0.0
@@ -153,7 +148,7 @@ class Transformer:
         """Stacked [unconditional, conditional] if the two halves of the latents are the same."""
         latents = call[self.latents_name]
         half, odd = divmod(len(latents), 2)
-        if self.separate_calls or odd or not torch.equal(latents[:half], latents[half:]):
+        if odd or not torch.equal(latents[:half], latents[half:]):
             return None, call
         halves = []
         for part in (slice(None, half), slice(half, None)):

@@ -34,11 +34,6 @@ class Wan(Transformer):
         return isinstance(getattr(pipe, "transformer", None), WanTransformer3DModel)
 
     @property
-    def separate_calls(self) -> bool:
-        """With classifier-free guidance, which the pipeline knows once it has been called."""
-        return bool(self.pipe.do_classifier_free_guidance)
-
-    @property
     def guided_from(self) -> float:
         """Where the expert for high noise ends."""
         return float((self.pipe.config.get("boundary_ratio") or 0) * self.pipe.scheduler.config.num_train_timesteps)

@@ -42,6 +42,7 @@ PIPELINES = (
     "WanImageToVideoPipeline",
     "LTXPipeline",
     "LTXImageToVideoPipeline",
+    "LTX2Pipeline",
     "HunyuanVideoPipeline",
     "HunyuanVideo15Pipeline",
 )
