@@ -72,9 +72,6 @@ class Model:
             self.pipe(
                 prompt="a cat",
                 **self.backbone.pipeline_arguments(sampling),
-                num_frames=self.size[0],
-                height=self.size[1],
-                width=self.size[2],
                 num_inference_steps=self.tiny.steps,
                 latents=self.backbone.initial_latents(self.noise()),
                 generator=torch.Generator().manual_seed(0),
