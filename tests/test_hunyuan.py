@@ -2,27 +2,32 @@
 
 import pytest
 import torch
-from diffusers import (
-    AdaptiveProjectedGuidance,
-    HunyuanVideo15ImageToVideoPipeline,
-    HunyuanVideoImageToVideoPipeline,
-    UniPCMultistepScheduler,
+from diffusers import AdaptiveProjectedGuidance, HunyuanSkyreelsImageToVideoPipeline, UniPCMultistepScheduler
+from tiny_hunyuan import (
+    hunyuan,
+    hunyuan15,
+    hunyuan15_from_a_picture,
+    hunyuan_from_a_picture,
+    hunyuan_with_a_picture_in_channels,
 )
-from tiny_hunyuan import hunyuan, hunyuan15
 
 from motionclone.backbones.backbone import backbone_of
+from motionclone.capture import steps_heard
 from motionclone.cloning import clone, generate
+from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
-from motionclone.sampling import motion_guidance
+from motionclone.pipelines.loading import load_pipeline
+from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 
 SIZE = {"num_frames": 5, "height": 32, "width": 48}
 SETTINGS = Settings(
     extraction=Extraction(t_alpha=500, blocks=("transformer_blocks.1",)),
     guidance=Guidance(weight=100.0, guided_fraction=0.2, warm_up=1, cool_down=1),
-    sampling=Sampling(steps=4, guided_steps=1, **SIZE),
+    sampling=Sampling(steps=4, guided_steps=1, guidance_scale=6.0, **SIZE),
 )
+UNGUIDED = SETTINGS.model_copy(update={"guidance": SETTINGS.guidance.model_copy(update={"weight": 0.0})})
 # The shift of 7 puts the steps at t = 1000, 955, 875 and 700, of which three are guided.
 
 
@@ -31,9 +36,22 @@ def pipe(request):
     return request.param()
 
 
-def clip():
+@pytest.fixture(
+    scope="module",
+    params=[hunyuan_from_a_picture, hunyuan_with_a_picture_in_channels, hunyuan15_from_a_picture],
+    ids=["in place", "in channels", "1.5"],
+)
+def picture_pipe(request):
+    return request.param()
+
+
+def clip(seed=0):
     shape = (SIZE["num_frames"], 3, SIZE["height"], SIZE["width"])
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def picture(seed=5):
+    return Condition(clip(seed)[:1])
 
 
 def noise(pipe):
@@ -122,10 +140,9 @@ def test_another_scheduler_is_probed_while_its_steps_are_heard(pipe):
     try:
         motion = extract_motion(pipe, clip(), SETTINGS.extraction)
         faint = SETTINGS.model_copy(update={"guidance": SETTINGS.guidance.model_copy(update={"weight": 1e-12})})
-        off = SETTINGS.model_copy(update={"guidance": SETTINGS.guidance.model_copy(update={"weight": 0.0})})
         seen = []
         guided = generate(pipe, motion, "a cat", faint, on_step=seen.append)
-        plain = generate(pipe, motion, "a cat", off)
+        plain = generate(pipe, motion, "a cat", UNGUIDED)
     finally:
         pipe.scheduler = before
     assert [step.index for step in seen] == [1, 2, 3, 4]
@@ -135,21 +152,15 @@ def test_another_scheduler_is_probed_while_its_steps_are_heard(pipe):
 
 def test_a_step_that_is_not_finite_is_told(pipe):
     motion = extract_motion(pipe, clip(), SETTINGS.extraction)
-    off = SETTINGS.model_copy(update={"guidance": SETTINGS.guidance.model_copy(update={"weight": 0.0})})
     hook = pipe.transformer.register_forward_hook(lambda _module, _args, output: (output[0] * float("nan"),))
     with hook, pytest.raises(InputError, match="step 1 of 4"):
-        generate(pipe, motion, "a cat", off)
+        generate(pipe, motion, "a cat", UNGUIDED)
 
 
-def test_image_to_video_is_refused_in_a_sentence():
-    first, second = hunyuan(), hunyuan15()
-    shown = (
-        HunyuanVideoImageToVideoPipeline(**first.components, image_processor=None),
-        HunyuanVideo15ImageToVideoPipeline(**second.components, image_encoder=None, feature_extractor=None),
-    )
-    for pipe in shown:
-        with pytest.raises(InputError, match=f"{type(pipe).__name__} is not supported.*text to video"):
-            backbone_of(pipe)
+def test_other_pipelines_of_the_family_are_refused_in_a_sentence():
+    pipe = HunyuanSkyreelsImageToVideoPipeline(**hunyuan().components)
+    with pytest.raises(InputError, match="HunyuanSkyreelsImageToVideoPipeline is not supported"):
+        backbone_of(pipe)
 
 
 def test_other_guiders_are_refused_in_a_sentence():
@@ -170,3 +181,149 @@ def test_the_gradient_of_1_5_is_that_of_the_latents():
     backbone = backbone_of(hunyuan15())
     gradient = torch.randn(1, 9, 2, 2, 3)
     assert torch.equal(backbone.denoised(gradient), gradient[:, :4])
+
+
+def run_with_a_picture(pipe, followed, **changes):
+    """Arguments of every call of the denoiser, latents after every step, and what the run ends with."""
+    calls, latents = [], []
+    backbone = backbone_of(pipe)
+    hook = pipe.transformer.register_forward_pre_hook(lambda _m, _a, call: calls.append(call), with_kwargs=True)
+    arguments = backbone.pipeline_condition(followed, 1.0) | backbone.pipeline_arguments(SETTINGS.sampling)
+    arguments |= {"prompt": "a cat", "num_inference_steps": 4, "latents": noise(pipe), "output_type": "pt"}
+    with hook, steps_heard(pipe.scheduler, lambda _, after: latents.append(after)):
+        frames = pipe(**arguments | changes).frames
+    return calls, latents, frames
+
+
+def call_with_a_picture(pipe, timestep, shown, prompt="a cat", latents=None):
+    backbone, latents = backbone_of(pipe), noise(pipe) if latents is None else latents
+    with torch.no_grad():
+        return backbone.conditioned(backbone.denoiser_call(latents, timestep, prompt), shown, latents, 1.0)
+
+
+def in_place(pipe):
+    return pipe.transformer.config.get("image_condition_type") == "token_replace"
+
+
+def test_a_first_frame_is_shown_as_the_pipeline_shows_it(picture_pipe):
+    """To the bit, but for noise, into which the pipeline of HunyuanVideo mixes a thousandth of the picture."""
+    given = run_with_a_picture(picture_pipe, picture())[0][0]
+    found = call_with_a_picture(picture_pipe, float(given["timestep"]), picture())
+    assert {name for name, value in found.items() if value is not None} == {
+        name for name, value in given.items() if torch.is_tensor(value)
+    }
+    for name in found.keys() - {"hidden_states"}:
+        torch.testing.assert_close(found[name], given[name], rtol=0, atol=0)
+    latents, wanted = found["hidden_states"], given["hidden_states"]
+    assert torch.equal(latents[:, 4:], wanted[:, 4:])
+    assert torch.equal(latents[:, :, 0], wanted[:, :, 0]) or not in_place(picture_pipe)
+    torch.testing.assert_close(latents, wanted, rtol=0, atol=1e-2)
+
+
+def test_picture_and_words_are_both_seen(picture_pipe):
+    def output(shown, prompt):
+        with torch.no_grad():
+            return picture_pipe.transformer(**call_with_a_picture(picture_pipe, 900, shown, prompt))[0]
+
+    cat = output(picture(), "a cat")
+    assert (cat - output(picture(), "a dog")).abs().max() > 1e-4
+    assert (cat - output(picture(6), "a cat")).abs().max() > 1e-4
+
+
+def test_a_motion_is_cloned_into_a_video_that_follows_a_picture(picture_pipe):
+    made = clone(picture_pipe, clip(), "a cat", SETTINGS, condition=picture())
+    motion = extract_motion(picture_pipe, clip(), SETTINGS.extraction)
+    plain, other = (generate(picture_pipe, motion, "a cat", UNGUIDED, condition=picture(seed)) for seed in (5, 6))
+    assert motion.record["shown_frames"] == [0]
+    assert made.frames.shape == plain.frames.shape == clip().shape
+    assert len(made.steps) == 3
+    assert not torch.equal(made.frames, plain.frames)
+    assert not torch.equal(other.frames, plain.frames)
+
+
+def test_a_gradient_is_that_of_the_latents(picture_pipe):
+    """As a finite difference; the picture's own channels or frame have no part in it."""
+    backbone = backbone_of(picture_pipe)
+    motion = extract_motion(picture_pipe, clip(), SETTINGS.extraction)
+
+    def evaluate(latents):
+        call = call_with_a_picture(picture_pipe, 900, picture(), latents=latents)
+        _, energies, gradient = energy_and_gradient(backbone, picture_pipe.transformer.forward, call, motion)
+        return sum(energies.values()), gradient
+
+    start = noise(picture_pipe)
+    _, gradient = evaluate(start)
+    assert gradient.shape == start.shape
+    assert bool((gradient[:, :, 0] == 0).all()) == in_place(picture_pipe)
+    along = gradient / gradient.norm()
+    ends = [evaluate(start + step * along)[0] for step in (-0.05, 0.05)]
+    assert (ends[1] - ends[0]) / 0.1 == pytest.approx(float(gradient.norm()), rel=0.05)
+
+
+def test_an_increment_leaves_a_picture_in_place_alone():
+    """The pipeline takes the first frame from the picture at every call, and steps the others alone."""
+    pipe = hunyuan_from_a_picture()
+    motion = extract_motion(pipe, clip(), SETTINGS.extraction)
+    plain, stepped, _ = run_with_a_picture(pipe, picture())
+    with motion_guidance(pipe, motion, SETTINGS.guidance):
+        guided, _, _ = run_with_a_picture(pipe, picture())
+    for call in guided:
+        assert torch.equal(call["hidden_states"][:, :, 0], plain[0]["hidden_states"][:, :, 0])
+    assert not torch.equal(guided[-1]["hidden_states"][:, :, 1:], plain[-1]["hidden_states"][:, :, 1:])
+    assert stepped[0].shape[2] == noise(pipe).shape[2] - 1
+
+
+def test_frames_before_the_video_are_made_and_cut_away():
+    """One latent more than the video has; of the reference, its first frame standing still."""
+    pipe = hunyuan_with_a_picture_in_channels()
+    backbone = backbone_of(pipe)
+    assert backbone.latents_shape(*SIZE.values()) == (1, 4, 3, 4, 6)
+    still = torch.cat([clip()[:1].expand(4, -1, -1, -1), clip()])
+    with torch.no_grad():
+        found = backbone.encode_video(clip(), torch.Generator().manual_seed(0))
+        wanted = backbone_of(hunyuan(vae=pipe.vae)).encode_video(still, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(found, wanted)
+        _, latents, frames = run_with_a_picture(pipe, picture())
+        decoded = backbone.decode_video(latents[-1])
+    assert decoded.shape == clip().shape
+    torch.testing.assert_close((decoded / 2 + 0.5).clamp(0, 1), frames[0])
+
+
+def test_a_step_without_the_picture_is_probed():
+    """UniPC keeps a past, of one frame less than the denoiser sees."""
+    pipe = hunyuan_from_a_picture()
+    pipe.scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=7.0)
+    motion = extract_motion(pipe, clip(), SETTINGS.extraction)
+    faint = SETTINGS.model_copy(update={"guidance": SETTINGS.guidance.model_copy(update={"weight": 1e-12})})
+    guided = generate(pipe, motion, "a cat", faint, condition=picture())
+    plain = generate(pipe, motion, "a cat", UNGUIDED, condition=picture())
+    assert guided.steps
+    torch.testing.assert_close(guided.frames, plain.frames, rtol=0, atol=1e-4)
+
+
+def test_a_saved_pipeline_is_loaded_to_follow_pictures(picture_pipe, tmp_path):
+    picture_pipe.save_pretrained(tmp_path)
+    pipe = load_pipeline(tmp_path, device="cpu", control="image")
+    assert type(pipe) is type(picture_pipe)
+    found, wanted = (call_with_a_picture(each, 900, picture())["hidden_states"] for each in (pipe, picture_pipe))
+    assert torch.equal(found, wanted)
+
+
+def test_without_a_picture_it_says_so(picture_pipe):
+    with pytest.raises(InputError, match="give it the first frame"):
+        clone(picture_pipe, clip(), "a cat", SETTINGS)
+    with pytest.raises(InputError, match="one picture, for frame 0"):
+        clone(picture_pipe, clip(), "a cat", SETTINGS, condition=Condition(clip()[:1], (3,)))
+
+
+@pytest.mark.parametrize("size", [(16, 48), (720, 1280), (33, 47)])
+def test_a_picture_has_a_size_that_1_5_keeps(size):
+    """The pipeline itself would make 32x48 of 16x48, one of its own sizes, for the third that it rounds."""
+    pipe = hunyuan15_from_a_picture()
+    backbone = backbone_of(pipe)
+    with pytest.raises(InputError, match="ask for 5 of"):
+        backbone.latents_shape(5, *size)
+    frames, *kept = backbone.nearest_size(6, *size)
+    assert frames == 5
+    assert backbone.latents_shape(5, *kept)[3:] == tuple(side // 16 for side in kept)
+    assert pipe.video_processor.calculate_default_height_width(*kept, pipe.target_size) == tuple(kept)

@@ -238,7 +238,13 @@ class AnimateDiff:
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`."""
-        return {"guidance_scale": sampling.guidance_scale, "negative_prompt": sampling.negative_prompt}
+        return {
+            "num_frames": sampling.num_frames,
+            "height": sampling.height,
+            "width": sampling.width,
+            "guidance_scale": sampling.guidance_scale,
+            "negative_prompt": sampling.negative_prompt,
+        }
 
 
 def _half(value: Any, part: int) -> Any:

@@ -105,7 +105,7 @@ class Backbone(Protocol):
         """Noise (1, c, f, h, w) as the pipeline takes it for its `latents`, with the picture if it looks there."""
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """How the pipeline is told guidance scale and negative prompt, and what else it needs to be told."""
+        """How the pipeline is told the video's size, guidance scale and negative prompt, and what else it needs."""
 
 
 def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -160,6 +160,6 @@ def backbone_of(pipe: Any) -> Backbone:
             return family(pipe)
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
-        "CogVideoX, Wan or LTX-Video, or text to video of LTX-2, HunyuanVideo or HunyuanVideo-1.5 (guided by "
+        "CogVideoX, Wan, LTX-Video, LTX-2 (from text), HunyuanVideo or HunyuanVideo-1.5 (guided by "
         "ClassifierFreeGuidance)."
     )

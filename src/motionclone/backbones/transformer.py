@@ -174,6 +174,10 @@ class Transformer:
         if condition is not None and condition.frames != wanted:
             raise InputError(f"this model follows one picture, for frame 0, not for frames {list(condition.frames)}.")
 
+    def _picture(self, condition: Condition) -> Any:
+        """A PIL image, the only kind that both a VAE's processor and an image encoder's take to be what it is."""
+        return self.pipe.video_processor.postprocess(condition.pictures)[0]
+
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
         """See `Backbone.pipeline_condition`. Image-to-video models know no strength."""
         pixels = (condition.pictures[0] + 1) / 2
@@ -193,7 +197,13 @@ class Transformer:
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`."""
-        return {"guidance_scale": sampling.guidance_scale, "negative_prompt": sampling.negative_prompt}
+        return {
+            "num_frames": sampling.num_frames,
+            "height": sampling.height,
+            "width": sampling.width,
+            "guidance_scale": sampling.guidance_scale,
+            "negative_prompt": sampling.negative_prompt,
+        }
 
 
 def check_length(tokenizer: Any, prompt: str, longest: int) -> None:

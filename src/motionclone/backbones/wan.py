@@ -79,10 +79,6 @@ class Wan(Transformer):
         if condition is not None and not is_ftfy_available():
             raise InputError("the image-to-video pipeline of Wan needs the package ftfy: pip install ftfy.")
 
-    def _picture(self, condition: Condition) -> Any:
-        """A PIL image, the only kind that both the VAE's processor and CLIP's take to be what it is."""
-        return self.pipe.video_processor.postprocess(condition.pictures)[0]
-
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
         """See `Backbone.pipeline_condition`. There is no strength."""
         return {"image": self._picture(condition)}

@@ -17,6 +17,7 @@ from diffusers import (
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
+from motionclone.backbones.backbone import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.pipelines.animatediff import assemble, check_vocabulary, with_control
@@ -44,7 +45,9 @@ PIPELINES = (
     "LTXImageToVideoPipeline",
     "LTX2Pipeline",
     "HunyuanVideoPipeline",
+    "HunyuanVideoImageToVideoPipeline",
     "HunyuanVideo15Pipeline",
+    "HunyuanVideo15ImageToVideoPipeline",
 )
 
 
@@ -180,6 +183,8 @@ def _controlled(pipe: Any, control: str | Path, place: str | None, dtype: torch.
         if "controlnet" not in pipe.components:
             raise _no_control(control)
         return pipe  # saved with its SparseCtrl
+    if control == "image" and backbone_of(pipe).shown_frames:
+        return pipe  # an image-to-video model
     kinds: dict[Any, Any] = {LTXPipeline: LTXImageToVideoPipeline}
     if isinstance(pipe, WanPipeline) and pipe.config.expand_timesteps:
         kinds[WanPipeline] = WanImageToVideoPipeline
