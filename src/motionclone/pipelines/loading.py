@@ -66,9 +66,10 @@ def load_pipeline(
     `model` is a name (see `named_models`), a ModelDescription or the .toml or .yaml file of one, a folder (a saved
     pipeline, or `base/` beside `motion_adapter/`), or the hub id of a complete pipeline of a supported family.
 
-    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in, of
-    AnimateDiff and unnamed models to float16, on a CPU to float32. `offload` keeps the weights in main memory and
-    brings to the GPU the part ("model") or the layer ("sequential") at work; `vae_tiling` lets the VAE work on tiles.
+    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in (float16 for
+    AnimateDiff, bfloat16 for transformers without a name), on a CPU to float32. `offload` keeps the weights in main
+    memory and brings to the GPU the part ("model") or the layer ("sequential") at work; `vae_tiling` lets the VAE work
+    on tiles.
     `per_frame_norm` is what AnimateDiff was trained with and diffusers leaves out; see `use_per_frame_norm`.
     `control` makes videos follow pictures: "image" or "sketch" for the model's own way (AnimateDiff's SparseCtrl; of
     transformers the image-to-video pipeline of the same weights), or the folder, hub id or file of a SparseCtrl.
@@ -83,8 +84,7 @@ def load_pipeline(
         raise InputError(f'offload="{offload}" needs a GPU to move weights to, and this runs on the CPU; use "none".')
     found = model if isinstance(model, ModelDescription) else _find(model)
     if dtype is None:
-        trained = found.dtype if isinstance(found, HubModel) else "float16"
-        dtype = torch.float32 if target.type == "cpu" else getattr(torch, trained)
+        dtype = torch.float32 if target.type == "cpu" else _trained_in(found)
 
     place = _control_place(found, control)
     if model == MINI_DIT:
@@ -127,6 +127,15 @@ def _usable_device(device: str | torch.device | None) -> torch.device:
     if not present.get(wanted.type, True):
         raise InputError(f"device {wanted} is not available here; use cpu, or leave the device out.")
     return wanted
+
+
+def _trained_in(model: ModelDescription | HubModel | str) -> torch.dtype:
+    if isinstance(model, HubModel):
+        return torch.float16 if model.dtype == "float16" else torch.bfloat16
+    if isinstance(model, str):
+        with reading(model):
+            return torch.bfloat16 if "transformer" in DiffusionPipeline.load_config(model) else torch.float16
+    return torch.float16
 
 
 def _find(model: str | Path) -> ModelDescription | HubModel | str:
