@@ -66,10 +66,10 @@ def load_pipeline(
     `model` is a name (see `named_models`), a ModelDescription or the .toml or .yaml file of one, a folder (a saved
     pipeline, or `base/` beside `motion_adapter/`), or the hub id of a complete pipeline of a supported family.
 
-    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in (float16 for
-    AnimateDiff, bfloat16 for transformers without a name), on a CPU to float32. `offload` keeps the weights in main
-    memory and brings to the GPU the part ("model") or the layer ("sequential") at work; `vae_tiling` lets the VAE work
-    on tiles.
+    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in
+    (float16 for AnimateDiff, bfloat16 for transformers without a name), on a CPU to float32. `offload` keeps the
+    weights in main memory and brings to the GPU the part ("model") or the layer ("sequential") at work; `vae_tiling`
+    lets the VAE work on tiles.
     `per_frame_norm` is what AnimateDiff was trained with and diffusers leaves out; see `use_per_frame_norm`.
     `control` makes videos follow pictures: "image" or "sketch" for the model's own way (AnimateDiff's SparseCtrl; of
     transformers the image-to-video pipeline of the same weights), or the folder, hub id or file of a SparseCtrl.
