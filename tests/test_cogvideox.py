@@ -93,3 +93,14 @@ def test_padding_of_1_5_is_dropped_from_the_video():
     latents = backbone.encode_video(clip(), torch.Generator().manual_seed(0))
     assert latents.shape == (1, 4, 6, 4, 6)
     assert torch.equal(latents[:, :, 0], latents[:, :, 1])
+
+
+def test_sizes_beyond_the_known_positions_are_fitted():
+    """Those of 1.5 end at its sample size, and learned ones, as of 5B-I2V, are of that size alone."""
+    larger = backbone_of(cogvideox(dpm(), patch_size_t=2, **ROTARY))
+    assert larger.nearest_size(17, 64, 48) == (17, 32, 48)
+    assert larger.nearest_size(17, 16, 48) == (17, 16, 48)
+    learned = backbone_of(from_a_picture(use_learned_positional_embeddings=True))
+    assert learned.nearest_size(17, 16, 16) == (17, 32, 48)
+    with pytest.raises(InputError, match="ask for 17 of 48x32"):
+        larger.latents_shape(17, 64, 48)

@@ -16,7 +16,7 @@ from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.motion import Motion
-from motionclone.sampling import GuidedStep, motion_guidance
+from motionclone.sampling import GuidedStep, check_fits, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule
 from motionclone.settings import Settings
 from motionclone.steps import step_index
@@ -145,9 +145,11 @@ def generate(
         InputError: if motion, prompt or settings do not fit the model, or a step is not finite.
     """
     settings = settings or Settings()
+    backbone, sampling = backbone_of(pipe), settings.sampling
+    for each in (motion,) if isinstance(motion, Motion) else motion.values():
+        check_fits(backbone, each)
     check(pipe, prompt, settings)
     check_condition(pipe, condition, settings)
-    backbone, sampling = backbone_of(pipe), settings.sampling
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     seed = int(first.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)

@@ -42,6 +42,16 @@ class CogVideoX(Transformer):
         """Latent frames that 1.5 puts before the others, to fill the first patch, and takes away in the end."""
         return -frames % (self.config.patch_size_t or 1)
 
+    def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """See `Backbone.nearest_size`. 1.5 knows no positions beyond its largest size, and learned ones are of one."""
+        nearest = super().nearest_size(num_frames, height, width)
+        highest, widest = (side * self.compression[1] for side in (self.config.sample_height, self.config.sample_width))
+        if self.config.use_learned_positional_embeddings:
+            return nearest[0], highest, widest
+        if self.config.patch_size_t is not None:
+            return nearest[0], min(nearest[1], highest), min(nearest[2], widest)
+        return nearest
+
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """See `Backbone.latents_shape`. With the padding."""
         batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
