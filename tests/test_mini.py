@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import motionclone
-from motionclone import cli, load_pipeline, preset, write_video
+from motionclone import cli, extract_motion, generate, load_pipeline, preset, write_video
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.demo import Words, run_demo
 from motionclone.errors import InputError
+from motionclone.evaluation import find_object, path_correlation
 from motionclone.settings import parse_settings
-from motionclone.world import Scene, named_trajectory
+from motionclone.world import BACKGROUNDS, COLOURS, Scene, named_trajectory
 
 FOLDER = Path(motionclone.__file__).parent / "mini"
 
@@ -69,6 +70,24 @@ def test_the_demos_motion_is_cloned(mini):
     assert made.similarity["cloned"].path > made.similarity["unguided"].path + 0.3
     assert not made.unguided.steps
     assert len(made.cloned.steps) == 4
+
+
+def test_the_motion_is_cloned_on_the_transformer():
+    pipe, settings = load_pipeline("mini-dit", device="cpu"), preset("mini-dit")
+    pipe.set_progress_bar_config(disable=True)
+    trajectory = named_trajectory("diagonal", 16)
+    seen = Scene("circle", "orange", "rocks", "purple", trajectory)
+    quick = settings.model_copy(
+        update={"sampling": settings.sampling.model_copy(update={"steps": 12, "guided_steps": 5})}
+    )
+    motion = extract_motion(pipe, seen.render(64), quick.extraction)
+    similarity = []
+    for weight in (0.0, quick.guidance.weight):
+        guidance = quick.guidance.model_copy(update={"weight": weight})
+        made = generate(pipe, motion, "a red star on blue waves", quick.model_copy(update={"guidance": guidance}))
+        path = find_object(made.frames, COLOURS["red"], BACKGROUNDS["blue"])
+        similarity.append(path_correlation(path, seen.truth(64).path))
+    assert similarity[1] > max(0.6, similarity[0] + 0.3)
 
 
 @pytest.mark.parametrize(
