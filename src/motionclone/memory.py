@@ -117,8 +117,9 @@ def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:
     return energy(query, key, SparseMap(values, indices))
 
 
-# Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries. Not here is
-# HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have.
+# Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries. Not here are
+# HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have, and LTX-2, whose sound
+# comes from further networks.
 _WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
     "CogVideoXPipeline": ((1, 226, 4096), None),
     "WanPipeline": ((1, 512, 4096), None),
@@ -133,7 +134,7 @@ def _on_meta(name: str) -> Any:
     if not isinstance(model, HubModel):
         return _animatediff_on_meta() if name == "animatediff" else load_pipeline(name, device="cpu").to("meta")
     if model.pipeline not in _WORDS:
-        raise InputError(f"the memory of {name} cannot be counted: its denoiser decides by values on what it computes.")
+        raise InputError(f"the memory of {name} cannot be counted from the shapes of its denoiser alone.")
     dtype = getattr(torch, model.dtype)
     with torch.device("meta"):
         network = getattr(diffusers, model.network)(**model.transformer).to(dtype).requires_grad_(False)

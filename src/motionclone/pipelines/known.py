@@ -60,6 +60,11 @@ _LTX = {
     "network": "LTXVideoTransformer3DModel",
     "autoencoder": "AutoencoderKLLTXVideo",
 }
+_LTX2 = {
+    "pipeline": "LTX2Pipeline",
+    "network": "LTX2VideoTransformer3DModel",
+    "autoencoder": "AutoencoderKLLTX2Video",
+}
 _HUNYUAN = {
     "pipeline": "HunyuanVideoPipeline",
     "network": "HunyuanVideoTransformer3DModel",
@@ -86,6 +91,7 @@ _ON_THE_HUB: dict[str, dict[str, Any]] = {
         **_WAN,
     },
     "ltx-video": {"hub_id": "Lightricks/LTX-Video", **_LTX},
+    "ltx-2": {"hub_id": "Lightricks/LTX-2", **_LTX2},
     "hunyuanvideo": {"hub_id": "hunyuanvideo-community/HunyuanVideo", **_HUNYUAN},
     "hunyuanvideo-1.5": {"hub_id": "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v", **_HUNYUAN_15},
 }
