@@ -22,7 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [name for name, model in named_models().items() if name == "animatediff" or isinstance(model, HubModel)]
     parser.add_argument("models", nargs="*", default=known, help=", ".join(known))
-    table = Table("model", "video", "guided", "weights", "whole graph", "cut", "cut and checkpoints")
+    table = Table()
+    for title in ("model", "video", "guided", "weights", "whole graph", "cut", "cut and checkpoints"):
+        table.add_column(title, overflow="fold")
     for name in track(parser.parse_args().models):
         settings = preset(name if name in preset_names() else "camera")
         size = settings.sampling

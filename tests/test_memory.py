@@ -8,7 +8,12 @@ from motionclone.settings import preset
 
 @pytest.mark.parametrize(
     ("model", "settings", "most", "naive"),
-    [("animatediff", "camera", 0.35e9, 18e9), ("cogvideox-2b", "cogvideox-2b", 1.2e9, 20e9)],
+    [
+        ("animatediff", "camera", 0.35e9, 18e9),
+        ("cogvideox-2b", "cogvideox-2b", 1.2e9, 20e9),
+        ("wan2.1-1.3b", "wan2.1-1.3b", 1.6e9, 60e9),
+        ("ltx-video", "ltx-video", 0.5e9, 17e9),
+    ],
 )
 def test_a_guided_call_keeps_little_at_the_real_size(model, settings, most, naive):
     found = counted(model, preset(settings))

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
 
 from motionclone.errors import InputError
 
@@ -207,8 +208,10 @@ def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Keep only the inputs of `blocks` for the backward pass and compute their insides again when it comes.
 
     Blocks may lie inside one another: then the inputs of the inner ones are kept only while the outer one is computed
-    again. The backward pass belongs inside the `with`.
+    again. What a block makes without a graph, such as rotary embeddings, is not kept either where others take it, but
+    made again. The backward pass belongs inside the `with`.
     """
+    made_by: WeakIdKeyDictionary = WeakIdKeyDictionary()  # a tensor without a graph: what makes it again
 
     def replay(forward: Forward) -> Forward:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -216,19 +219,27 @@ def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
                 return forward(*args, **kwargs)
             # Tensors go in by position, also those in tuples: only so does autograd know that they are kept.
             leaves, structure = tree_flatten((args, kwargs))
-            places = [i for i, leaf in enumerate(leaves) if torch.is_tensor(leaf)]
+            places = [i for i, leaf in enumerate(leaves) if torch.is_tensor(leaf) and leaf not in made_by]
+            makers = {i: made_by[leaf] for i, leaf in enumerate(leaves) if torch.is_tensor(leaf) and leaf in made_by}
 
             def whole(*tensors: Tensor) -> Any:
                 filled = list(leaves)
                 for place, tensor in zip(places, tensors, strict=True):
                     filled[place] = tensor
+                for place, make in makers.items():
+                    filled[place] = make()
                 inner_args, inner_kwargs = tree_unflatten(filled, structure)
                 return forward(*inner_args, **inner_kwargs)
 
             tensors = [leaves[place] for place in places]
-            for place in places:
+            for place in (*places, *makers):
                 leaves[place] = None
-            return checkpoint(whole, *tensors, use_reentrant=False, preserve_rng_state=False)
+            result = checkpoint(whole, *tensors, use_reentrant=False, preserve_rng_state=False)
+            outputs = tree_leaves(result)
+            if not any(output.requires_grad for output in outputs):
+                for i, output in enumerate(outputs):
+                    made_by[output] = lambda i=i: tree_leaves(whole(*tensors))[i]
+            return result
 
         return run
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import LTXImageToVideoPipeline, LTXPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
@@ -39,6 +39,10 @@ class LTX(Transformer):
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """As the denoiser is told."""
         return call["num_frames"], call["height"], call["width"]
+
+    def heavy_blocks(self) -> list[nn.Module]:
+        """All blocks, and the rotary embedding, which is as large as a block's input and cheap to compute again."""
+        return [self.denoiser.get_submodule("rope"), *super().heavy_blocks()]
 
     def _pack(self, latents: Tensor) -> Tensor:
         pipe = self.pipe
