@@ -105,7 +105,7 @@ def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, mod
     torch.testing.assert_close(read_clip(tmp_path / "again.mp4", 4, 64, 64).frames, read_clip(out, 4, 64, 64).frames)
 
 
-def test_pictures_are_followed_and_kept_in_the_record(run, model, clip, tmp_path):
+def test_pictures_are_followed_and_kept_in_the_record(run, model, clip, tmp_path, monkeypatch):
     Image.new("RGB", (96, 64), "red").save(tmp_path / "first.png")
     photo = np.full((64, 64, 3), 255, np.uint8)
     photo[20:40, 20:40] = (0, 0, 200)
@@ -123,7 +123,13 @@ def test_pictures_are_followed_and_kept_in_the_record(run, model, clip, tmp_path
     assert sketch["settings"]["conditioning"]["scale"] == 0.5
     assert image["motion"]["shown_frames"] == [0]
     assert image["energies"] != sketch["energies"]
-    assert run("rerun", tmp_path / "sketch.json", "-o", tmp_path / "again.mp4")[0] == 0
+    monkeypatch.chdir(model)
+    code, said = run(*start, "-o", tmp_path / "other.mp4", *pictures, "--control", "sketch_control")
+    assert code == 0, said
+    monkeypatch.chdir(tmp_path)  # from elsewhere, too
+    for record, again in (("sketch", "again"), ("other", "other-again")):
+        code, said = run("rerun", tmp_path / f"{record}.json", "-o", tmp_path / f"{again}.mp4")
+        assert code == 0, said
     torch.testing.assert_close(*(read_clip(tmp_path / f"{n}.mp4", 4, 64, 64).frames for n in ("again", "sketch")))
     Image.fromarray(photo[::-1]).save(tmp_path / "photo.png")
     code, said = run("rerun", tmp_path / "sketch.json", "-o", tmp_path / "more.mp4")
@@ -209,6 +215,7 @@ def bad_files(folder):
     (folder / "text.png").write_text("no picture at all")
     for name, colour in (("red", "red"), ("white", "white")):
         Image.new("RGB", (64, 64), colour).save(folder / f"{name}.png")
+    Image.new("RGB", (64, 64), "red").save(folder / "still.gif")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +254,13 @@ def bad_files(folder):
         ((*CLONE, "--image", "{here}/red.png", "--sketch", "{here}/red.png"), "give one of them"),
         ((*CLONE, "--sketch", "{here}/white.png"), "has no lines"),
         ((*CLONE, "--sketch-from", "{here}/white.png"), "no outline was found"),
+        ((*CLONE, "--image", "{here}/" + "a" * 300), "is no path of a picture"),
+        ((*CLONE, "--image", "{here}/red.png@" + "9" * 100), "a frame number was expected"),
+        (
+            ("clone", "{clip}", "p", "-o", "{here}/still.gif", "--overwrite", "--image", "{here}/../{name}/still.gif"),
+            "is what the video is made from",
+        ),
+        ((*CLONE, "--image", "{here}/red.png", "--control", "sketch"), "is for another kind of picture"),
         ((*CLONE, "--control", "nowhere"), "are for pictures"),
         ((*CLONE, "--condition-scale", "0.5"), "are for pictures"),
         ((*CLONE, "--image", "{here}/red.png", "--control", "nowhere"), "there is no SparseCtrl nowhere"),
@@ -264,7 +278,7 @@ def bad_files(folder):
 def test_bad_input_is_refused_with_one_sentence(run, model, clip, tmp_path, words, sentence):
     bad_files(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    filled = [str(word).format(here=tmp_path, clip=clip, long="word " * 80) for word in words]
+    filled = [str(word).format(here=tmp_path, name=tmp_path.name, clip=clip, long="word " * 80) for word in words]
     if words[0] in ("clone", "extract", "generate") and "--model" not in words:
         filled += ["--model", str(model)]
     code, said = run(*filled)

@@ -1,6 +1,5 @@
 """Pictures and sketches through SparseCtrl: parity with the authors, neutral settings, loading, reading pictures."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +8,20 @@ import torch
 from diffusers import SparseControlNetModel
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import guided_run, sparse_pipe, tiny_control, tiny_pipe
+from tiny import sparse_pipe, tiny_control, tiny_pipe
 
-from motionclone.backbones.backbone import backbone_of
 from motionclone.backbones.per_frame_norm import PerFrameGroupNorm, per_frame_norm
 from motionclone.checkpoints import load_sparse_control
 from motionclone.cloning import clone, generate
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.extraction import extract_motion, motion_of_latents
+from motionclone.extraction import extract_motion
 from motionclone.pictures import outlines, read_picture, read_sketch, sketch_from
 from motionclone.pipelines import ModelDescription, load_pipeline
-from motionclone.sampling import energy_and_gradient
-from motionclone.settings import Extraction, Guidance, parse_settings
+from motionclone.settings import parse_settings
 from motionclone.steps import noise_level
 
-GOLDEN = Path(__file__).parent / "golden" / "i2v_rgb_f8_128x192"
+GOLDEN = Path(__file__).parent / "golden" / "i2v_rgb_f8_128x192.safetensors"
 SETTINGS = parse_settings(
     {
         "sampling": {"steps": 3, "guided_steps": 2, "num_frames": 4, "height": 64, "width": 64},
@@ -34,65 +31,9 @@ SETTINGS = parse_settings(
 )
 
 
-@pytest.fixture(scope="module")
-def golden():
-    return load_file(GOLDEN.with_suffix(".safetensors")), json.loads(GOLDEN.with_suffix(".json").read_text())
-
-
-@pytest.fixture
-def golden_pipe(tmp_path):
-    return sparse_pipe(tmp_path, channels=(32, 64, 64, 64), layers=2)
-
-
-def golden_motion(pipe, numbers):
-    """Read with SparseCtrl on the reference's own first frame, whose latents stand in for its pixels."""
-    shown = Condition(torch.zeros(1, 3, 128, 192), (0,))
-    return motion_of_latents(pipe, numbers["video_latents"], numbers["motion_noise"], Extraction(), shown=shown)
-
-
-def test_representation_is_that_of_the_authors(golden_pipe, golden):
-    numbers, _ = golden
-    motion = golden_motion(golden_pipe, numbers)
-    assert len(motion.maps) == 6
-    for site, found in motion.maps.items():
-        torch.testing.assert_close(found.indices, numbers[f"rep.{site}.indices"], rtol=0, atol=0)
-        torch.testing.assert_close(found.values, numbers[f"rep.{site}.values"], rtol=0, atol=2e-5)
-
-
-def test_energies_gradients_and_latents_are_those_of_the_authors(golden_pipe, golden, monkeypatch):
-    pipe, (numbers, facts) = golden_pipe, golden
-    motion = golden_motion(pipe, numbers)
-    # The authors' sample of the picture's latents: no other process draws it again.
-    monkeypatch.setattr(pipe, "prepare_image", lambda *_: numbers["controlnet_images"])
-    condition = Condition(torch.zeros(1, 3, 128, 192), (0,))
-    shown = backbone_of(pipe).pipeline_condition(condition, 1.0)
-    latents, trace = guided_run(
-        pipe, motion, numbers, Guidance(warm_up=2, cool_down=1), steps=4, guided_steps=3, **shown
-    )
-    assert pipe.scheduler.timesteps.tolist() == facts["timesteps"]
-    assert len(trace.steps) == 3
-    for i, found in enumerate(latents):
-        wanted = numbers[f"step{i}.latents_out"]
-        assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
-    backbone = backbone_of(pipe)
-    starts = [numbers["motion_noise"], *(numbers[f"step{i}.latents_out"] for i in range(2))]
-    for i, (step, wanted, start) in enumerate(zip(trace.steps, facts["guided"], starts, strict=True)):
-        assert step.energy == pytest.approx(wanted["energy"], abs=1e-5)
-        assert step.energy_by_site == pytest.approx(wanted["energy_by_site"], abs=1e-5)
-        call = {
-            "sample": start,
-            "timestep": torch.tensor(facts["timesteps"][i]),
-            "encoder_hidden_states": numbers["cond_embeds"].repeat_interleave(8, 0),
-        }
-        call = backbone.conditioned(call, condition, numbers["controlnet_images"], 1.0)
-        _, _, gradient = energy_and_gradient(backbone, pipe.unet.forward, call, motion)
-        expected = numbers[f"step{i}.gradient"]
-        assert (2000 * wanted["ramp"] * gradient - expected).norm() <= 5e-4 * expected.norm()
-
-
-def test_the_per_frame_norm_is_what_closes_diffusers_issue_9508(tmp_path, golden):
+def test_the_per_frame_norm_is_what_closes_diffusers_issue_9508(tmp_path):
     """SparseCtrl's residuals are the authors' with statistics per frame, and far from them over the whole clip."""
-    numbers, _ = golden
+    numbers = load_file(GOLDEN)
     network = tiny_control(channels=(32, 64, 64, 64), layers=2)
     pipe = sparse_pipe(tmp_path, channels=(32, 64, 64, 64), layers=2)
     level = noise_level(pipe.scheduler, 400)
@@ -301,6 +242,10 @@ def test_pictures_are_read_upright_on_white_and_cropped_with_a_notice(tmp_path):
     found = read_picture(tmp_path / "clear.png", 20, 20)
     assert bool((found.pixels == 1).all())
     assert "put on white" in found.notices[0]
+    assert read_picture(tmp_path / "clear.png", 10, 10).notices[1] == "clear.png: scaled from 20x20 to 10x10"
+    photos = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    photos[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=photos[1:])
+    assert read_picture(tmp_path / "phone.jpg", 20, 20).pixels[0].min() > 0.9  # the first of the two
 
 
 def test_pictures_that_cannot_be_read_are_refused(tmp_path):
@@ -308,10 +253,14 @@ def test_pictures_that_cannot_be_read_are_refused(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     Image.new("RGB", (20, 20), "white").save(tmp_path / "blank.png")
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "float.tiff")
+    (tmp_path / "torn.gif").write_bytes((tmp_path / "moving.gif").read_bytes()[:30])
     for read, name, sentence in [
         (read_picture, "nowhere.png", "there is no picture"),
         (read_picture, "text.png", "cannot be read as a picture"),
         (read_picture, "moving.gif", "is animated"),
+        (read_picture, "float.tiff", "32 bits a pixel"),
+        (read_picture, "torn.gif", "cannot be read as a picture"),
         (read_sketch, "blank.png", "has no lines"),
         (sketch_from, "blank.png", "no outline was found"),
     ]:
@@ -330,6 +279,27 @@ def test_sketches_are_white_on_black_however_they_were_drawn(tmp_path):
     assert chalk.pixels[:, 20].max() < -0.99
     assert not chalk.notices
     assert "was inverted" in ink.notices[0]
+
+
+def test_fine_lines_are_seen_at_a_small_size(tmp_path):
+    drawn = np.zeros((1024, 1024), np.uint8)
+    drawn[:, 511] = 255
+    Image.fromarray(drawn).save(tmp_path / "fine.png")
+    assert (read_sketch(tmp_path / "fine.png", 64, 64).pixels[0, :, 31:33].amax(1) > 0.99).all()
+    drawn[:] = 0
+    drawn[511, 511] = 255
+    Image.fromarray(drawn).save(tmp_path / "dot.png")
+    with pytest.raises(InputError, match="vanish at 64x64"):
+        read_sketch(tmp_path / "dot.png", 64, 64)
+
+
+def test_a_photograph_given_as_a_sketch_is_offered_its_outlines(tmp_path):
+    y, x = np.mgrid[:64, :64]
+    Image.fromarray(((np.sin(x / 9) + np.cos(y / 7)) * 60 + 128).astype(np.uint8)).save(tmp_path / "photo.png")
+    photo = read_sketch(tmp_path / "photo.png", 64, 64)
+    assert photo.notices == (
+        "photo.png looks like a photograph; to have its outlines drawn, give it with --sketch-from",
+    )
 
 
 def test_outlines_are_where_things_end():

@@ -94,7 +94,14 @@ def animatediff_scheduler(prediction_type: str = "epsilon") -> DDIMScheduler:
     )
 
 
-def tiny_pipe(folder: Path, *, per_frame_norm: bool = True, prediction_type: str = "epsilon") -> AnimateDiffPipeline:
+def tiny_pipe(
+    folder: Path,
+    *,
+    channels: tuple[int, ...] = CHANNELS,
+    layers: int = 1,
+    per_frame_norm: bool = True,
+    prediction_type: str = "epsilon",
+) -> AnimateDiffPipeline:
     """An AnimateDiff pipeline of a million parameters; 8 pixels a latent."""
     vae = AutoencoderKL(
         block_out_channels=(16, 16, 16, 16),
@@ -123,8 +130,8 @@ def tiny_pipe(folder: Path, *, per_frame_norm: bool = True, prediction_type: str
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=byte_tokenizer(folder),
-        unet=tiny_unet(),
-        motion_adapter=tiny_adapter(),
+        unet=tiny_unet(channels, layers),
+        motion_adapter=tiny_adapter(channels, layers),
         scheduler=animatediff_scheduler(prediction_type),
     )
     fill(pipe.unet)
@@ -153,13 +160,9 @@ def sparse_pipe(
     folder: Path, kind: str = "image", channels: tuple[int, ...] = CHANNELS, layers: int = 1
 ) -> AnimateDiffSparseControlNetPipeline:
     """The tiny pipeline with SparseCtrl."""
-    parts = tiny_pipe(folder).components
-    parts |= {"unet": tiny_unet(channels, layers), "motion_adapter": tiny_adapter(channels, layers)}
+    parts = tiny_pipe(folder, channels=channels, layers=layers).components
     pipe = AnimateDiffSparseControlNetPipeline(**parts, controlnet=tiny_control(kind, channels, layers))
-    fill(pipe.unet)
-    pipe.unet.eval().requires_grad_(False)
-    for network in (pipe.unet, pipe.controlnet):
-        use_per_frame_norm(network)
+    use_per_frame_norm(pipe.controlnet)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -175,7 +178,7 @@ def guided_run(
     **shown: object,
 ) -> tuple[list[torch.Tensor], Trace]:
     """The golden run: latents after every step, and the guided steps."""
-    pipe.scheduler = UnevenDDIMScheduler.uneven(pipe.scheduler, guided_steps=guided_steps, guided_fraction=0.3)
+    pipe.scheduler = UnevenDDIMScheduler.uneven(pipe.scheduler, guided_steps, settings.guided_fraction)
     noise, latents = numbers["motion_noise"], []
     with motion_guidance(pipe, motion, settings) as trace:
         pipe(

@@ -16,6 +16,7 @@ from denoiser import STILLS, TEXT_WIDTH, Data, noised
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from loop import optimizers_for, start_processes, train
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from motionclone.pipelines import load_pipeline
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--stills", type=int, default=500, help="first steps, on single frames")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--start-from", type=Path, help="exported folder whose weights to begin with")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     args = parser.parse_args()
     checkpoint = args.run / "transformer.pt"
@@ -95,6 +97,8 @@ def main() -> None:
     seed = args.seed + 1_000_000 * rank
     torch.manual_seed(args.seed)
     network = transformer().train()
+    if args.start_from is not None:
+        network.load_state_dict(load_file(args.start_from / "transformer" / "diffusion_pytorch_model.safetensors"))
     if rank == 0:
         print(f"{sum(p.numel() for p in network.parameters()):,} parameters", flush=True)
     data = Data(args.run, seed)

@@ -1,6 +1,7 @@
 """A motion and words in, a video and its record out."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -183,7 +184,10 @@ def generate(
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
         steps_heard(pipe.scheduler, end_of_step),
+        warnings.catch_warnings(),
     ):
+        # Several pictures go in as tensors: as PIL images they would be rounded to 8 bits.
+        warnings.filterwarnings("ignore", "Passing `image` as a list of 4d", FutureWarning)
         if condition is not None:  # the picture's latents are sampled from the global generator
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(

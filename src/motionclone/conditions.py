@@ -27,7 +27,7 @@ class Condition:
 
     def __post_init__(self) -> None:
         shape = tuple(self.pictures.shape)
-        if len(shape) != 4 or shape[1] != 3 or shape[0] == 0:
+        if len(shape) != 4 or shape[1] != 3 or 0 in shape:
             raise InputError(f"pictures must be (n, 3, h, w), one or more, not {shape}.")
         low, high = float(self.pictures.min()), float(self.pictures.max())
         if not -1 <= low <= high <= 1:

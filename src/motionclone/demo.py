@@ -98,7 +98,15 @@ def run_demo(
     check_condition(pipe, condition, settings)
     source = {"name": f"world: {words.motion}", "caption": seen.caption}
     shown = condition.frames if condition is not None and settings.conditioning.at_extraction else ()
-    motion = extract_motion(pipe, reference, settings.extraction, seed=settings.seed, source=source, shown_frames=shown)
+    motion = extract_motion(
+        pipe,
+        reference,
+        settings.extraction,
+        seed=settings.seed,
+        source=source,
+        shown_frames=shown,
+        condition_scale=settings.conditioning.scale,
+    )
 
     made = {}
     for name, weight in (("cloned", settings.guidance.weight), ("unguided", 0.0)):

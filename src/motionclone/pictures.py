@@ -9,6 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -32,12 +33,23 @@ class Picture:
     notices: tuple[str, ...] = ()
 
 
+# A drawing is lines and ground: where more of a picture than this is neither, it is taken for a photograph.
+MIDDLE_TONES_OF_A_PHOTO = 0.3
+
+
 def read_picture(path: Path, height: int, width: int) -> Picture:
     """Read a picture, upright, on white where it is transparent, its middle cut out to the aspect asked for.
 
     Raises:
         InputError: if it cannot be read or is animated.
     """
+    rgb, notices = _opened(path)
+    pixels, changed = _fitted(rgb, height, width, path)
+    return Picture(pixels, _digest(path), (*notices, *changed))
+
+
+def _opened(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """RGB (h, w, 3) of a picture at its own size, and notices."""
     if not path.is_file():
         raise InputError(f"there is no picture {path}.")
     notices = []
@@ -45,46 +57,71 @@ def read_picture(path: Path, height: int, width: int) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                if getattr(opened, "n_frames", 1) > 1:
+                # The second picture in a camera's MPO file is a preview of the first.
+                if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
                     raise InputError(f"{path} is animated; save the frame that is meant as a picture of its own.")
                 picture = ImageOps.exif_transpose(opened)
                 if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
                     picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+                elif picture.mode in ("I", "F"):
+                    raise InputError(f"{path} has 32 bits a pixel, of unknown range; save it as PNG or JPEG.")
                 if picture.has_transparency_data:
                     layer = picture.convert("RGBA")
                     if layer.getchannel("A").getextrema() != (255, 255):
                         notices.append(f"{path.name} is transparent in parts and was put on white")
                     picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-                rgb = np.array(picture.convert("RGB"))
+                return np.array(picture.convert("RGB")), notices
     except InputError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"{path} has more pixels than can be trusted to be a picture; make it smaller.") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow's decoders raise all kinds over damaged files
         said = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"{path} cannot be read as a picture ({said}); save it as PNG or JPEG.") from error
+
+
+def _fitted(rgb: NDArray[np.uint8], height: int, width: int, path: Path) -> tuple[Tensor, list[str]]:
+    """The picture at another size, (3, height, width) in [-1, 1], and what was done to it."""
     pixels, cropped = fitted(rgb, 1.0, height, width, "crop")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Picture(pixels, digest, (*notices, *(f"{path.name}: {notice}" for notice in cropped)))
+    if not cropped and rgb.shape[:2] != (height, width):
+        cropped = [f"scaled from {rgb.shape[1]}x{rgb.shape[0]} to {width}x{height}"]
+    return pixels, [f"{path.name}: {notice}" for notice in cropped]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_sketch(path: Path, height: int, width: int) -> Picture:
     """Read a drawing as white lines on black, as SparseCtrl was trained; dark lines on a light ground are inverted.
 
+    What looks like a photograph is taken as it is, with a notice that says how to have its outlines drawn.
+
     Raises:
-        InputError: as `read_picture`, and if the drawing is blank.
+        InputError: as `read_picture`, and if the drawing is blank, or its lines vanish at the video's size.
     """
-    picture = read_picture(path, height, width)
-    grey = picture.pixels.mean(0)
-    low, high = float(grey.min()), float(grey.max())
-    if high - low < 0.2:
-        raise InputError(f"{path} has no lines: it is all of one brightness; draw some, or use --sketch-from a photo.")
-    lines = (grey - low) / (high - low)
-    notices = picture.notices
-    if float(lines.median()) > 0.5:
+    rgb, notices = _opened(path)
+    brightness = rgb.mean(-1) / 255
+    low, high = brightness.min(), brightness.max()
+    if high - low < 0.1:
+        said = "".join(f" ({notice})" for notice in notices)
+        raise InputError(
+            f"{path} has no lines: it is all of one brightness{said}; draw some, or use --sketch-from a photo."
+        )
+    brightness = (brightness - low) / (high - low)
+    pixels, changed = _fitted(rgb, height, width, path)
+    notices += changed
+    grey = pixels.mean(0)
+    faintest, brightest = float(grey.min()), float(grey.max())
+    if brightest - faintest < 0.05:
+        raise InputError(f"the lines of {path} vanish at {width}x{height}; draw them thicker.")
+    lines = (grey - faintest) / (brightest - faintest)
+    if ((brightness > 0.1) & (brightness < 0.9)).mean() > MIDDLE_TONES_OF_A_PHOTO:
+        notices.append(f"{path.name} looks like a photograph; to have its outlines drawn, give it with --sketch-from")
+    elif np.median(brightness) > 0.5:
         lines = 1 - lines
-        notices = (*notices, f"{path.name} has dark lines on a light ground and was inverted")
-    return Picture(_grey(lines), picture.sha256, notices)
+        notices.append(f"{path.name} has dark lines on a light ground and was inverted")
+    return Picture(_grey(lines), _digest(path), tuple(notices))
 
 
 def sketch_from(path: Path, height: int, width: int) -> Picture:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from diffusers import UNetMotionModel
-from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -176,9 +175,9 @@ class AnimateDiff:
 
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
         """See `Backbone.pipeline_condition`."""
-        pixels = (condition.pictures + 1) / 2
+        pixels = torch.split((condition.pictures.float() + 1) / 2, 1)
         return {
-            "conditioning_frames": VaeImageProcessor.numpy_to_pil(pixels.movedim(1, -1).float().cpu().numpy()),
+            "conditioning_frames": pixels[0] if len(pixels) == 1 else list(pixels),
             "controlnet_frame_indices": list(condition.frames),
             "controlnet_conditioning_scale": scale,
         }

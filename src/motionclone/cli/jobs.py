@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motionclone.cli.options import ModelOptions, PictureJob, ReferenceOptions, control_kind
-from motionclone.cli.reading import fitted_to_model, load_model, read_pictures, read_reference, source_facts
+from motionclone.cli.reading import (
+    fitted_to_model,
+    load_model,
+    read_pictures,
+    read_reference,
+    say_notices,
+    source_facts,
+)
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
 
@@ -45,21 +52,23 @@ def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool
     from motionclone.video_writing import check_writable, side_by_side, write_video
 
     reference, beside = Path(job.reference), output.with_stem(f"{output.stem}-compare")
+    sources = {reference.resolve(), *(Path(picture.path).resolve() for picture in job.pictures)}
     for path in (output, beside) if compare else (output,):
         check_writable(path, overwrite)
-        if path.absolute() in (reference, *(Path(picture.path) for picture in job.pictures)):
+        if path.resolve() in sources:
             raise InputError(f"{path} is what the video is made from; choose another output.")
     clip = read_reference(reference, job.reference_options, settings)
     if job.sha256 not in (None, clip.sha256):
         raise InputError(f"{reference} has changed since the record was written; restore the file it was.")
     check_writable(output, overwrite, clip.fps)
-    pictures, condition = read_pictures(job.pictures, settings)
+    pictures, condition, notices = read_pictures(job.pictures, settings)
     job = replace(job, sha256=clip.sha256, pictures=pictures)
     pipe = load_model(job.model_options, job.control or control_kind(job.pictures))
     fitted = fitted_to_model(pipe, settings)
     if fitted != settings:
-        settings, clip = fitted, read_reference(reference, job.reference_options, fitted, quiet=True)
-        _, condition = read_pictures(pictures, settings, quiet=True)
+        settings, clip = fitted, read_reference(reference, job.reference_options, fitted)
+        _, condition, notices = read_pictures(pictures, settings)
+    say_notices((*clip.notices, *notices))
     source = source_facts(reference, clip, job.reference_options)
     with progress_bars() as bar:
         made = clone_motion(
@@ -71,7 +80,8 @@ def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool
             source=source,
             on_step=lambda step: bar("cloning", step),
         )
-    _write(output, made, clip.fps, asdict(job), job.prompt_metadata, overwrite)
+    job = replace(job, control=job.control and _absolute(job.control))
+    _write(output, made, clip.fps, job, overwrite)
     if compare:
         labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
         joined = side_by_side([clip.frames, made.frames], labels=labels)
@@ -97,21 +107,28 @@ def run_generate(job: GenerateJob, settings: "Settings", output: Path, overwrite
     pipe = load_model(job.model_options)
     with progress_bars() as bar:
         made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
-    _write(output, made, fps, asdict(replace(job, sha256=sha256)), job.prompt_metadata, overwrite)
+    _write(output, made, fps, replace(job, sha256=sha256), overwrite)
 
 
-def _write(
-    output: Path, made: "Generated", fps: float, job: dict[str, Any], prompt_metadata: bool, overwrite: bool
-) -> None:
+def _write(output: Path, made: "Generated", fps: float, job: CloneJob | GenerateJob, overwrite: bool) -> None:
     """The video, and its record with the job that asked for it."""
     from motionclone.video_writing import write_sidecar, write_video
 
-    public = _public(made.record, prompt_metadata)
-    write_video(output, made.frames, fps, provenance=public, overwrite=overwrite)
-    beside = write_sidecar(output, {**made.record, "job": job}, overwrite)
+    job = replace(job, model_options=replace(job.model_options, model=_absolute(job.model_options.model)))
+    write_video(output, made.frames, fps, provenance=_public(made.record, job.prompt_metadata), overwrite=overwrite)
+    beside = write_sidecar(output, {**made.record, "job": asdict(job)}, overwrite)
     energies = made.record["energies"]
     fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
     say(f"wrote {output} and {beside.name} in {made.record['seconds']:.0f} s{fell}")
+
+
+def _absolute(place: str) -> str:
+    """A model's place as it is found from any folder; names and hub ids stay as they are."""
+    from motionclone.pipelines import named_models
+
+    path = Path(place).expanduser()
+    known = place in ("image", "sketch", *named_models()) or not path.exists()
+    return place if known else str(path.absolute())
 
 
 def _public(record: dict[str, Any], prompt_metadata: bool) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from motionclone.cli.options import (
     control_kind,
     settings_from,
 )
-from motionclone.cli.reading import fitted_to_model, load_model, read_reference, source_facts
+from motionclone.cli.reading import fitted_to_model, load_model, read_reference, say_notices, source_facts
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
 
@@ -229,7 +229,8 @@ def extract(
     pipe = load_model(model_options)
     fitted = fitted_to_model(pipe, settings)
     if fitted != settings:
-        settings, clip = fitted, read_reference(reference, reference_options, fitted, quiet=True)
+        settings, clip = fitted, read_reference(reference, reference_options, fitted)
+    say_notices(clip.notices)
     check(pipe, "", settings)
     source = source_facts(reference, clip, reference_options)
     motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)

@@ -96,15 +96,22 @@ class PictureOptions:
             raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
         if len(found) > 1 and any(frame is None for _, frame, _ in found):
             raise InputError("with several pictures, say which frame each is for: first.png@0 last.png@15.")
-        return tuple(PictureJob(str(path), frame or 0, kind) for path, frame, kind in found)
+        jobs = tuple(PictureJob(str(path), frame or 0, kind) for path, frame, kind in found)
+        if self.control in ("image", "sketch") and self.control != control_kind(jobs):
+            raise InputError(f"--control {self.control} is for another kind of picture than was given; leave it out.")
+        return jobs
 
 
 def _path_and_frame(given: Path) -> tuple[Path, int | None]:
     """Path and, if there is one, frame of PATH or PATH@FRAME."""
     path, _, frame = str(given).rpartition("@")
-    if given.exists() or not Path(path).is_file():
+    try:
+        whole = given.exists() or not Path(path).is_file()
+    except OSError as error:
+        raise InputError(f"{given} is no path of a picture ({error.strerror}); give one that is.") from error
+    if whole:
         return given.absolute(), None
-    if not frame.isdecimal():
+    if not frame.isdecimal() or len(frame) > 6:
         raise InputError(f"{given}: a frame number was expected behind the @, such as {path}@0.")
     return Path(path).absolute(), int(frame)
 

@@ -8,6 +8,8 @@ from motionclone.cli.terminal import quiet_libraries, say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from motionclone.conditions import Condition
     from motionclone.settings import Settings
     from motionclone.video import Clip
@@ -45,12 +47,12 @@ def fitted_to_model(pipe: Any, settings: "Settings") -> "Settings":
     return found
 
 
-def read_reference(reference: Path, options: ReferenceOptions, settings: "Settings", *, quiet: bool = False) -> "Clip":
-    """The clip, at the size of the settings; what is noteworthy is said."""
+def read_reference(reference: Path, options: ReferenceOptions, settings: "Settings") -> "Clip":
+    """The clip, at the size of the settings."""
     from motionclone.video import read_clip
 
     s = settings.sampling
-    clip = read_clip(
+    return read_clip(
         reference,
         s.num_frames,
         s.height,
@@ -60,9 +62,12 @@ def read_reference(reference: Path, options: ReferenceOptions, settings: "Settin
         fps=options.fps,
         fit=options.fit,
     )
-    for notice in () if quiet else clip.notices:
+
+
+def say_notices(notices: "Iterable[str]") -> None:
+    """Tell what was done to what was read."""
+    for notice in notices:
         say(f"note: {notice}")
-    return clip
 
 
 def source_facts(reference: Path, clip: "Clip", options: ReferenceOptions) -> dict[str, Any]:
@@ -80,9 +85,9 @@ def source_facts(reference: Path, clip: "Clip", options: ReferenceOptions) -> di
 
 
 def read_pictures(
-    pictures: tuple[PictureJob, ...], settings: "Settings", *, quiet: bool = False
-) -> "tuple[tuple[PictureJob, ...], Condition | None]":
-    """The pictures with their hashes, and what they make of them together."""
+    pictures: tuple[PictureJob, ...], settings: "Settings"
+) -> "tuple[tuple[PictureJob, ...], Condition | None, list[str]]":
+    """The pictures with their hashes, what they make together, and notices."""
     from dataclasses import replace
 
     import torch
@@ -91,7 +96,7 @@ def read_pictures(
     from motionclone.pictures import read_picture, read_sketch, sketch_from
 
     if not pictures:
-        return (), None
+        return (), None, []
     readers = {"image": read_picture, "sketch": read_sketch, "sketch_from": sketch_from}
     size = settings.sampling.height, settings.sampling.width
     found = []
@@ -99,8 +104,6 @@ def read_pictures(
         picture = readers[wanted.kind](Path(wanted.path), *size)
         if wanted.sha256 not in (None, picture.sha256):
             raise InputError(f"{wanted.path} has changed since the record was written; restore the file it was.")
-        for notice in () if quiet else picture.notices:
-            say(f"note: {notice}")
         found.append(picture)
     hashed = tuple(replace(wanted, sha256=picture.sha256) for wanted, picture in zip(pictures, found, strict=True))
     condition = Condition(
@@ -109,4 +112,4 @@ def read_pictures(
         tuple({"name": Path(each.path).name, "kind": each.kind, "sha256": each.sha256} for each in hashed),
     )
     condition.check_fits(settings.sampling.num_frames, *size)
-    return hashed, condition
+    return hashed, condition, [notice for picture in found for notice in picture.notices]
