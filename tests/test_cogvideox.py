@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from diffusers import CogVideoXImageToVideoPipeline
-from tiny_transformers import ROTARY, cogvideox, dpm
+from tiny_transformers import ROTARY, cogvideox, cogvideox_from_a_picture, dpm
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.cloning import clone
@@ -24,15 +23,9 @@ def clip(seed=3):
     return torch.rand(17, 3, 32, 48, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def from_a_picture(**changes):
-    return CogVideoXImageToVideoPipeline(**cogvideox(dpm(), in_channels=8, **ROTARY, **changes).components)
-
-
 @pytest.fixture(scope="module", params=[{}, {"patch_size_t": 2, "ofs_embed_dim": 8}], ids=["1.0", "1.5"])
 def pipe(request):
-    made = from_a_picture(**request.param)
-    made.set_progress_bar_config(disable=True)
-    return made
+    return cogvideox_from_a_picture(**request.param)
 
 
 def test_a_first_frame_is_shown_as_the_pipeline_shows_it(pipe):
@@ -100,7 +93,7 @@ def test_sizes_beyond_the_known_positions_are_fitted():
     larger = backbone_of(cogvideox(dpm(), patch_size_t=2, **ROTARY))
     assert larger.nearest_size(17, 64, 48) == (17, 32, 48)
     assert larger.nearest_size(17, 16, 48) == (17, 16, 48)
-    learned = backbone_of(from_a_picture(use_learned_positional_embeddings=True))
-    assert learned.nearest_size(17, 16, 16) == (17, 32, 48)
+    learned = backbone_of(cogvideox_from_a_picture(use_learned_positional_embeddings=True))
+    assert learned.nearest_size(17, 16, 16) == (9, 32, 48)  # its number of frames, too
     with pytest.raises(InputError, match="ask for 17 of 48x32"):
         larger.latents_shape(17, 64, 48)

@@ -20,6 +20,7 @@ from motionclone.extraction import extract_motion
 from motionclone.pipelines.loading import load_pipeline
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
+from motionclone.steps import coming_step, step_index
 
 SIZE = {"num_frames": 5, "height": 32, "width": 48}
 SETTINGS = Settings(
@@ -327,3 +328,34 @@ def test_a_picture_has_a_size_that_1_5_keeps(size):
     assert frames == 5
     assert backbone.latents_shape(5, *kept)[3:] == tuple(side // 16 for side in kept)
     assert pipe.video_processor.calculate_default_height_width(*kept, pipe.target_size) == tuple(kept)
+
+
+def test_the_guidance_scale_is_that_of_the_settings():
+    """Of 1.5 the guider has it, and gets it back."""
+    pipe = hunyuan15()
+    motion = extract_motion(pipe, clip(), SETTINGS.extraction)
+    weak, strong = (
+        UNGUIDED.model_copy(update={"sampling": UNGUIDED.sampling.model_copy(update={"guidance_scale": scale})})
+        for scale in (1.0, 9.0)
+    )
+    frames = [generate(pipe, motion, "a cat", settings).frames for settings in (weak, strong, strong)]
+    assert pipe.guider.guidance_scale == 6.0
+    assert not torch.equal(frames[0], frames[1])
+    assert torch.equal(frames[1], frames[2])
+
+
+def test_a_negative_prompt_that_would_be_ignored_is_refused():
+    sampling = SETTINGS.sampling.model_copy(update={"negative_prompt": "ugly"})
+    with pytest.raises(InputError, match="no negative prompt"):
+        clone(hunyuan(), clip(), "a cat", SETTINGS.model_copy(update={"sampling": sampling}))
+
+
+def test_the_coming_step_is_told_by_the_scheduler_where_half_precision_cannot():
+    scheduler = hunyuan().scheduler
+    scheduler.set_timesteps(50)
+    heard = []
+    for timestep in scheduler.timesteps:
+        heard.append(coming_step(scheduler, float(timestep.bfloat16())))
+        scheduler.step(torch.zeros(1), timestep, torch.zeros(1))
+    assert heard == list(range(50))
+    assert step_index(scheduler, float(scheduler.timesteps[2].bfloat16())) == 1

@@ -124,8 +124,10 @@ def test_the_denoiser_is_shown_a_clip_as_the_pipeline_shows_it_a_picture(image_p
 def test_all_that_is_stacked_is_split(kind):
     pipe = ltx(kind)
     backbone, latents = backbone_of(pipe), noise(pipe)
-    stacked = run(pipe, 3.0, latents=backbone.initial_latents(latents))[0][0]
     alone = run(pipe, 1.0, latents=backbone.initial_latents(latents))[0][0]
+    two = {name: torch.cat([x, x]) if torch.is_tensor(x) else x for name, x in alone.items()}
+    assert backbone.split(two)[0] is None  # videos that begin alike, without guidance by text
+    stacked = run(pipe, 3.0, latents=backbone.initial_latents(latents))[0][0]
     unconditional, conditional = backbone.split(stacked)
     assert_same_call(conditional, alone)
     assert all(len(value) == 1 for value in unconditional.values() if torch.is_tensor(value))
@@ -189,6 +191,14 @@ def test_a_motion_guides_a_video_that_follows_a_picture(image_pipe):
     assert torch.equal(guided.frames, again.frames)
     assert not torch.equal(guided.frames, plain.frames)
     assert not torch.equal(guided.frames, other.frames)
+
+
+def test_latents_with_a_picture_are_where_the_pipeline_computes(image_pipe, monkeypatch):
+    """It makes a mask where they are, and multiplies it with timesteps where it computes."""
+    backbone = backbone_of(image_pipe)
+    elsewhere = torch.zeros(1, 8, 1, 2, 3, device="meta")
+    monkeypatch.setattr(type(backbone), "encode_video", lambda *_: elsewhere)
+    assert backbone.initial_latents(noise(image_pipe), picture()).device == elsewhere.device
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(text_pipe, image_pipe):

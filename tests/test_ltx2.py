@@ -139,8 +139,8 @@ def test_the_motion_hangs_on_the_sound_only_where_the_streams_meet(pipe, apart):
 
 
 def test_all_that_is_stacked_is_split(pipe):
-    (stacked, *_), *_ = run(pipe)
     (alone, *_), *_ = run(pipe, **NO_TEXT_GUIDANCE)
+    (stacked, *_), *_ = run(pipe)
     unconditional, conditional = backbone_of(pipe).split(stacked)
     assert_same_call(conditional, alone)
     assert all(len(value) == 1 for value in unconditional.values() if torch.is_tensor(value))

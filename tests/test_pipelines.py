@@ -27,7 +27,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from motionclone.backbones.per_frame_norm import has_per_frame_norm, use_per_frame_norm
 from motionclone.checkpoints import load_motion_module
 from motionclone.errors import InputError
-from motionclone.pipelines import HubModel, ModelDescription, load_pipeline, named_models, read_model_description
+from motionclone.pipelines import (
+    HubModel,
+    ModelDescription,
+    load_pipeline,
+    name_of,
+    named_models,
+    read_model_description,
+)
 from motionclone.pipelines.mini_dit import FramewiseAutoencoder
 from motionclone.settings import preset
 
@@ -578,6 +585,16 @@ def test_named_models() -> None:
             assert all(hasattr(diffusers, kind) for kind in (model.pipeline, model.network, model.autoencoder))
 
 
+def test_hub_ids_of_named_models_are_the_named_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("motionclone.pipelines.loading._load_complete", lambda found, dtype: asked.append(found))
+    with pytest.raises(AttributeError):  # at what was not loaded
+        load_pipeline("zai-org/CogVideoX-2b", device="cpu")
+    assert asked == [named_models()["cogvideox-2b"]]
+    assert name_of("zai-org/CogVideoX-2b") == "cogvideox-2b"
+    assert name_of("someone/else") == "someone/else"
+
+
 @pytest.mark.parametrize(("name", "kind"), [("cogvideox-2b", "CogVideoXPipeline"), ("wan-2.1", "WanPipeline")])
 def test_saved_pipelines_of_transformers(tmp_path: Path, name: str, kind: str) -> None:
     saved = FAMILIES[name].make()
@@ -587,6 +604,9 @@ def test_saved_pipelines_of_transformers(tmp_path: Path, name: str, kind: str) -
     assert not pipe.transformer.training
     assert not any(weight.requires_grad for weight in pipe.transformer.parameters())
     assert pipe.vae.use_tiling
+    half = load_pipeline(tmp_path, device="cpu", dtype=torch.bfloat16)
+    assert half.transformer.dtype == torch.bfloat16
+    assert half.vae.dtype == (torch.float32 if kind == "WanPipeline" else torch.bfloat16)
     for weight, wanted in zip(pipe.transformer.parameters(), saved.transformer.parameters(), strict=True):
         assert torch.equal(weight, wanted)
     with pytest.raises(InputError, match=f"a {kind}, cannot be made to follow image"):

@@ -313,9 +313,12 @@ def test_every_call_of_an_offloaded_pipeline_is_guided(pipe):
 
 def test_free_noise_is_refused(pipe):
     """It calls a temporal attention once for every window, of which only one would be guided."""
+    motion = extract(pipe, clip(8))
     pipe.enable_free_noise(context_length=4, context_stride=2)
-    with pytest.raises(InputError, match=r"[Ff]ree_?[Nn]oise|window"):
+    with pytest.raises(InputError, match=r"disable_free_noise\(\)"):
         extract(pipe, clip(8))
+    with pytest.raises(InputError, match=r"disable_free_noise\(\)"), motion_guidance(pipe, motion, HALF):
+        pipe("a cat", num_frames=8, height=8 * HEIGHT, width=8 * WIDTH, num_inference_steps=4, output_type="latent")
 
 
 @pytest.mark.parametrize(

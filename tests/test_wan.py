@@ -139,6 +139,11 @@ def test_only_the_expert_for_high_noise_is_guided():
     assert all(torch.equal(a, b) for a, b in zip(plain[last:], guided[last:], strict=True))
 
 
+def test_a_motion_is_read_where_the_expert_works():
+    with pytest.raises(InputError, match="t_alpha is 610 and the network that is read works from 875 on"):
+        extract_motion(two_experts(), random(13, 3, 32, 48), READING.model_copy(update={"t_alpha": 610}))
+
+
 def test_every_step_of_unipc_moves_the_latents_by_the_noise_levels_times_the_gradient():
     """z_after -= sigma_after sigma G: the corrector and the second order are in the probed response."""
     pipe = wan()

@@ -7,14 +7,31 @@ from diffusers import (
     AutoencoderKLCogVideoX,
     CogVideoXDDIMScheduler,
     CogVideoXDPMScheduler,
+    CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
+    DPMSolverMultistepScheduler,
+    LTXImageToVideoPipeline,
 )
-from tiny_hunyuan import hunyuan, hunyuan15
+from tiny_hunyuan import (
+    hunyuan,
+    hunyuan15,
+    hunyuan15_from_a_picture,
+    hunyuan_from_a_picture,
+    hunyuan_with_a_picture_in_channels,
+)
 from tiny_ltx import ltx
 from tiny_ltx2 import STG, ltx2
 from tiny_parts import Tiny, byte_tokenizer, ready, t5
-from tiny_wan import euler, expand_timesteps, two_experts, wan
+from tiny_wan import (
+    euler,
+    expand_timesteps,
+    image_to_video,
+    image_to_video_of_5b,
+    image_to_video_of_two_experts,
+    two_experts,
+    wan,
+)
 
 
 def cogvideox(scheduler: Any = None, **changes: Any) -> CogVideoXPipeline:
@@ -77,17 +94,40 @@ def dpm() -> CogVideoXDPMScheduler:
 
 ROTARY = {"use_rotary_positional_embeddings": True}
 
+
+def cogvideox_from_a_picture(**changes: Any) -> CogVideoXImageToVideoPipeline:
+    made = CogVideoXImageToVideoPipeline(**cogvideox(dpm(), in_channels=8, **ROTARY, **changes).components)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def dpm_flow() -> DPMSolverMultistepScheduler:
+    return DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+
+
 FAMILIES: dict[str, Tiny] = {
     "cogvideox-2b": Tiny(cogvideox, "transformer_blocks.1", 13),
     "cogvideox-5b": Tiny(lambda: cogvideox(dpm(), **ROTARY), "transformer_blocks.1", 13),
     "cogvideox-1.5": Tiny(lambda: cogvideox(dpm(), patch_size_t=2, **ROTARY), "transformer_blocks.1", 17),
+    "cogvideox-i2v": Tiny(cogvideox_from_a_picture, "transformer_blocks.1", 13),
+    "cogvideox-1.5-i2v": Tiny(
+        lambda: cogvideox_from_a_picture(patch_size_t=2, ofs_embed_dim=8), "transformer_blocks.1", 17
+    ),
     "ltx": Tiny(ltx, "transformer_blocks.1", 25, height=64, width=96),
+    "ltx-i2v": Tiny(lambda: ltx(LTXImageToVideoPipeline), "transformer_blocks.1", 25, height=64, width=96),
     "ltx-2": Tiny(ltx2, "transformer_blocks.1", 25, height=64, width=128, arguments=STG | {"guidance_rescale": 0.0}),
     "wan-2.1": Tiny(wan, "blocks.1", 13),
     "wan-2.1-euler": Tiny(lambda: wan(euler()), "blocks.1", 13),
+    "wan-2.1-dpm": Tiny(lambda: wan(dpm_flow()), "blocks.1", 13),
+    "wan-2.1-i2v": Tiny(image_to_video, "blocks.1", 13),
     "wan-2.2": Tiny(two_experts, "blocks.1", 13),
     "wan-2.2-5b": Tiny(expand_timesteps, "blocks.1", 13, height=64, width=96),
+    "wan-2.2-i2v": Tiny(image_to_video_of_two_experts, "blocks.1", 13),
+    "wan-2.2-5b-i2v": Tiny(image_to_video_of_5b, "blocks.1", 13, height=64, width=96),
     "hunyuan": Tiny(hunyuan, "transformer_blocks.1", 13, steps=12),
     "hunyuan-single": Tiny(hunyuan, "single_transformer_blocks.1", 13, steps=12),
+    "hunyuan-i2v": Tiny(hunyuan_from_a_picture, "transformer_blocks.1", 13, steps=12),
+    "hunyuan-i2v-33ch": Tiny(hunyuan_with_a_picture_in_channels, "transformer_blocks.1", 13, steps=12),
     "hunyuan-1.5": Tiny(hunyuan15, "transformer_blocks.1", 13, steps=12),
+    "hunyuan-1.5-i2v": Tiny(hunyuan15_from_a_picture, "transformer_blocks.1", 13, steps=12),
 }

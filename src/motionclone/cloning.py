@@ -100,6 +100,7 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     check_schedule(pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
+    backbone.pipeline_arguments(sampling)
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
 
@@ -181,6 +182,7 @@ def generate(
     device = pipe._execution_device
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
+        backbone.guider_set(sampling),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
         steps_heard(pipe.scheduler, end_of_step),

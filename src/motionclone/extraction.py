@@ -61,8 +61,11 @@ def extract_motion(
     if frames.ndim != 4 or frames.shape[1] != 3 or not frames.isfinite().all():
         raise InputError(f"frames must be (f, 3, h, w) with finite values in [-1, 1], not {tuple(frames.shape)}.")
     backbone.latents_shape(len(frames), *frames.shape[-2:])
-    if settings.k > len(frames):
-        raise InputError(f"k = {settings.k} is more than the clip's {len(frames)} frames; use at most {len(frames)}.")
+    if settings.t_alpha < backbone.guided_from:
+        raise InputError(
+            f"t_alpha is {settings.t_alpha} and the network that is read works from {backbone.guided_from:g} on; use "
+            f"{backbone.guided_from:g} to 999."
+        )
     shown = None
     shown_frames = shown_frames or backbone.shown_frames
     if shown_frames:
@@ -127,6 +130,11 @@ def motion_at(
     call = backbone.denoiser_call(noisy, timestep, settings.prompt)
     if steer is not None:
         call = steer(call)
+    frames = backbone.map_frames(call)
+    if frames < 2:
+        raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")
+    if settings.k > frames:
+        raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
     with listening(partial(backbone.tap, call), sites) as found, stopping_at(backbone.after(sites)):
         backbone.denoiser(**call)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):

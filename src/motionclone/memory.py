@@ -4,8 +4,9 @@ Counted are the distinct storages that autograd saves during one guided call of 
 attention that keeps what flash attention keeps (query, key, value, output).
 """
 
+import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +16,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import checkpointed, graph_cut_at, listening
+from motionclone.capture import checkpointed, graph_cut_at, listening, removing
 from motionclone.errors import InputError
 from motionclone.motion import SparseMap
 from motionclone.objectives import energy
@@ -33,8 +35,9 @@ from motionclone.settings import Settings
 class Counted:
     """Bytes."""
 
-    weights: int  # of the denoiser
+    weights: int  # of the denoiser, or of both experts
     kept: int  # for the backward pass, as motion_guidance does it
+    again: int  # more at the most, while a block is computed again in the backward pass; 0 without checkpoints
     cut: int  # with the graph cut after the guided blocks, but without checkpoints
     naive: int  # with neither
 
@@ -64,21 +67,55 @@ class _StandIn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@contextmanager
-def _saved(parameters: set[int]) -> Iterator[dict[int, int]]:
-    """Bytes of every storage saved for the backward pass, parameters excluded."""
-    alive: list[Any] = []
-    sizes: dict[int, int] = {}
+class _Saved:
+    """Bytes of every storage saved for the backward pass, parameters excluded; by the innermost block that ran."""
 
-    def pack(tensor: Tensor) -> Tensor:
+    def __init__(self, parameters: set[int]) -> None:
+        self.parameters = parameters
+        self.sizes: dict[int, int] = {}
+        self.inside: dict[nn.Module | None, dict[int, int]] = {None: {}}
+        self.within: dict[nn.Module, nn.Module | None] = {}  # a block: the one around it
+        self._alive: list[Any] = []  # so that no address is used twice
+        self._running: list[nn.Module | None] = [None]
+
+    def _add(self, tensor: Tensor, *ledgers: dict[int, int]) -> None:
         storage = tensor.untyped_storage()
-        if storage._cdata not in parameters:
-            alive.append(storage)  # so that no address is used twice
-            sizes[storage._cdata] = storage.nbytes()
-        return tensor
+        if storage._cdata not in self.parameters:
+            self._alive.append(storage)
+            for ledger in ledgers:
+                ledger[storage._cdata] = storage.nbytes()
 
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield sizes
+    def _enter(self, block: nn.Module, args: Any, kwargs: Any) -> None:
+        around = self._running[-1]
+        for leaf in tree_leaves((args, kwargs)):  # kept while the block around it is computed again
+            if torch.is_tensor(leaf):
+                self._add(leaf, self.inside[around])
+        self.within[block], self.inside[block] = around, {}
+        self._running.append(block)
+
+    def _leave(self, *_: Any) -> None:
+        self._running.pop()
+
+    @contextmanager
+    def counting(self, blocks: Sequence[nn.Module]) -> Iterator[None]:
+        """Count inside the `with`."""
+
+        def pack(tensor: Tensor) -> Tensor:
+            self._add(tensor, self.sizes, self.inside[self._running[-1]])
+            return tensor
+
+        handles = [block.register_forward_pre_hook(self._enter, with_kwargs=True) for block in blocks]
+        handles += [block.register_forward_hook(self._leave) for block in blocks]
+        with removing(handles), saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield
+
+    def largest_block(self) -> int:
+        """Of the insides of one block at a time, and of one inside it, if there are some."""
+        outer = self.inside[None].keys()
+        own = {block: sum(n for key, n in found.items() if key not in outer) for block, found in self.inside.items()}
+        inner = [(around, own[block]) for block, around in self.within.items() if around is not None]
+        tops = [block for block, around in self.within.items() if around is None]
+        return max(own[top] + max((size for around, size in inner if around is top), default=0) for top in tops)
 
 
 def counted(name: str, settings: Settings) -> Counted:
@@ -95,19 +132,31 @@ def counted(name: str, settings: Settings) -> Counted:
     call = backbone.denoiser_call(torch.empty(shape, device="meta"), settings.extraction.t_alpha, "")
     weights = [*backbone.denoiser.parameters(), *backbone.denoiser.buffers()]
 
-    def kept(cut: bool, checkpointing: bool) -> int:
+    def saved(cut: bool, checkpointing: bool) -> _Saved:
         latents = call[backbone.latents_name].clone().requires_grad_()
+        found = _Saved({weight.untyped_storage()._cdata for weight in weights})
         with (
             _StandIn(),
-            _saved({weight.untyped_storage()._cdata for weight in weights}) as sizes,
+            found.counting([] if checkpointing else backbone.heavy_blocks()),
             checkpointed(backbone.heavy_blocks() if checkpointing else []),
             listening(partial(backbone.tap, call), sites, _empty_energy),
             graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
         ):
             backbone.denoiser(**{**call, backbone.latents_name: latents})
-        return sum(sizes.values())
+        return found
 
-    return Counted(sum(weight.nbytes for weight in weights), kept(True, True), kept(True, False), kept(False, False))
+    cut, naive = (saved(cut, checkpointing=False) for cut in (True, False))
+    kept, again = cut, 0
+    if settings.guidance.checkpointing:
+        kept, again = saved(True, checkpointing=True), cut.largest_block()
+    experts = [part for part in (backbone.denoiser, getattr(pipe, "transformer_2", None)) if part is not None]
+    return Counted(
+        sum(weight.nbytes for part in experts for weight in (*part.parameters(), *part.buffers())),
+        sum(kept.sizes.values()),
+        again,
+        sum(cut.sizes.values()),
+        sum(naive.sizes.values()),
+    )
 
 
 def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:
@@ -142,6 +191,8 @@ def _on_meta(name: str) -> Any:
     kind = getattr(diffusers, model.pipeline)
     parts = dict.fromkeys(inspect.signature(kind).parameters.keys() - model.options.keys())
     parts |= {"transformer": network, "vae": vae, "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()}
+    if "boundary_ratio" in model.options:  # two experts of one kind
+        parts["transformer_2"] = copy.deepcopy(network)
     pipe = kind(**parts, **model.options)
     words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in _WORDS[model.pipeline])
     pipe.encode_prompt = lambda *_, **__: words

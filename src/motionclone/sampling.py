@@ -28,7 +28,7 @@ from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import energy
 from motionclone.schedule import first_guided_timestep
 from motionclone.settings import Guidance
-from motionclone.steps import has_first_order_steps, noise_levels, prediction_of, probed_response, step_index
+from motionclone.steps import coming_step, has_first_order_steps, noise_levels, prediction_of, probed_response
 
 # Energies of half precision models are multiplied by this before the backward pass, so that gradients do not underflow.
 HALF_PRECISION_LOSS_SCALE = 2.0**12
@@ -232,7 +232,7 @@ def _plan(backbone: Backbone, timestep: float, settings: Guidance) -> tuple[int,
     scheduler = backbone.pipe.scheduler
     lowest = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
     boundary = max(lowest, backbone.guided_from)
-    index = step_index(scheduler, timestep)
+    index = coming_step(scheduler, timestep)
     if settings.weight == 0 or scheduler.timesteps[index] < boundary:
         return None
     count = int((scheduler.timesteps >= boundary).sum())

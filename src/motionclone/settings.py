@@ -20,7 +20,7 @@ class Extraction(_Frozen):
 
     t_alpha: int = Field(default=400, ge=0, le=999, description="Noise step at which the reference is read.")
     k: int = Field(
-        default=1, ge=1, description="Strongest entries kept of every attention row; k = frames is plain control."
+        default=1, ge=1, description="Strongest entries kept of every attention row; k = its frames is plain control."
     )
     blocks: tuple[str, ...] = Field(
         default=("up_blocks.1",), min_length=1, description="Blocks whose attention is cloned."

@@ -46,13 +46,22 @@ def noise_level(scheduler: Any, timestep: float) -> NoiseLevel:
 
 
 def step_index(scheduler: Any, timestep: float) -> int:
-    """The step that starts at `timestep`; denoisers may be told it in half precision, so the nearest."""
-    return int((scheduler.timesteps.double() - timestep).abs().argmin())
+    """The step that starts at `timestep`."""
+    return int((scheduler.timesteps.cpu().double() - timestep).abs().argmin())
+
+
+def coming_step(scheduler: Any, timestep: float) -> int:
+    """The step that the scheduler takes next, for which the denoiser is called.
+
+    Many know it. Of others it is told by the timestep, which denoisers may be told in half precision.
+    """
+    known = getattr(scheduler, "step_index", None)
+    return step_index(scheduler, timestep) if known is None else int(known)
 
 
 def noise_levels(scheduler: Any, timestep: float) -> tuple[NoiseLevel, NoiseLevel]:
-    """Of the latents before and after the step at `timestep`."""
-    index = step_index(scheduler, timestep)
+    """Of the latents before and after the coming step, at `timestep`."""
+    index = coming_step(scheduler, timestep)
     if prediction_of(scheduler) == "flow_prediction":
         before, behind = (float(sigma) for sigma in scheduler.sigmas[index : index + 2])
         return NoiseLevel(1 - before, before), NoiseLevel(1 - behind, behind)
@@ -85,7 +94,7 @@ def probed_response(scheduler: Any, timestep: float, after: NoiseLevel, latents:
         after: noise level after it.
         latents: that the denoiser is called with; only their device and number of axes matter.
     """
-    index = step_index(scheduler, timestep)
+    index = coming_step(scheduler, timestep)
     takes = inspect.signature(scheduler.step).parameters
     arguments: dict[str, Any] = {"timestep": scheduler.timesteps[index], "return_dict": False}
     zero = torch.zeros([1] * latents.ndim, device=latents.device)

@@ -5,6 +5,7 @@ in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +116,10 @@ class AnimateDiff:
             attention.to_q.register_forward_hook(listen("query")),
             attention.to_k.register_forward_hook(listen("key")),
         ]
+
+    def map_frames(self, call: Call) -> int:
+        """See `Backbone.map_frames`."""
+        return int(call["sample"].shape[2])
 
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """Height and width at a site: those of the latents, halved until the number of positions fits."""
@@ -244,6 +249,10 @@ class AnimateDiff:
             "guidance_scale": sampling.guidance_scale,
             "negative_prompt": sampling.negative_prompt,
         }
+
+    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
+        """See `Backbone.guider_set`."""
+        return nullcontext()
 
 
 def _half(value: Any, part: int) -> Any:

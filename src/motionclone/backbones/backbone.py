@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -62,6 +63,9 @@ class Backbone(Protocol):
     def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Hooks that tell `heard` the site's query and key, (p, heads, f, d), during a call."""
 
+    def map_frames(self, call: Call) -> int:
+        """Frames f of the attention maps of a call, of which one may stand for several of the video's."""
+
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """(f, h, w) of the positions at a site whose query was heard during a call."""
 
@@ -105,7 +109,13 @@ class Backbone(Protocol):
         """Noise (1, c, f, h, w) as the pipeline takes it for its `latents`, with the picture if it looks there."""
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """How the pipeline is told the video's size, guidance scale and negative prompt, and what else it needs."""
+        """How the pipeline is told the video's size, guidance scale and negative prompt, and what else it needs.
+
+        InputError if there is something that it would ignore.
+        """
+
+    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
+        """Inside the `with`, pipelines whose guidance scale is no argument have that of the sampling."""
 
 
 def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -151,7 +161,8 @@ def backbone_of(pipe: Any) -> Backbone:
     from motionclone.backbones.wan import Wan
 
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    if hasattr(denoiser, "_orig_mod") or getattr(denoiser, "_compiled_call_impl", None) is not None:
+    parts = denoiser.modules() if isinstance(denoiser, nn.Module) else ()
+    if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in parts):
         raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
     if getattr(denoiser, "is_cache_enabled", False):
         raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")

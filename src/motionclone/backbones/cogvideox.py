@@ -43,11 +43,14 @@ class CogVideoX(Transformer):
         return -frames % (self.config.patch_size_t or 1)
 
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """See `Backbone.nearest_size`. 1.5 knows no positions beyond its largest size, and learned ones are of one."""
+        """See `Backbone.nearest_size`. 1.5 knows no positions beyond its largest size, and learned ones are of one.
+
+        That one includes the number of frames: for another, diffusers would compute positions in place of the learned.
+        """
         nearest = super().nearest_size(num_frames, height, width)
         highest, widest = (side * self.compression[1] for side in (self.config.sample_height, self.config.sample_width))
         if self.config.use_learned_positional_embeddings:
-            return nearest[0], highest, widest
+            return self.config.sample_frames, highest, widest
         if self.config.patch_size_t is not None:
             return nearest[0], min(nearest[1], highest), min(nearest[2], widest)
         return nearest

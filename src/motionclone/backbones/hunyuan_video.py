@@ -1,5 +1,7 @@
 """HunyuanVideo and HunyuanVideo-1.5: full attention over the video's tokens and then the text's; flow prediction."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +20,7 @@ from torch.nn.functional import pad
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
 from motionclone.conditions import Condition
+from motionclone.errors import InputError
 from motionclone.settings import Sampling
 
 # Those of the pipeline by default: the scale told to the network, which was distilled from guided ones, and the length.
@@ -154,6 +157,8 @@ class HunyuanVideo(Transformer):
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """See `Backbone.pipeline_arguments`. There is no negative prompt."""
+        if sampling.negative_prompt:
+            raise InputError("this model follows no negative prompt; leave it out.")
         arguments = super().pipeline_arguments(sampling) | {"num_frames": sampling.num_frames + self._lead}
         del arguments["negative_prompt"]
         return arguments
@@ -221,3 +226,13 @@ class HunyuanVideo15(HunyuanVideo):
         """See `Backbone.pipeline_arguments`. The guidance scale is the guider's; a picture says the size."""
         arguments: dict[str, Any] = {"num_frames": sampling.num_frames, "negative_prompt": sampling.negative_prompt}
         return arguments if self.shown_frames else arguments | {"height": sampling.height, "width": sampling.width}
+
+    @contextmanager
+    def guider_set(self, sampling: Sampling) -> Iterator[None]:
+        """See `Backbone.guider_set`."""
+        guider, before = self.pipe.guider, self.pipe.guider.guidance_scale
+        guider.guidance_scale = sampling.guidance_scale
+        try:
+            yield
+        finally:
+            guider.guidance_scale = before

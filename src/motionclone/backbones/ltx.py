@@ -116,10 +116,13 @@ class LTX(Transformer):
         return {**call, "hidden_states": torch.cat([clean, noisy[:, count:]], dim=1), "timestep": timestep}
 
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
-        """See `Backbone.initial_latents`. A pipeline that is given latents takes the picture to be in them."""
+        """See `Backbone.initial_latents`. A pipeline that is given latents takes the picture to be in them.
+
+        It makes its mask where they are, and so wants them where it computes.
+        """
         if condition is not None:
-            picture = self.encode_video(condition.pictures, None).to(noise)
-            noise = torch.cat([picture, noise[:, :, 1:]], dim=2)
+            picture = self.encode_video(condition.pictures, None).to(noise.dtype)
+            noise = torch.cat([picture, noise[:, :, 1:].to(picture.device)], dim=2)
         return self._pack(noise)
 
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:

@@ -6,6 +6,7 @@ and rotary embedding.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -76,7 +77,7 @@ class Transformer:
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         """See `Backbone.nearest_size`."""
         temporal, multiple = self.compression[0], self.compression[1] * self.patch
-        frames = round((num_frames - 1) / temporal) * temporal + 1
+        frames = max(1, round((num_frames - 1) / temporal)) * temporal + 1  # two latents at least: one cannot move
         nearest_height, nearest_width = (max(1, round(side / multiple)) * multiple for side in (height, width))
         return frames, nearest_height, nearest_width
 
@@ -99,7 +100,10 @@ class Transformer:
         known = self.blocks()
         for block in blocks:
             if block not in known:
-                raise InputError(f"there is no block {block!r}; this model has {known[0]} to {known[-1]}.")
+                raise InputError(
+                    f"there is no block {block!r}; this model has {known[0]} to {known[-1]}: name one of them, or take "
+                    "a preset for this model."
+                )
         return tuple(f"{block}.{self.attention}" for block in known if block in blocks)
 
     def has_site(self, site: str) -> bool:
@@ -140,15 +144,19 @@ class Transformer:
 
         return attention_heard(self.denoiser.get_submodule(site), hear)
 
+    def map_frames(self, call: Call) -> int:
+        """See `Backbone.map_frames`."""
+        return self.token_grid(call)[0]
+
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """See `Backbone.grid`."""
         return self.token_grid(call)
 
     def split(self, call: Call) -> tuple[Call | None, Call]:
-        """Stacked [unconditional, conditional] if the two halves of the latents are the same."""
+        """Stacked [unconditional, conditional] if the pipeline says so and the halves of the latents are the same."""
         latents = call[self.latents_name]
         half, odd = divmod(len(latents), 2)
-        if odd or not torch.equal(latents[:half], latents[half:]):
+        if odd or not self.stacks_prompts or not torch.equal(latents[:half], latents[half:]):
             return None, call
         halves = []
         for part in (slice(None, half), slice(half, None)):
@@ -159,6 +167,11 @@ class Transformer:
                 }
             )
         return halves[0], halves[1]
+
+    @property
+    def stacks_prompts(self) -> bool:
+        """Whether the running pipeline calls for the negative prompt and the prompt at once."""
+        return bool(self.pipe.guidance_scale > 1)
 
     def denoised(self, gradient: Tensor) -> Tensor:
         """See `Backbone.denoised`."""
@@ -204,6 +217,10 @@ class Transformer:
             "guidance_scale": sampling.guidance_scale,
             "negative_prompt": sampling.negative_prompt,
         }
+
+    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
+        """See `Backbone.guider_set`."""
+        return nullcontext()
 
 
 def check_length(tokenizer: Any, prompt: str, longest: int) -> None:

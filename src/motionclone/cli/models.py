@@ -14,7 +14,7 @@ def models(name: str | None = None) -> None:
     Parameters
     ----------
     name
-        A model of the list.
+        A model of the list, or its hub id.
     """
     from rich.console import Console
     from rich.table import Table
@@ -56,12 +56,16 @@ def _place(name: str) -> str:
 
 def _describe(name: str, console: "Console") -> None:
     """Parts, preset and memory of a model; nothing is downloaded."""
+    from dataclasses import astuple
+
+    from rich.filesize import decimal
     from rich.table import Table
 
     from motionclone.memory import counted
-    from motionclone.pipelines import named_models
+    from motionclone.pipelines import name_of, named_models
     from motionclone.settings import preset, preset_names
 
+    name = name_of(name)
     if name not in named_models():
         raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
     chosen = name if name in preset_names() else "camera"
@@ -80,8 +84,9 @@ def _describe(name: str, console: "Console") -> None:
         table.add_row("memory", str(error))
         console.print(table)
         return
-    table.add_row("weights of the denoiser", f"{found.weights / 1e9:.2f} GB")
-    table.add_row(
-        "kept for the backward pass", f"{found.kept / 1e9:.2f} GB ({found.naive / 1e9:.1f} GB without checkpoints)"
-    )
+    weights, kept, again, cut, naive = (decimal(count, precision=2) for count in astuple(found))
+    table.add_row("weights of the denoiser", weights)
+    table.add_row("kept for the backward pass", f"{kept} ({cut} without checkpoints, {naive} without the cut, too)")
+    if found.again:
+        table.add_row("while a block is computed again", f"up to {again} more")
     console.print(table)

@@ -146,7 +146,7 @@ class ExtractionOptions:
     t_alpha: Annotated[int | None, Parameter(group=_SETTINGS)] = None
     "Noise step at which the reference is read, 0 to 999."
     k: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Strongest attention entries kept; the number of frames is plain control."
+    "Strongest attention entries kept; as many as the attention has frames is plain control."
     blocks: Annotated[list[str] | None, Parameter(group=_SETTINGS)] = None
     "Blocks whose temporal attention is cloned, such as up_blocks.1."
 
@@ -185,9 +185,11 @@ def settings_from(
     otherwise: str = "camera",
 ) -> "Settings":
     """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
+    from motionclone.pipelines import name_of
     from motionclone.settings import parse_settings, preset, preset_names
 
-    settings = preset(common.preset or (model if model in preset_names() else otherwise))
+    name = name_of(model)
+    settings = preset(common.preset or (name if name in preset_names() else otherwise))
     given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
     for side in ("height", "width"):
         if given.get(side, 0) % 8:

@@ -4,7 +4,15 @@ Nothing here is needed to use motionclone: a pipeline of a supported family, mad
 """
 
 from motionclone.pipelines.description import ModelDescription, read_model_description
-from motionclone.pipelines.known import HubModel, named_models
+from motionclone.pipelines.known import HubModel, name_of, named_models
 from motionclone.pipelines.loading import Offload, load_pipeline
 
-__all__ = ["HubModel", "ModelDescription", "Offload", "load_pipeline", "named_models", "read_model_description"]
+__all__ = [
+    "HubModel",
+    "ModelDescription",
+    "Offload",
+    "load_pipeline",
+    "name_of",
+    "named_models",
+    "read_model_description",
+]

@@ -28,8 +28,6 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     """Of the pipeline."""
     dtype: Literal["float16", "bfloat16"] = "bfloat16"
     """What it was trained in."""
-    whole_vae: bool = False
-    """Whether its VAE wants float32."""
 
 
 MINI_DIT = "mini-dit"
@@ -51,7 +49,6 @@ _WAN = {
     "pipeline": "WanPipeline",
     "network": "WanTransformer3DModel",
     "autoencoder": "AutoencoderKLWan",
-    "whole_vae": True,
 }
 _WAN_1B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
 _WAN_5B = {"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
@@ -110,3 +107,9 @@ def named_models() -> Mapping[str, ModelDescription | HubModel]:
         ),
         **{name: HubModel.model_validate(parts) for name, parts in _ON_THE_HUB.items()},
     }
+
+
+def name_of(model: str) -> str:
+    """The name of the model with this hub id; anything else is returned as it is."""
+    names = {parts.hub_id: name for name, parts in named_models().items() if isinstance(parts, HubModel)}
+    return names.get(model, model)

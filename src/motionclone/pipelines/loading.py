@@ -27,7 +27,7 @@ from motionclone.pipelines.description import (
     folder_description,
     read_model_description,
 )
-from motionclone.pipelines.known import MINI, MINI_DIT, HubModel, named_models
+from motionclone.pipelines.known import MINI, MINI_DIT, HubModel, name_of, named_models
 from motionclone.pipelines.mini_dit import assemble_mini_dit
 from motionclone.pipelines.parts import reading
 
@@ -141,8 +141,9 @@ def _trained_in(model: ModelDescription | HubModel | str) -> torch.dtype:
 def _find(model: str | Path) -> ModelDescription | HubModel | str:
     """Which description `model` means, or which folder or hub id of a complete pipeline."""
     named = named_models()
-    if isinstance(model, str) and model in named:
-        return named[model]
+    name = name_of(model) if isinstance(model, str) and not Path(model).exists() else model
+    if name in named:
+        return named[str(name)]
     path = Path(model).expanduser()
     if path.suffix in (".toml", ".yaml", ".yml"):
         return read_model_description(path)
@@ -216,7 +217,7 @@ def _load_complete(model: HubModel | str, dtype: torch.dtype) -> Any:
         # A saved UNetMotionModel has the motion adapter's weights already; the adapter would only be a second copy.
         spare: dict[str, Any] = {"motion_adapter": None} if "UNetMotionModel" in index.get("unet", ()) else {}
         precision: Any = dtype
-        if isinstance(model, HubModel) and model.whole_vae:
+        if index.get("vae", [None])[-1] == "AutoencoderKLWan":  # as all examples of diffusers load it
             precision = {"default": dtype, "vae": torch.float32}
         pipe = getattr(diffusers, name).from_pretrained(place, dtype=precision, **spare)
     if "unet" in pipe.components:
