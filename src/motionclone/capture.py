@@ -27,6 +27,9 @@ Keep = Callable[[str, Tensor, Tensor], Any]
 """What to keep of a site's query and key, each (p, heads, f, d)."""
 
 
+NO_WINDOWS = "windows over the frames are not supported, switch them off (FreeNoise: disable_free_noise())."
+
+
 class Heard(dict[str, Any]):
     """What was kept of every site."""
 
@@ -40,10 +43,7 @@ class Heard(dict[str, Any]):
             self.keep(site, query, key)
             return
         if site in self:
-            raise InputError(
-                f"{site} was called more than once in one forward pass; windows over the frames are not supported, "
-                "switch them off (FreeNoise: disable_free_noise())."
-            )
+            raise InputError(f"{site} was called more than once in one forward pass; {NO_WINDOWS}")
         self[site] = self.keep(site, query, key)
 
     def finish(self, sites: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.backbone import Call, projection_norms
-from motionclone.capture import Heard
+from motionclone.capture import NO_WINDOWS, Heard
 from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.settings import Sampling
@@ -124,6 +124,8 @@ class AnimateDiff:
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """Height and width at a site: those of the latents, halved until the number of positions fits."""
         batch, _, frames, height, width = call["sample"].shape
+        if query.shape[2] != frames:
+            raise InputError(f"temporal attention runs over {query.shape[2]} of {frames} frames; {NO_WINDOWS}")
         positions = query.shape[0] // batch
         while height * width > positions:
             height, width = -(-height // 2), -(-width // 2)
