@@ -3,7 +3,7 @@
 From text and from a picture. "wan-2.1-euler" and "-dpm" have another scheduler.
 """
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from unittest import mock
@@ -60,10 +60,10 @@ class Model:
         shape = self.backbone.latents_shape(*self.size)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
-    def call(self, latents=None):
+    def call(self, latents=None, timestep=700):
         latents = self.noise() if latents is None else latents
         with torch.no_grad():
-            call = self.backbone.denoiser_call(latents, 700, "a cat")
+            call = self.backbone.denoiser_call(latents, timestep, "a cat")
             if self.picture is not None:
                 clean = self.backbone.encode_video(self.clip(), torch.Generator().manual_seed(0))
                 call = self.backbone.conditioned(call, self.picture, clean, 1.0)
@@ -109,6 +109,18 @@ class Model:
         return found, trace.steps if trace else []
 
 
+@contextmanager
+def calls_of(model):
+    """The arguments of every call of the denoiser."""
+    calls = []
+
+    def note(module, args, kwargs):
+        calls.append(named_arguments(module, args, kwargs))
+
+    with model.pipe.transformer.register_forward_pre_hook(note, with_kwargs=True):
+        yield calls
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _clean_prompts():
     """Wan's image-to-video pipeline passes prompts through ftfy, which the tests do without."""
@@ -142,6 +154,20 @@ def test_everything_is_left_as_found(model):
     before = state(model.pipe.transformer)
     model.run(ALWAYS)
     assert state(model.pipe.transformer) == before
+
+
+def test_the_denoiser_is_called_at_extraction_as_the_pipeline_calls_it(model):
+    """All but the latents, which have other noise: the first of the calls, or in LTX-2 that with the streams apart."""
+    told = "guidance" in model.call()  # HunyuanVideo's network is told the pipeline's default scale
+    with calls_of(model) as calls:
+        model.run(guidance_scale=6.0 if told else 1.0)
+    wanted = next(call for call in calls if call.get("isolate_modalities", True))
+    found = model.call(timestep=float(wanted["timestep"].max()))
+    own = {model.backbone.latents_name, "return_dict", "attention_kwargs"}
+    own |= {"audio_hidden_states", "video_coords", "audio_coords", "use_cross_timestep"}  # of LTX-2
+    for name in (wanted.keys() | found.keys()) - own:
+        torch.testing.assert_close(found.get(name), wanted.get(name), rtol=0, atol=0, check_dtype=False, msg=name)
+    assert found[model.backbone.latents_name].shape == wanted[model.backbone.latents_name].shape
 
 
 def test_query_and_key_are_those_that_attention_gets(model, monkeypatch):
@@ -249,12 +275,8 @@ def test_without_classifier_free_guidance(model):
 
 def test_a_step_moves_the_latents_down_the_gradient(model):
     """The direction rule through the output is the update z_after -= sigma_after sigma G, whatever the scheduler."""
-    calls = []
-    hook = model.pipe.transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: calls.append(named_arguments(module, args, kwargs)), with_kwargs=True
-    )
-    plain, _ = model.run(ALWAYS.model_copy(update={"weight": 1e-12}))
-    hook.remove()
+    with calls_of(model) as calls:
+        plain, _ = model.run(ALWAYS.model_copy(update={"weight": 1e-12}))
     guided, steps = model.run(ALWAYS.model_copy(update={"weight": 10.0}))
     levels = [noise_level(model.pipe.scheduler, float(t)) for t in model.pipe.scheduler.timesteps[:2]]
     _, conditional = model.backbone.split(calls[0])
