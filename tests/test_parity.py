@@ -38,9 +38,9 @@ class Case:
             size = {"channels": (32, 64, 64, 64), "layers": 2}
         control = self.facts["controlnet_config"]
         if control is None:
-            self.pipe, self.shown, self.condition = tiny_pipe(folder, **size), None, None
+            self.pipe, self.shown, self.condition, self.scale = tiny_pipe(folder, **size), None, None, 1.0
             return
-        frames = tuple(self.config["image_index"])
+        frames, self.scale = tuple(self.config["image_index"]), self.config["controlnet_scale"]
         # Where SparseCtrl takes latents, the golden ones stand in for these pixels.
         self.picture_latents = torch.zeros_like(self.numbers["video_latents"])
         pictures = seen = torch.zeros(len(frames), 3, self.config["height"], self.config["width"])
@@ -64,12 +64,17 @@ class Case:
     def read(self):
         """The motion, as this project reads it."""
         return motion_of_latents(
-            self.pipe, self.numbers["video_latents"], self.numbers["motion_noise"], Extraction(), shown=self.shown
+            self.pipe,
+            self.numbers["video_latents"],
+            self.numbers["motion_noise"],
+            Extraction(),
+            shown=self.shown,
+            condition_scale=self.scale,
         )
 
     def run(self, motion):
         """Latents after every step, and the guided steps, as this project makes them."""
-        shown = {} if self.condition is None else backbone_of(self.pipe).pipeline_condition(self.condition, 1.0)
+        shown = {} if self.condition is None else backbone_of(self.pipe).pipeline_condition(self.condition, self.scale)
         return guided_run(self.pipe, motion, self.numbers, self.guidance(), **self.counts(), **shown)
 
     def counts(self):
@@ -124,7 +129,7 @@ def test_gradients_are_those_of_the_authors(golden, checkpointing):
             "encoder_hidden_states": numbers["cond_embeds"].repeat_interleave(latents.shape[2], 0),
         }
         if golden.condition is not None:
-            call = backbone.conditioned(call, golden.condition, golden.picture_latents, 1.0)
+            call = backbone.conditioned(call, golden.condition, golden.picture_latents, golden.scale)
         _, _, gradient = energy_and_gradient(
             backbone, golden.pipe.unet.forward, call, motion, checkpointing=checkpointing
         )

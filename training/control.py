@@ -12,11 +12,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from denoiser import CHANNELS, HEADS, TEXT_WIDTH, noised, scheduler
+from denoiser import CHANNELS, HEADS, TEXT_WIDTH, noised, scheduler, timesteps_of
 from diffusers import AnimateDiffPipeline, SparseControlNetModel
 from diffusers.models.attention_processor import AttnProcessor
 from latents import FRAMES, encoded
 from loop import optimizers_for, start_processes, train
+from safetensors.torch import load_file
 from torch import Tensor
 
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=3, help="of one process")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--start-from", type=Path, help="exported folder whose weights to begin with")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     args = parser.parse_args()
     checkpoint = args.run / f"{args.kind}_control.pt"
@@ -108,6 +110,8 @@ def main() -> None:
     shapes = {name: weight.shape for name, weight in network.state_dict().items()}
     common = {name: weight for name, weight in denoiser.state_dict().items() if shapes.get(name) == weight.shape}
     network.load_state_dict(common, strict=False)  # what the two have in common starts from the denoiser
+    if args.start_from is not None:
+        network.load_state_dict(load_file(args.start_from / "diffusion_pytorch_model.safetensors"))
     use_per_frame_norm(network)
     network.set_attn_processor(AttnProcessor())
     for part in (denoiser, network):
@@ -117,7 +121,7 @@ def main() -> None:
 
     def loss(_step: int) -> tuple[str, Tensor]:
         latents, tokens, pictures, mask = clips.batch(args.batch)
-        timesteps = torch.randint(0, 1000, (args.batch,), generator=clips.generator)
+        timesteps = timesteps_of(args.batch, clips.generator)
         noisy, wanted = noised(latents, timesteps, alpha_bar, clips.generator)
         with torch.autocast("cpu", torch.bfloat16):
             words = text(tokens).last_hidden_state.repeat_interleave(FRAMES, dim=0)

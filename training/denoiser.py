@@ -151,11 +151,12 @@ class Data:
         tokens = self.tokenizer(words, padding="max_length", max_length=77, return_tensors="pt").input_ids
         return latents, tokens
 
-    def timesteps(self, size: int) -> Tensor:
-        """Half of them uniform, half in the noisiest 40 %."""
-        uniform = torch.randint(0, 1000, (size,), generator=self.generator)
-        noisy = torch.randint(600, 1000, (size,), generator=self.generator)
-        return torch.where(torch.rand(size, generator=self.generator) < 0.5, uniform, noisy)
+
+def timesteps_of(size: int, generator: torch.Generator) -> Tensor:
+    """Half of them uniform, half in the noisiest 40 %."""
+    uniform = torch.randint(0, 1000, (size,), generator=generator)
+    noisy = torch.randint(600, 1000, (size,), generator=generator)
+    return torch.where(torch.rand(size, generator=generator) < 0.5, uniform, noisy)
 
 
 def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -171,7 +172,7 @@ def loss_of(model: Model, data: Data, kind: str, size: int, alpha_bar: Tensor) -
     latents, tokens = data.batch("video" if kind == "video" else "images", size)
     if kind == "stills":
         latents = latents.unsqueeze(2)
-    timesteps = data.timesteps(size)
+    timesteps = timesteps_of(size, data.generator)
     noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
     repeats = latents.shape[2] if kind == "video" else 1
     with torch.autocast("cpu", torch.bfloat16):

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from denoiser import STILLS, TEXT_WIDTH, Data, noised
+from denoiser import STILLS, TEXT_WIDTH, Data, noised, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from loop import optimizers_for, start_processes, train
@@ -111,7 +111,7 @@ def main() -> None:
         latents, tokens = data.batch("video" if kind == "video" else "images", size)
         # As (b, f, c, h, w); of a still two frames, which is one patch.
         latents = latents.transpose(1, 2) if kind == "video" else latents.unsqueeze(1).repeat(1, 2, 1, 1, 1)
-        timesteps = data.timesteps(size)
+        timesteps = timesteps_of(size, data.generator)
         noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
         with torch.autocast("cpu", torch.bfloat16):
             words = text(tokens[:, :WORDS]).last_hidden_state
