@@ -100,7 +100,7 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     check_schedule(pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
-    backbone.pipeline_arguments(sampling)
+    backbone.pipeline_arguments(sampling)  # refuses what the pipeline would ignore
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
 
