@@ -5,15 +5,14 @@ From text and from a picture. "wan-2.1-euler" and "-dpm" have another scheduler.
 
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig, LTXImageToVideoPipeline
-from diffusers.pipelines.wan import pipeline_wan_i2v
 from tiny import state
 from tiny_transformers import FAMILIES
+from tiny_wan import without_ftfy
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of, named_arguments
@@ -77,7 +76,7 @@ class Model:
         in_place = self.pipe.transformer.config.get("image_condition_type") == "token_replace"
         return latents[:, :, 1:] if in_place else latents
 
-    def run(self, settings=None, guidance_scale=4.0, scheduler=None):
+    def run(self, settings=None, guidance_scale=4.0):
         """Latents after every step of the pipeline, and the guided steps."""
         found = []
         sampling = Sampling(
@@ -123,10 +122,8 @@ def calls_of(model):
 
 @pytest.fixture(scope="module", autouse=True)
 def _clean_prompts():
-    """Wan's image-to-video pipeline passes prompts through ftfy, which the tests do without."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_wan_i2v, "ftfy", SimpleNamespace(fix_text=str), raising=False)
-        patch.setattr("motionclone.backbones.wan.is_ftfy_available", lambda: True)
+        without_ftfy(patch)
         yield
 
 
@@ -244,9 +241,8 @@ def energy_of_sites(model, found, reference=None):
 def energy_of(model, latents, timestep):
     """Of latents as the pipeline has them, at a timestep."""
     call = model.call()
-    model.as_stepped(call[model.backbone.latents_name])[tuple(map(slice, latents.shape))] = (
-        latents  # not other channels
-    )
+    stepped = model.as_stepped(call[model.backbone.latents_name])
+    stepped[tuple(map(slice, latents.shape))] = latents  # other channels stay
     call["timestep"] = torch.where(call["timestep"] > 0, timestep, call["timestep"])  # 0 for tokens of a picture
     tap = partial(model.backbone.tap, call)
     with torch.no_grad(), listening(tap, model.sites) as found, stopping_at(model.backbone.after(model.sites)):
@@ -295,7 +291,7 @@ def test_what_the_attention_cannot_hold_is_refused_in_a_sentence(model):
 
 def test_plain_values_are_refused_in_a_sentence(model):
     frames, height, width = model.size
-    for wrong, said in (((frames + 2, height, width), "frames"), ((frames, height + 8, width + 4), "multiples")):
+    for wrong, said in (((frames + 1, height, width), "frames"), ((frames, height + 8, width + 4), "multiples")):
         with pytest.raises(InputError, match=said):
             model.backbone.latents_shape(*wrong)
     with pytest.raises(InputError, match="shorten"):

@@ -2,11 +2,9 @@
 
 import copy
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers.pipelines.wan import pipeline_wan_i2v
 from tiny_wan import (
     BOUNDARY,
     CHANNELS,
@@ -16,6 +14,7 @@ from tiny_wan import (
     image_to_video_of_two_experts,
     two_experts,
     wan,
+    without_ftfy,
 )
 
 from motionclone.backbones.backbone import backbone_of
@@ -40,9 +39,7 @@ PICTURE_MODELS = {
 
 @pytest.fixture(autouse=True)
 def _clean_prompts(monkeypatch):
-    """The image-to-video pipeline passes prompts through ftfy, which the tests do without."""
-    monkeypatch.setattr(pipeline_wan_i2v, "ftfy", SimpleNamespace(fix_text=str), raising=False)
-    monkeypatch.setattr("motionclone.backbones.wan.is_ftfy_available", lambda: True)
+    without_ftfy(monkeypatch)
 
 
 def random(*shape, seed=0):

@@ -1,7 +1,9 @@
 """Tiny pipelines of Wan, of the real classes, with random weights."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKLWan,
@@ -11,6 +13,7 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from diffusers.pipelines.wan import pipeline_wan_i2v
 from tiny_parts import byte_tokenizer, ready
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
@@ -113,3 +116,9 @@ def image_to_video_of_5b() -> WanImageToVideoPipeline:
     torch.manual_seed(0)
     parts = {"vae": vae_of_5b(), "transformer": transformer(), "scheduler": unipc()}
     return ready(WanImageToVideoPipeline(**text_parts(), **parts, expand_timesteps=True))
+
+
+def without_ftfy(patch: pytest.MonkeyPatch) -> None:
+    """The image-to-video pipeline passes prompts through ftfy, which the tests do without."""
+    patch.setattr(pipeline_wan_i2v, "ftfy", SimpleNamespace(fix_text=str), raising=False)
+    patch.setattr("motionclone.backbones.wan.is_ftfy_available", lambda: True)

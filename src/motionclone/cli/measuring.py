@@ -84,8 +84,6 @@ def evaluate(
     folder = out_dir or Path(f"evaluation-{suite}")
     quiet_libraries()
     load_embedder(clip)  # before anything slow
-    for follows in sorted({method.follows for method in chosen.methods} - {"nothing"}):
-        load_model(model_options, follows)
     with counting_bar(suite) as done:
         run_suite(setup, folder, workers=workers, on_done=done)
     for path in write_report(folder):

@@ -1,6 +1,6 @@
 """One process's bench: model, judge and references, loaded once; makes and scores one video at a time."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,17 @@ class Bench:
 
     setup: Setup
     folder: Path
-    _pipes: dict[Follows, Any] = field(default_factory=dict)
 
-    def pipe(self, follows: Follows) -> Any:
-        """The model that generates; with SparseCtrl for what is to be followed."""
-        if follows not in self._pipes:
-            dtype = None if self.setup.dtype is None else getattr(torch, self.setup.dtype)
+    @cached_property
+    def pipes(self) -> dict[Follows, Any]:
+        """The model that generates; with SparseCtrl for what the suite's methods follow."""
+        dtype = None if self.setup.dtype is None else getattr(torch, self.setup.dtype)
+        found: dict[Follows, Any] = {}
+        for follows in dict.fromkeys(method.follows for method in self.setup.suite.methods):
             control = None if follows == "nothing" else follows
-            pipe = load_pipeline(self.setup.model, device=self.setup.device, dtype=dtype, control=control)
-            pipe.set_progress_bar_config(disable=True)
-            self._pipes[follows] = pipe
-        return self._pipes[follows]
+            found[follows] = load_pipeline(self.setup.model, device=self.setup.device, dtype=dtype, control=control)
+            found[follows].set_progress_bar_config(disable=True)
+        return found
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -93,7 +93,7 @@ class Bench:
         """Make and score one video: its line of the results."""
         reference = self.references[case.name]
         settings = method.settings(self.setup.base, self.setup.seed_of(case))
-        made = make(self.pipe(method.follows), method, case, reference.frames, settings)
+        made = make(self.pipes[method.follows], method, case, reference.frames, settings)
         video = f"videos/{method.name}/{case.name}.mp4"
         write_video(self.folder / video, made.frames, FPS, overwrite=True)
         line: dict[str, Any] = {"method": method.name, "case": case.name, "video": video}
