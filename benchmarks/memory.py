@@ -14,8 +14,8 @@ from rich.progress import track
 from rich.table import Table
 
 from motionclone.errors import InputError
-from motionclone.memory import counted
-from motionclone.pipelines import HubModel, named_models
+from motionclone.lab.memory import counted
+from motionclone.models import HubModel, named_models
 from motionclone.settings import preset, preset_names
 
 

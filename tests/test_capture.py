@@ -12,7 +12,14 @@ from tiny import leaving_by, state, tiny_adapter, tiny_pipe, tiny_unet
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import checkpointed, forward_wrapped, graph_cut_at, listening, steps_heard, stopping_at
+from motionclone.backbones.capture import (
+    checkpointed,
+    forward_wrapped,
+    graph_cut_at,
+    listening,
+    steps_heard,
+    stopping_at,
+)
 from motionclone.errors import InputError
 from motionclone.motion import SparseMap, represent
 from motionclone.objectives import energy

@@ -13,8 +13,8 @@ from tiny import fill, tiny_adapter, tiny_control, tiny_pipe, tiny_unet
 from transformers import CLIPTokenizer
 
 from motionclone import cli
-from motionclone.video import read_clip
-from motionclone.video_writing import read_provenance
+from motionclone.media.reading import read_clip
+from motionclone.media.writing import read_provenance
 
 SMALL = ("--frames", "4", "--height", "64", "--width", "64", "--steps", "3", "--guided-steps", "2", "--preset", "mini")
 

@@ -6,9 +6,9 @@ from tiny_transformers import ROTARY, cogvideox, cogvideox_from_a_picture, dpm
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.cloning import clone
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
+from motionclone.media.conditions import Condition
 from motionclone.sampling import energy_and_gradient
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from motionclone.errors import InputError
-from motionclone.evaluation import (
+from motionclone.lab.metrics import (
     Interval,
     Tracks,
     appearance_similarity,
@@ -30,7 +30,7 @@ from motionclone.evaluation import (
     temporal_consistency,
     text_alignment,
 )
-from motionclone.world import Scene, named_trajectory
+from motionclone.lab.world import Scene, named_trajectory
 
 STILL = 0.006
 

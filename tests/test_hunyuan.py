@@ -12,12 +12,12 @@ from tiny_hunyuan import (
 )
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import steps_heard
+from motionclone.backbones.capture import steps_heard
 from motionclone.cloning import clone, generate
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
-from motionclone.pipelines.loading import load_pipeline
+from motionclone.media.conditions import Condition
+from motionclone.models.loading import load_pipeline
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 from motionclone.steps import coming_step, step_index

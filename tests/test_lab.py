@@ -8,19 +8,19 @@ import torch
 
 from motionclone.cli import main
 from motionclone.errors import InputError
-from motionclone.evaluation import load_embedder, recognised
 from motionclone.lab.bench import Setup
 from motionclone.lab.cases import clip_cases, world_cases
 from motionclone.lab.folder import pairs_of, score_pairs
 from motionclone.lab.measured import Measured
+from motionclone.lab.metrics import load_embedder, recognised
 from motionclone.lab.running import run_suite, whole_lines
 from motionclone.lab.scoring import appearance_scores, heat_score, motion_scores
 from motionclone.lab.suites import suite_named
+from motionclone.lab.world import TEST_MOTIONS, held_out_cases, held_out_scenes
+from motionclone.media.reading import read_clip
+from motionclone.media.writing import write_video
 from motionclone.motion import Motion, SparseMap
 from motionclone.settings import preset
-from motionclone.video import read_clip
-from motionclone.video_writing import write_video
-from motionclone.world import TEST_MOTIONS, held_out_cases, held_out_scenes
 
 BASE = preset("mini")
 BLOCKS = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")

@@ -7,9 +7,9 @@ from tiny_ltx import ltx
 
 from motionclone.backbones.backbone import backbone_of, named_arguments
 from motionclone.cloning import clone, generate
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of
+from motionclone.media.conditions import Condition
 from motionclone.settings import parse_settings
 
 FRAMES, HEIGHT, WIDTH = 17, 64, 96

@@ -2,7 +2,7 @@
 
 import pytest
 
-from motionclone.memory import counted
+from motionclone.lab.memory import counted
 from motionclone.settings import preset
 
 

@@ -11,11 +11,11 @@ import torch
 import motionclone
 from motionclone import cli, extract_motion, generate, load_pipeline, preset, write_video
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.demo import Words, run_demo
 from motionclone.errors import InputError
-from motionclone.evaluation import find_object, path_correlation
+from motionclone.lab.demo import Words, run_demo
+from motionclone.lab.metrics import find_object, path_correlation
+from motionclone.lab.world import BACKGROUNDS, COLOURS, Scene, named_trajectory
 from motionclone.settings import parse_settings
-from motionclone.world import BACKGROUNDS, COLOURS, Scene, named_trajectory
 
 FOLDER = Path(motionclone.__file__).parent / "mini"
 

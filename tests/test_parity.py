@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from tiny import guided_run, sparse_pipe, tiny_pipe
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.conditions import Condition
 from motionclone.extraction import motion_of_latents
+from motionclone.media.conditions import Condition
 from motionclone.motion import Motion, SparseMap
 from motionclone.sampling import energy_and_gradient
 from motionclone.settings import Extraction, Guidance

@@ -25,9 +25,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from motionclone.backbones.per_frame_norm import has_per_frame_norm, use_per_frame_norm
-from motionclone.checkpoints import load_motion_module
 from motionclone.errors import InputError
-from motionclone.pipelines import (
+from motionclone.models import (
     HubModel,
     ModelDescription,
     load_pipeline,
@@ -35,7 +34,8 @@ from motionclone.pipelines import (
     named_models,
     read_model_description,
 )
-from motionclone.pipelines.mini_dit import FramewiseAutoencoder
+from motionclone.models.checkpoints import load_motion_module
+from motionclone.models.mini_dit import FramewiseAutoencoder
 from motionclone.settings import preset
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -587,7 +587,7 @@ def test_named_models() -> None:
 
 def test_hub_ids_of_named_models_are_the_named_models(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("motionclone.pipelines.loading._load_complete", lambda found, dtype: asked.append(found))
+    monkeypatch.setattr("motionclone.models.loading._load_complete", lambda found, dtype: asked.append(found))
     with pytest.raises(AttributeError):  # at what was not loaded
         load_pipeline("zai-org/CogVideoX-2b", device="cpu")
     assert asked == [named_models()["cogvideox-2b"]]

@@ -10,7 +10,7 @@ import torch
 
 from motionclone.errors import InputError
 from motionclone.lab.report import write_report
-from motionclone.video_writing import write_video
+from motionclone.media.writing import write_video
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 VOID = {"meta", "link", "br", "img", "input", "hr"}

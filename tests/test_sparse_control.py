@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from tiny import sparse_pipe, tiny_control, tiny_pipe
 
 from motionclone.backbones.per_frame_norm import PerFrameGroupNorm, per_frame_norm
-from motionclone.checkpoints import load_sparse_control
 from motionclone.cloning import clone, generate
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
-from motionclone.pictures import outlines, read_picture, read_sketch, sketch_from
-from motionclone.pipelines import ModelDescription, load_pipeline
+from motionclone.media.conditions import Condition
+from motionclone.media.pictures import outlines, read_picture, read_sketch, sketch_from
+from motionclone.models import ModelDescription, load_pipeline
+from motionclone.models.checkpoints import load_sparse_control
 from motionclone.settings import parse_settings
 from motionclone.steps import noise_level
 

@@ -16,10 +16,10 @@ from tiny_wan import without_ftfy
 from torch.nn import functional
 
 from motionclone.backbones.backbone import backbone_of, named_arguments
-from motionclone.capture import listening, steps_heard, stopping_at
-from motionclone.conditions import Condition
+from motionclone.backbones.capture import listening, steps_heard, stopping_at
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
+from motionclone.media.conditions import Condition
 from motionclone.motion import SparseMap, represent
 from motionclone.objectives import energy
 from motionclone.sampling import energy_and_gradient, motion_guidance

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from motionclone import video_writing
 from motionclone.errors import InputError
 from motionclone.files import whole_file
-from motionclone.video import Clip, read_clip
-from motionclone.video_writing import (
+from motionclone.media import writing as video_writing
+from motionclone.media.reading import Clip, read_clip
+from motionclone.media.writing import (
     check_writable,
     read_provenance,
     side_by_side,

@@ -19,10 +19,10 @@ from tiny_wan import (
 
 from motionclone.backbones.backbone import backbone_of
 from motionclone.cloning import clone, generate
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
 from motionclone.guidance import first_order_response, ramp
+from motionclone.media.conditions import Condition
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 from motionclone.steps import noise_levels, prediction_of, probed_response

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from motionclone.evaluation import dense_flow, find_object, flow_cosine, path_correlation
-from motionclone.world import (
+from motionclone.lab.metrics import dense_flow, find_object, flow_cosine, path_correlation
+from motionclone.lab.world import (
     BACKGROUNDS,
     COLOURS,
     SCENERY,

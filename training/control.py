@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
-from motionclone.pictures import outlines
-from motionclone.pipelines import load_pipeline
-from motionclone.world import random_scene
+from motionclone.lab.world import random_scene
+from motionclone.media.pictures import outlines
+from motionclone.models import load_pipeline
 
 
 def control() -> SparseControlNetModel:

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
-from motionclone.world import SEEDS, random_scene
+from motionclone.lab.world import SEEDS, random_scene
 
 FRAMES = 16
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from motionclone.evaluation.embeddings import load_embedder
-from motionclone.evaluation.recognition import ATTRIBUTES, alternatives, recognised
-from motionclone.world import Scene, held_out_scenes, random_scene
+from motionclone.lab.metrics.embeddings import load_embedder
+from motionclone.lab.metrics.recognition import ATTRIBUTES, alternatives, recognised
+from motionclone.lab.world import Scene, held_out_scenes, random_scene
 
 FRAMES = 4  # drawn of each scene
 TOKENS = 16  # the longest caption and its marks; CLIP's text encoder is causal, so that padding does not matter

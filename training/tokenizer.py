@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from motionclone.world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
+from motionclone.lab.world import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 
 # Words that people may try; they mean nothing to the model but should not fill the prompt with single letters.
 OTHERS = """

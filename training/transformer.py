@@ -19,7 +19,7 @@ from loop import optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from motionclone.pipelines import load_pipeline
+from motionclone.models import load_pipeline
 
 WORDS = 32  # tokens of a prompt, of which captions of the world need fewer than half
 HEAD = 64

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
-from motionclone.world import random_scene
+from motionclone.lab.world import random_scene
 
 
 def frames_batch(clips: int, generator: torch.Generator) -> Tensor:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from motionclone.backbones.per_frame_norm import per_frame_norm
     from motionclone.cloning import Generated, clone, generate
-    from motionclone.conditions import Condition
     from motionclone.errors import InputError
     from motionclone.extraction import extract_motion
+    from motionclone.media.conditions import Condition
+    from motionclone.media.reading import Clip, read_clip
+    from motionclone.media.writing import write_video
+    from motionclone.models import ModelDescription, load_pipeline
     from motionclone.motion import Motion, heat_map, load_motion
-    from motionclone.pipelines import ModelDescription, load_pipeline
     from motionclone.sampling import motion_guidance
     from motionclone.schedule import UnevenDDIMScheduler
     from motionclone.settings import Extraction, Guidance, Sampling, Settings, preset
-    from motionclone.video import Clip, read_clip
-    from motionclone.video_writing import write_video
 
 __version__ = "0.1.0"
 
@@ -56,13 +56,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Clip": "video",
-    "Condition": "conditions",
+    "Clip": "media.reading",
+    "Condition": "media.conditions",
     "Extraction": "settings",
     "Generated": "cloning",
     "Guidance": "settings",
     "InputError": "errors",
-    "ModelDescription": "pipelines",
+    "ModelDescription": "models",
     "Motion": "motion",
     "Sampling": "settings",
     "Settings": "settings",
@@ -72,12 +72,12 @@ _HOME = {
     "generate": "cloning",
     "heat_map": "motion",
     "load_motion": "motion",
-    "load_pipeline": "pipelines",
+    "load_pipeline": "models",
     "motion_guidance": "sampling",
     "per_frame_norm": "backbones.per_frame_norm",
     "preset": "settings",
-    "read_clip": "video",
-    "write_video": "video_writing",
+    "read_clip": "media.reading",
+    "write_video": "media.writing",
 }
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from motionclone import __version__
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import steps_heard
-from motionclone.conditions import Condition
+from motionclone.backbones.capture import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.media.conditions import Condition
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule

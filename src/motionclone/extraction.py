@@ -9,10 +9,10 @@ from torch import Tensor
 
 from motionclone import __version__
 from motionclone.backbones.backbone import Call, backbone_of
+from motionclone.backbones.capture import listening, stopping_at
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.capture import listening, stopping_at
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
+from motionclone.media.conditions import Condition
 from motionclone.motion import Motion, represent
 from motionclone.settings import Extraction
 from motionclone.steps import noise_level

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from motionclone.backbones.backbone import Backbone, Call, backbone_of, named_arguments, with_increment
+from motionclone.backbones.capture import Forward, checkpointed, forward_wrapped, graph_cut_at, listening
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.capture import Forward, checkpointed, forward_wrapped, graph_cut_at, listening
 from motionclone.errors import InputError
 from motionclone.guidance import matching_weight, output_increment, ramp
 from motionclone.motion import Motion, SparseMap

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.backbone import Call, projection_norms
-from motionclone.capture import NO_WINDOWS, Heard
-from motionclone.conditions import Condition
+from motionclone.backbones.capture import NO_WINDOWS, Heard
 from motionclone.errors import InputError
+from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
 # Arguments of UNetMotionModel.forward that hold one row, or one row a frame, for each video of the batch.

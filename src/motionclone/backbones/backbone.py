@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from motionclone.capture import Heard
-from motionclone.conditions import Condition
+from motionclone.backbones.capture import Heard
 from motionclone.errors import InputError
+from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
 Call = dict[str, Any]

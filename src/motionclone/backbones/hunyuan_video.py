@@ -19,8 +19,8 @@ from torch.nn.functional import pad
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
+from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
 # Those of the pipeline by default: the scale told to the network, which was distilled from guided ones, and the length.

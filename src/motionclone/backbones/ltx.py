@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
-from motionclone.conditions import Condition
+from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.backbone import Call, projection_norms
-from motionclone.capture import Heard, attention_heard
-from motionclone.conditions import Condition
+from motionclone.backbones.capture import Heard, attention_heard
 from motionclone.errors import InputError
+from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
 

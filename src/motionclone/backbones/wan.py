@@ -10,8 +10,8 @@ from torch import Tensor
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
+from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
 LONGEST_PROMPT = 512  # tokens; image-to-video models count on the text being padded to so many

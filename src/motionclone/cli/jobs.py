@@ -49,7 +49,7 @@ class GenerateJob:
 def run_clone(job: CloneJob, settings: "Settings", output: Path, overwrite: bool, compare: bool) -> None:
     """Do the job, and write what was made."""
     from motionclone.cloning import clone as clone_motion
-    from motionclone.video_writing import check_writable, side_by_side, write_video
+    from motionclone.media.writing import check_writable, side_by_side, write_video
 
     reference, beside = Path(job.reference), output.with_stem(f"{output.stem}-compare")
     sources = {reference.resolve(), *(Path(picture.path).resolve() for picture in job.pictures)}
@@ -95,8 +95,8 @@ def run_generate(job: GenerateJob, settings: "Settings", output: Path, overwrite
     import hashlib
 
     from motionclone.cloning import generate as generate_from
+    from motionclone.media.writing import check_writable
     from motionclone.motion import load_motion
-    from motionclone.video_writing import check_writable
 
     found = load_motion(job.motion)
     sha256 = hashlib.sha256(Path(job.motion).read_bytes()).hexdigest()
@@ -112,7 +112,7 @@ def run_generate(job: GenerateJob, settings: "Settings", output: Path, overwrite
 
 def _write(output: Path, made: "Generated", fps: float, job: CloneJob | GenerateJob, overwrite: bool) -> None:
     """The video, and its record with the job that asked for it."""
-    from motionclone.video_writing import write_sidecar, write_video
+    from motionclone.media.writing import write_sidecar, write_video
 
     job = replace(job, model_options=replace(job.model_options, model=_absolute(job.model_options.model)))
     write_video(output, made.frames, fps, provenance=_public(made.record, job.prompt_metadata), overwrite=overwrite)
@@ -124,7 +124,7 @@ def _write(output: Path, made: "Generated", fps: float, job: CloneJob | Generate
 
 def _absolute(place: str) -> str:
     """A model's place as it is found from any folder; names and hub ids stay as they are."""
-    from motionclone.pipelines import named_models
+    from motionclone.models import named_models
 
     path = Path(place).expanduser()
     known = place in ("image", "sketch", *named_models()) or not path.exists()

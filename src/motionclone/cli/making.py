@@ -69,10 +69,10 @@ def demo(
     from rich.console import Console
     from rich.table import Table
 
-    from motionclone.demo import Words, run_demo
     from motionclone.files import check_free
+    from motionclone.lab.demo import Words, run_demo
+    from motionclone.media.writing import check_writable, side_by_side, write_image, write_sidecar, write_video
     from motionclone.settings import parse_settings, preset
-    from motionclone.video_writing import check_writable, side_by_side, write_image, write_sidecar, write_video
 
     if image and sketch:
         raise InputError("a video follows a picture or a sketch, not both; choose --image or --sketch.")
@@ -343,9 +343,9 @@ def _write_heatmap(motion: "Motion", path: Path, reference: Path | None, overwri
     import torch
 
     from motionclone.files import check_free
-    from motionclone.heatmap import overlay
-    from motionclone.video import read_clip
-    from motionclone.video_writing import VIDEO_SUFFIXES, side_by_side, write_image, write_video
+    from motionclone.media.overlay import overlay
+    from motionclone.media.reading import read_clip
+    from motionclone.media.writing import VIDEO_SUFFIXES, side_by_side, write_image, write_video
 
     if path.suffix.lower() not in (".png", *VIDEO_SUFFIXES):
         raise InputError(f"a heat map must end in .png or {' or '.join(VIDEO_SUFFIXES)}, got {path}; rename it.")

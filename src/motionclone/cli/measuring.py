@@ -52,9 +52,9 @@ def evaluate(
     from dataclasses import replace
 
     from motionclone.backbones.backbone import backbone_of
-    from motionclone.evaluation import load_embedder
     from motionclone.lab.bench import Setup
     from motionclone.lab.cases import clip_cases, world_cases
+    from motionclone.lab.metrics import load_embedder
     from motionclone.lab.report import write_report
     from motionclone.lab.running import run_suite
     from motionclone.lab.suites import suite_named
@@ -118,9 +118,9 @@ def score(videos: Path, *, clip: str, output: Output | None = None, overwrite: b
     from rich.console import Console
     from rich.table import Table
 
-    from motionclone.evaluation import bootstrap, load_embedder
     from motionclone.files import check_free, whole_file
     from motionclone.lab.folder import pairs_of, score_pairs
+    from motionclone.lab.metrics import bootstrap, load_embedder
 
     if output is not None:
         check_free(output, overwrite)

@@ -19,7 +19,7 @@ def models(name: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from motionclone.pipelines import named_models
+    from motionclone.models import named_models
     from motionclone.settings import preset, preset_names
 
     console = Console()
@@ -46,7 +46,7 @@ def models(name: str | None = None) -> None:
 
 
 def _place(name: str) -> str:
-    from motionclone.pipelines import HubModel, named_models
+    from motionclone.models import HubModel, named_models
 
     parts = named_models()[name]
     if isinstance(parts, HubModel):
@@ -61,8 +61,8 @@ def _describe(name: str, console: "Console") -> None:
     from rich.filesize import decimal
     from rich.table import Table
 
-    from motionclone.memory import counted
-    from motionclone.pipelines import name_of, named_models
+    from motionclone.lab.memory import counted
+    from motionclone.models import name_of, named_models
     from motionclone.settings import preset, preset_names
 
     name = name_of(name)

@@ -185,7 +185,7 @@ def settings_from(
     otherwise: str = "camera",
 ) -> "Settings":
     """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
-    from motionclone.pipelines import name_of
+    from motionclone.models import name_of
     from motionclone.settings import parse_settings, preset, preset_names
 
     name = name_of(model)

@@ -10,16 +10,16 @@ from motionclone.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from motionclone.conditions import Condition
+    from motionclone.media.conditions import Condition
+    from motionclone.media.reading import Clip
     from motionclone.settings import Settings
-    from motionclone.video import Clip
 
 
 def load_model(options: ModelOptions, control: str | None = None) -> Any:
     """The pipeline; `control` is as in `load_pipeline`."""
     import torch
 
-    from motionclone.pipelines import load_pipeline
+    from motionclone.models import load_pipeline
 
     quiet_libraries()
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
@@ -49,7 +49,7 @@ def fitted_to_model(pipe: Any, settings: "Settings") -> "Settings":
 
 def read_reference(reference: Path, options: ReferenceOptions, settings: "Settings") -> "Clip":
     """The clip, at the size of the settings."""
-    from motionclone.video import read_clip
+    from motionclone.media.reading import read_clip
 
     s = settings.sampling
     return read_clip(
@@ -92,8 +92,8 @@ def read_pictures(
 
     import torch
 
-    from motionclone.conditions import Condition
-    from motionclone.pictures import read_picture, read_sketch, sketch_from
+    from motionclone.media.conditions import Condition
+    from motionclone.media.pictures import read_picture, read_sketch, sketch_from
 
     if not pictures:
         return (), None, []

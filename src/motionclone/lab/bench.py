@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motionclone.evaluation import Embedder, load_embedder
 from motionclone.lab.cases import Case
 from motionclone.lab.making import first_frame, make
 from motionclone.lab.measured import Measured
+from motionclone.lab.metrics import Embedder, load_embedder
 from motionclone.lab.scoring import (
     appearance_floor,
     appearance_scores,
@@ -22,9 +22,9 @@ from motionclone.lab.scoring import (
     unrelated_scores,
 )
 from motionclone.lab.suites import Follows, Method, Suite
-from motionclone.pipelines import load_pipeline
+from motionclone.media.writing import write_video
+from motionclone.models import load_pipeline
 from motionclone.settings import Settings
-from motionclone.video_writing import write_video
 
 FPS = 8.0
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from motionclone.errors import InputError
 from motionclone.lab.measured import Measured
+from motionclone.lab.world import Scene, Split, held_out_cases
+from motionclone.media.reading import read_clip
 from motionclone.settings import Sampling
-from motionclone.video import read_clip
-from motionclone.world import Scene, Split, held_out_cases
 
 Kind = Literal["object", "camera", "both", "real"]
 CLIP_SUFFIXES = (".mp4", ".webm", ".gif", ".mov", ".mkv", ".avi")

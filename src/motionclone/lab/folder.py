@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from motionclone.errors import InputError
-from motionclone.evaluation import Embedder
 from motionclone.lab.cases import CLIP_SUFFIXES
 from motionclone.lab.measured import Measured
+from motionclone.lab.metrics import Embedder
 from motionclone.lab.scoring import Scores, appearance_floor, appearance_scores, motion_scores, unrelated_scores
-from motionclone.video import clip_size, read_clip
-from motionclone.video_writing import write_video
+from motionclone.media.reading import clip_size, read_clip
+from motionclone.media.writing import write_video
 
 
 class Pair(BaseModel):

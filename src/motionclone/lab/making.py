@@ -10,12 +10,12 @@ from torch import Tensor
 from motionclone.backbones.backbone import backbone_of
 from motionclone.cloning import clone, generate
 from motionclone.extraction import extract_motion, generator_of
-from motionclone.heatmap import overlay
 from motionclone.inversion import inverted_motion, inverted_motions
 from motionclone.lab.cases import Case
 from motionclone.lab.suites import Method
+from motionclone.media.overlay import overlay
+from motionclone.media.pictures import condition_from
 from motionclone.motion import Motion
-from motionclone.pictures import condition_from
 from motionclone.schedule import first_guided_timestep, uneven_timesteps
 from motionclone.settings import Settings
 

@@ -5,8 +5,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from motionclone.evaluation import Tracks, camera_flow, dense_flow, find_object, flow_tracks, lucas_kanade_tracks
-from motionclone.world import BACKGROUNDS, COLOURS, Scene
+from motionclone.lab.metrics import Tracks, camera_flow, dense_flow, find_object, flow_tracks, lucas_kanade_tracks
+from motionclone.lab.world import BACKGROUNDS, COLOURS, Scene
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from motionclone.errors import InputError
-from motionclone.evaluation.statistics import Interval
-from motionclone.video import Clip, clip_size, read_clip
-from motionclone.video_writing import side_by_side, write_video
+from motionclone.lab.metrics.statistics import Interval
+from motionclone.media.reading import Clip, clip_size, read_clip
+from motionclone.media.writing import side_by_side, write_video
 
 # Stand-ins that become the page's CSS variables, so that plots are right in light and dark.
 _INK, _MUTED, _RULE, _ACCENT = "#010101", "#020202", "#030303", "#040404"

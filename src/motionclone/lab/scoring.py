@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.evaluation import (
+from motionclone.lab.cases import Kind
+from motionclone.lab.measured import Measured
+from motionclone.lab.metrics import (
     Embedder,
     appearance_similarity,
     flow_cosine,
@@ -22,10 +24,8 @@ from motionclone.evaluation import (
     temporal_consistency,
     text_alignment,
 )
-from motionclone.lab.cases import Kind
-from motionclone.lab.measured import Measured
+from motionclone.media.pictures import outlines
 from motionclone.motion import Motion, heat_map
-from motionclone.pictures import outlines
 
 Scores = dict[str, float | None]
 """Metric to value; None where it says nothing: no object, nothing that moves."""

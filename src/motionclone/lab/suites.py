@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from motionclone.errors import InputError
+from motionclone.lab.world import Split
 from motionclone.settings import Settings, parse_settings
-from motionclone.world import Split
 
 Follows = Literal["nothing", "image", "sketch"]
 Kind = Literal["clone", "ceiling", "drawn", "heat map"]

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from motionclone.evaluation.appearance import diversity
-from motionclone.evaluation.statistics import Interval, Statistic, bootstrap, paired_difference
 from motionclone.lab.cases import Kind
+from motionclone.lab.metrics.appearance import diversity
+from motionclone.lab.metrics.statistics import Interval, Statistic, bootstrap, paired_difference
 
 DASH = "\N{EN DASH}"
 # With fewer pairs all of one sign, chance alone makes an interval exclude 0 more often than once in twenty times.

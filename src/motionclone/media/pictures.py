@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.video import fitted
+from motionclone.media.conditions import Condition
+from motionclone.media.reading import fitted
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ from torch import nn
 from motionclone.backbones.backbone import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.errors import InputError
-from motionclone.pipelines.animatediff import assemble, check_vocabulary, with_control
-from motionclone.pipelines.description import (
+from motionclone.models.animatediff import assemble, check_vocabulary, with_control
+from motionclone.models.description import (
     ModelDescription,
     could_be_hub_id,
     folder_description,
     read_model_description,
 )
-from motionclone.pipelines.known import MINI, MINI_DIT, HubModel, name_of, named_models
-from motionclone.pipelines.mini_dit import assemble_mini_dit
-from motionclone.pipelines.parts import reading
+from motionclone.models.known import MINI, MINI_DIT, HubModel, name_of, named_models
+from motionclone.models.mini_dit import assemble_mini_dit
+from motionclone.models.parts import reading
 
 Offload = Literal["none", "model", "sequential"]
 

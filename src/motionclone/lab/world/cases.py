@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from motionclone.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, random_scene
-from motionclone.world.trajectory import CAMERA_MOTIONS, OBJECT_MOTIONS, TEST_MOTIONS, named_trajectory
+from motionclone.lab.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, random_scene
+from motionclone.lab.world.trajectory import CAMERA_MOTIONS, OBJECT_MOTIONS, TEST_MOTIONS, named_trajectory
 
 Split = Literal["train", "validation", "test"]
 Kind = Literal["object", "camera", "both"]

@@ -7,9 +7,9 @@ from re import fullmatch
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from motionclone.checkpoints import WEIGHT_SUFFIXES
 from motionclone.errors import InputError
-from motionclone.pipelines.parts import said
+from motionclone.models.checkpoints import WEIGHT_SUFFIXES
+from motionclone.models.parts import said
 
 PLACES = ("base", "motion_adapter", "dreambooth", "domain_adapter", "image_control", "sketch_control")
 

@@ -4,9 +4,9 @@ The mini model is trained on it and motion transfer is measured in it. Positions
 x to the right and y downwards, both in [-1, 1] inside the frame. Nothing here knows about diffusion.
 """
 
-from motionclone.world.cases import SEEDS, Case, Kind, Split, held_out_cases, held_out_scenes, kind_of
-from motionclone.world.scene import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene, Truth, random_scene
-from motionclone.world.trajectory import TEST_MOTIONS, Trajectory, named_trajectory, random_trajectory
+from motionclone.lab.world.cases import SEEDS, Case, Kind, Split, held_out_cases, held_out_scenes, kind_of
+from motionclone.lab.world.scene import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene, Truth, random_scene
+from motionclone.lab.world.trajectory import TEST_MOTIONS, Trajectory, named_trajectory, random_trajectory
 
 __all__ = [
     "BACKGROUNDS",

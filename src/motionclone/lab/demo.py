@@ -7,9 +7,9 @@ from typing import Any, Literal
 from torch import Tensor
 
 from motionclone.cloning import Generated, Step, check, check_condition, generate
-from motionclone.conditions import Condition
 from motionclone.errors import InputError
-from motionclone.evaluation import (
+from motionclone.extraction import extract_motion
+from motionclone.lab.metrics import (
     dense_flow,
     find_object,
     flow_cosine,
@@ -17,11 +17,11 @@ from motionclone.evaluation import (
     path_correlation,
     picture_correlation,
 )
-from motionclone.extraction import extract_motion
+from motionclone.lab.world import BACKGROUNDS, COLOURS, SHAPES, TEST_MOTIONS, TEXTURES, Scene, named_trajectory
+from motionclone.media.conditions import Condition
+from motionclone.media.pictures import condition_from, outlines
 from motionclone.motion import Motion
-from motionclone.pictures import condition_from, outlines
 from motionclone.settings import Settings
-from motionclone.world import BACKGROUNDS, COLOURS, SHAPES, TEST_MOTIONS, TEXTURES, Scene, named_trajectory
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from motionclone.checkpoints import (
+from motionclone.errors import InputError
+from motionclone.models.checkpoints import (
     fill,
     load_dreambooth,
     load_motion_module,
     load_sparse_control,
     merge_domain_adapter,
 )
-from motionclone.errors import InputError
-from motionclone.pipelines.description import PLACES, ModelDescription, could_be_hub_id
-from motionclone.pipelines.parts import load_part, reading
+from motionclone.models.description import PLACES, ModelDescription, could_be_hub_id
+from motionclone.models.parts import load_part, reading
 
 _BASE_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 

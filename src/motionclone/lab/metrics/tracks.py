@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.evaluation.flow import dense_flow, grey_pictures
+from motionclone.lab.metrics.flow import dense_flow, grey_pictures
 
 TOLERANCE = 0.03
 """How far, in half frames, the way there and back may end from where it began; about a pixel of 64."""

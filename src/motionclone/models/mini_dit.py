@@ -9,7 +9,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from motionclone.pipelines.parts import load_part
+from motionclone.models.parts import load_part
 
 
 class FramewiseAutoencoder(AutoencoderKL):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from motionclone.pipelines.description import ModelDescription, folder_description
+from motionclone.models.description import ModelDescription, folder_description
 
 MINI = Path(str(files("motionclone") / "mini"))
 

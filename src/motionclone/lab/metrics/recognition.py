@@ -5,8 +5,8 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from motionclone.evaluation.embeddings import Embedder
-from motionclone.world import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene
+from motionclone.lab.metrics.embeddings import Embedder
+from motionclone.lab.world import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene
 
 Attribute = Literal["colour", "shape", "texture", "background"]
 ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)

@@ -3,7 +3,7 @@
 import torch
 
 from motionclone.errors import InputError
-from motionclone.evaluation.tracks import Tracks
+from motionclone.lab.metrics.tracks import Tracks
 
 
 def motion_fidelity_dmt(tracks: Tracks, reference: Tracks) -> float:

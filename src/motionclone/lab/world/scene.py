@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.world.texture import intensity, scenery
-from motionclone.world.trajectory import Trajectory, random_trajectory, rotation
+from motionclone.lab.world.texture import intensity, scenery
+from motionclone.lab.world.trajectory import Trajectory, random_trajectory, rotation
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.13, 0.13),

@@ -3,9 +3,9 @@
 Nothing here is needed to use motionclone: a pipeline of a supported family, made elsewhere, does as well.
 """
 
-from motionclone.pipelines.description import ModelDescription, read_model_description
-from motionclone.pipelines.known import HubModel, name_of, named_models
-from motionclone.pipelines.loading import Offload, load_pipeline
+from motionclone.models.description import ModelDescription, read_model_description
+from motionclone.models.known import HubModel, name_of, named_models
+from motionclone.models.loading import Offload, load_pipeline
 
 __all__ = [
     "HubModel",

@@ -23,11 +23,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from motionclone.backbones.backbone import backbone_of
-from motionclone.capture import checkpointed, graph_cut_at, listening, removing
+from motionclone.backbones.capture import checkpointed, graph_cut_at, listening, removing
 from motionclone.errors import InputError
+from motionclone.models import HubModel, load_pipeline, named_models
 from motionclone.motion import SparseMap
 from motionclone.objectives import energy
-from motionclone.pipelines import HubModel, load_pipeline, named_models
 from motionclone.settings import Settings
 
 

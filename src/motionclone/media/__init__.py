@@ -1,0 +1,1 @@
+"""Files of pictures and videos: what is read from them, and what is written."""
