@@ -13,7 +13,7 @@ from replay import replay
 from safetensors.torch import load_file
 from tiny import guided_run, sparse_pipe, tiny_pipe
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.extraction import motion_of_latents
 from motionclone.media.conditions import Condition
 from motionclone.motion import Motion, SparseMap

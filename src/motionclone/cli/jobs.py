@@ -102,7 +102,7 @@ def run_generate(job: GenerateJob, settings: "Settings", output: Path, overwrite
     sha256 = hashlib.sha256(Path(job.motion).read_bytes()).hexdigest()
     if job.sha256 not in (None, sha256):
         raise InputError(f"{job.motion} has changed since the record was written; restore the file it was.")
-    fps = float(found.record.get("source", {}).get("fps", 8.0))
+    fps = found.record.source.fps
     check_writable(output, overwrite, fps)
     pipe = load_model(job.model_options)
     with progress_bars() as bar:

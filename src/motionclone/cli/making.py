@@ -271,15 +271,15 @@ def generate(
     from motionclone.motion import load_motion
 
     found = load_motion(motion)
-    size = found.record.get("size", (None, None))
-    inherited = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
+    size = found.record.size or (None, None)
+    inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
     common = replace(
         settings_options,
         **{name: value for name, value in inherited.items() if getattr(settings_options, name) is None},
     )
     if common.seed is not None and generation_options.shared_noise is None:
         generation_options = replace(generation_options, shared_noise=False)
-    read_with = {name: found.record.get(name) for name in ("t_alpha", "k", "blocks")}
+    read_with = {name: getattr(found.record, name) for name in ("t_alpha", "k", "blocks")}
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(str(motion.absolute()), prompt, model_options, prompt_metadata)
     run_generate(job, settings, output or motion.with_suffix(".mp4"), overwrite)
@@ -309,7 +309,7 @@ def inspect(
     from motionclone.motion import load_motion
 
     found = load_motion(motion)
-    record = found.record
+    record = found.record.values()
     table = Table(title=escape(str(motion)), show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
@@ -350,12 +350,14 @@ def _write_heatmap(motion: "Motion", path: Path, reference: Path | None, overwri
     if path.suffix.lower() not in (".png", *VIDEO_SUFFIXES):
         raise InputError(f"a heat map must end in .png or {' or '.join(VIDEO_SUFFIXES)}, got {path}; rename it.")
     check_free(path, overwrite)
-    source = motion.record.get("source", {})
+    source = motion.record.values().get("source", {})
     clip_path = reference or Path(source.get("path", ""))
     if not clip_path.is_file():
         raise InputError("the reference is not where it was at extraction; give it with --reference.")
     options = {name: source[name] for name in ("start", "end", "fit") if name in source}
-    height, width = motion.record["size"]
+    if motion.record.size is None:
+        raise InputError("the motion file does not say at which size it was read; extract it again.")
+    height, width = motion.record.size
     clip = read_clip(clip_path, motion.video_frames, height, width, fps=source.get("asked_fps"), **options)
     if clip.sha256 != source.get("sha256", clip.sha256):
         raise InputError(f"{clip_path} is not the clip that the motion was read from; give that with --reference.")

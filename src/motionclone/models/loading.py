@@ -17,7 +17,7 @@ from diffusers import (
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.models.animatediff import assemble, check_vocabulary, with_control
