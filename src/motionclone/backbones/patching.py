@@ -69,7 +69,7 @@ class _Layered:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self.plain
         for layer, _ in self.layers:
-            call = partial(layer, call)
+            call = update_wrapper(partial(layer, call), self.plain)
         return call(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Forward:
