@@ -40,11 +40,12 @@ class Stored:
 
 def files_of(part: str = "", pickled: bool = False) -> list[str]:
     """Patterns of the files of a part: its configuration or words, and its weights without variants such as fp16."""
-    stems = ("diffusion_pytorch_model", "model", *(["pytorch_model"] if pickled else []))
-    suffixes = ("safetensors", *(["bin"] if pickled else []))
-    shards = ("", "-?????-of-?????")
-    weights = [f"{stem}{shard}.{suffix}" for stem in stems for shard in shards for suffix in suffixes]
-    return [f"{part}/{name}".removeprefix("/") for name in ("*.json", "*.txt", "*.model", *weights)]
+    names = ["*.json", "*.txt", "*.model"]
+    for stem in ("diffusion_pytorch_model", "model"):
+        names += [f"{stem}.safetensors", f"{stem}-?????-of-?????.safetensors"]
+    if pickled:
+        names += ["diffusion_pytorch_model.bin", "pytorch_model.bin"]
+    return [f"{part}/{name}".removeprefix("/") for name in names]
 
 
 def load_part(kind: Any, folder: Path, part: str, dtype: torch.dtype, pickled: bool = False) -> Any:
