@@ -268,7 +268,7 @@ def made_case(folder: Path, frames: int, config: dict[str, Any], control: dict[s
     shapes = dict.fromkeys(
         ("video_latents", "motion_noise"), (1, 4, frames, config["height"] // 8, config["width"] // 8)
     )
-    shapes |= dict.fromkeys(("null_text_embeds", "uncond_embeds", "cond_embeds"), (1, 77, 32))
+    shapes |= dict.fromkeys(("uncond_embeds", "cond_embeds"), (1, 77, 32))
     numbers = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     if control is not None:
         size = (config["height"], config["width"])
@@ -277,7 +277,6 @@ def made_case(folder: Path, frames: int, config: dict[str, Any], control: dict[s
     case = Case(facts, numbers, folder)
     replay = case.replay(torch.float32)
     numbers["null_text_embeds"] = replay.null_text()
-    replay = case.replay(torch.float32)
     for site, attention in replay.reference.items():
         numbers[f"rep.{site}.values"], numbers[f"rep.{site}.indices"] = attention.topk(1)
     for i in range(steps):
@@ -286,4 +285,4 @@ def made_case(folder: Path, frames: int, config: dict[str, Any], control: dict[s
         if step.energies:
             energies = {site: float(energy) for site, energy in step.energies.items()}
             facts["steps"][i] |= {"loss_per_module": energies, "loss_raw": sum(energies.values())}
-    return Case(facts, numbers, folder)
+    return case

@@ -73,15 +73,9 @@ class Replay:
         self.unet, self.control = deepcopy(pipe.unet).to(dtype), deepcopy(getattr(pipe, "controlnet", None))
         if self.control is not None:
             self.control.to(dtype)
-        self.config, self.timesteps, self.sites, self.dtype, self.shown = (
-            facts["config"],
-            facts["timesteps"],
-            sites,
-            dtype,
-            shown,
-        )
+        self.config, self.timesteps = facts["config"], facts["timesteps"]
         self.ramps = [step["ramp"] for step in facts["steps"] if step["guided"]]
-        self.numbers = {name: tensor.to(dtype) for name, tensor in numbers.items() if tensor.is_floating_point()}
+        self.numbers, self.sites, self.dtype, self.shown = numbers, sites, dtype, shown
         betas = facts["scheduler"]
         betas = torch.linspace(betas["beta_start"], betas["beta_end"], betas["num_train_timesteps"], dtype=dtype)
         self.abar = (1 - betas).cumprod(0)
@@ -93,7 +87,7 @@ class Replay:
         return self.text_encoder(tokens)[0]
 
     def _predict(self, latents: Tensor, timestep: int, words: str, shown: Tensor | None) -> Tensor:
-        embeddings = self.numbers[f"{words}_embeds"].repeat_interleave(latents.shape[2], 0)
+        embeddings = self.numbers[f"{words}_embeds"].to(self.dtype).repeat_interleave(latents.shape[2], 0)
         if shown is None:
             return self.unet(latents, timestep, embeddings).sample
         size = (latents.shape[2], *shown.shape[-2:])
@@ -131,7 +125,8 @@ class Replay:
         """The reference's attention maps (p, heads, f, f), by site."""
         timestep = self.config["add_noise_step"]
         abar = self.abar[timestep]
-        noisy = abar.sqrt() * self.numbers["video_latents"] + (1 - abar).sqrt() * self.numbers["motion_noise"]
+        video, noise = (self.numbers[name].to(self.dtype) for name in ("video_latents", "motion_noise"))
+        noisy = abar.sqrt() * video + (1 - abar).sqrt() * noise
         return self._maps(noisy, timestep, "null_text", self.shown and self.shown.at_extraction)[0]
 
     def step(self, number: int, latents: Tensor, representation: dict[str, Any]) -> Step:
