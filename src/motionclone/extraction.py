@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from motionclone.backbones.capture import listening, stopping_at
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
+from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
 from motionclone.settings import Extraction
 from motionclone.steps import noise_level
@@ -151,5 +153,6 @@ def motion_at(
 
 
 def model_name(pipe: Any) -> str:
-    """What a pipeline was loaded from, as far as it tells."""
-    return str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    """What a pipeline was loaded from, as far as it tells; of a place on this machine, only the last part."""
+    name = str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    return bare_name(name) if Path(name).is_absolute() or Path(name).exists() else name

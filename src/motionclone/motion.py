@@ -152,7 +152,7 @@ def load_motion(path: str | Path) -> Motion:
                 raise ValueError(f"{site} has values of {m.values.dtype} and indices of {m.indices.dtype}")
             if int(m.indices.max()) >= frames or int(m.indices.min()) < 0 or not m.values.isfinite().all():
                 raise ValueError(f"{site} holds indices or values out of range")
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} is a damaged motion file ({error}); extract it again.") from error
     return Motion(maps, grid, record)
 
@@ -166,7 +166,7 @@ def _check_record(record: Any) -> None:
     source = record.get("source", {})
     fine = {
         "seed": isinstance(record.get("seed", 0), int) and 0 <= record.get("seed", 0) < 2**63,
-        "size": numbers(record.get("size", [])) and all(int(n) == n > 0 for n in record.get("size", [])),
+        "size": numbers(record.get("size", [8, 8])) and [n > 0 for n in record.get("size", [8, 8])] == [True, True],
         "num_frames": isinstance(record.get("num_frames", 1), int) and record.get("num_frames", 1) > 0,
         "per_frame_norm": isinstance(record.get("per_frame_norm", True), bool),
         "fingerprints": all(numbers(value) for value in record.get("fingerprints", {}).values()),
