@@ -14,9 +14,9 @@ SOURCE = Path(motionclone.__file__).parent
 # Rooms from the ground up; a room may import rooms on lower floors, and modules of its own.
 FLOORS = (
     ("errors",),
-    ("files", "provenance"),
+    ("files", "provenance", "settings"),
     ("motion", "guidance"),
-    ("objectives", "settings", "schedule"),
+    ("objectives", "schedule"),
     ("media", "steps"),
     ("backbones",),
     ("models", "extraction", "sampling"),

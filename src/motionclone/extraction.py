@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,6 +15,7 @@ from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
+from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
 from motionclone.provenance import Provenance
 from motionclone.settings import Extraction
@@ -166,5 +168,6 @@ def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, 
 
 
 def model_name(pipe: Any) -> str:
-    """What a pipeline was loaded from, as far as it tells."""
-    return str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    """What a pipeline was loaded from, as far as it tells; of a place on this machine, only the last part."""
+    name = str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    return bare_name(name) if Path(name).is_absolute() or Path(name).exists() else name

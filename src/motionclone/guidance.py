@@ -11,9 +11,9 @@ from typing import Literal
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.settings import Update
 
 Prediction = Literal["epsilon", "v_prediction", "flow_prediction"]
-Update = Literal["direction", "noise"]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
-"""What is said and shown while a command runs."""
+"""What is said and shown while a command runs, and what becomes of it if nobody can hear or stops it."""
 
+import os
+import signal
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from motionclone.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -10,9 +15,100 @@ if TYPE_CHECKING:
     from motionclone.cloning import Step
 
 
+class Stopped(KeyboardInterrupt):
+    """The system asked to stop (SIGTERM), or the terminal is gone (SIGHUP): as Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class NobodyReads(Exception):  # noqa: N818 - no error
+    """The program that was given our output has ended, as `head` does."""
+
+
+@contextmanager
+def stopping_in_order() -> "Iterator[None]":
+    """Signals that would end the process at once end it as Ctrl-C does, with everything cleaned up."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # Only the main thread may ask.
+    # What is ignored stays so, such as SIGHUP under nohup.
+    kept = {number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+class _Stream:
+    """A standard stream that takes any text, and tells or ignores it when it cannot be written to."""
+
+    def __init__(self, stream: TextIO, failed: "Callable[[OSError], None]") -> None:
+        self._stream, self._failed = stream, failed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            try:
+                return self._stream.write(text)
+            except UnicodeEncodeError:  # half a character, or a terminal that knows few
+                encoding = self._stream.encoding
+                return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except OSError as error:
+            self._fail(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        # What waits to be written goes nowhere, so that Python does not try again when it ends.
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        self._failed(error)
+
+
+@contextmanager
+def standard_streams() -> "Iterator[None]":
+    """Standard output that tells in one sentence if it cannot be written to, and standard error that does not mind.
+
+    Results belong to standard output; but no work is lost because nobody hears what is said of it.
+    """
+
+    def lost(error: OSError) -> NoReturn:
+        if isinstance(error, BrokenPipeError):
+            raise NobodyReads from error
+        raise InputError(f"standard output cannot be written to ({error.strerror}); send it elsewhere") from error
+
+    # If they are closed, the next files that are opened would get their numbers, and with them what is meant for them.
+    while (filler := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(filler)
+    kept = sys.stdout, sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
+        sys.stdout = _Stream(kept[0] or nowhere, lost)
+        sys.stderr = _Stream(kept[1] or nowhere, lambda _: None)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = kept
+
+
 def say(sentence: str) -> None:
-    """Tell the user, on standard error."""
-    print(sentence, file=sys.stderr)
+    """Tell the user, on standard error; what strangers wrote cannot steer the terminal."""
+    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence), file=sys.stderr)
 
 
 def quiet_libraries() -> None:

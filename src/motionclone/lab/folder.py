@@ -15,6 +15,7 @@ from motionclone.lab.cases import CLIP_SUFFIXES
 from motionclone.lab.measured import Measured
 from motionclone.lab.metrics import Embedder
 from motionclone.lab.scoring import Scores, appearance_floor, appearance_scores, motion_scores, unrelated_scores
+from motionclone.media.places import find
 from motionclone.media.reading import clip_size, read_clip
 from motionclone.media.writing import write_video
 
@@ -86,10 +87,13 @@ def _recorded(folder: Path) -> list[Pair]:
             kept: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
             source = kept["motion"]["source"]
             options = {name: source.get(name) for name in ("start", "end", "fit") if source.get(name) is not None}
-            reference = Path(source["path"])
+            name = source.get("path") or source["name"]
+            reference = find(name, source.get("sha256"), folder, "a list (.jsonl)")
             pairs.append(
                 Pair(video=video, reference=reference, prompt=kept["prompt"], fps=source.get("asked_fps"), **options)
             )
+        except InputError:
+            raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{record} is not a record of a cloned video ({error!r}); move {video} elsewhere."

@@ -1,0 +1,156 @@
+"""Do jobs, and write what was made."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motionclone.cli.jobs import CloneJob, GenerateJob
+from motionclone.cli.options import control_kind
+from motionclone.cli.reading import (
+    fitted_to_model,
+    load_model,
+    read_pictures,
+    read_reference,
+    say_notices,
+    source_facts,
+)
+from motionclone.cli.sources import Sources, job_for_record
+from motionclone.cli.terminal import progress_bars, say
+from motionclone.errors import InputError
+from motionclone.media.places import bare_name
+from motionclone.settings import Settings, check_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from motionclone.cloning import Generated
+
+
+@dataclass(frozen=True)
+class Made:
+    """A video that is not written yet."""
+
+    job: CloneJob | GenerateJob  # with the hashes of what was read
+    generated: "Generated"
+    fps: float
+    reference: "Tensor | None"  # (f, 3, h, w), if the job was to clone one
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What goes into the video file: the record without paths and, if so wished, without prompts."""
+        record = self.generated.record
+        source = {name: value for name, value in record["motion"].get("source", {}).items() if name != "path"}
+        public = {**record, "motion": {**record["motion"], "source": source}}
+        if not self.job.prompt_metadata:
+            del public["prompt"]
+            sampling = {name: value for name, value in record["settings"]["sampling"].items() if "prompt" not in name}
+            public["settings"] = {**record["settings"], "sampling": sampling}
+        return public
+
+
+def run(
+    job: CloneJob | GenerateJob,
+    sources: Sources,
+    settings: Settings,
+    output: Path,
+    overwrite: bool,
+    compare: bool = False,
+) -> None:
+    """Do a job, and write the video, its record and, to `compare`, the reference beside it; all or nothing."""
+    from motionclone.files import check_not_input, claimed
+    from motionclone.media.records import check_outputs, comparison_of, record_of, write_run
+    from motionclone.media.writing import check_video, side_by_side
+
+    check_video(output)
+    with claimed(output, comparison_of(output)):
+        check_outputs(output, overwrite, compare)
+        outputs = [output, record_of(output), *([comparison_of(output)] if compare else [])]
+        check_not_input(outputs, sources.files())
+        made = make(job, sources, settings, output)
+        kept = job_for_record(made.job, sources, output.absolute().parent)
+        comparison = None
+        if compare and made.reference is not None:
+            labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
+            comparison = side_by_side([made.reference, made.generated.frames], labels=labels)
+        record = made.generated.record
+        motion = made.public["motion"]
+        if isinstance(kept, CloneJob):
+            motion["source"]["path"] = kept.reference
+        write_run(
+            output,
+            made.generated.frames,
+            made.fps,
+            {**record, "motion": motion, "job": asdict(kept)},
+            public=made.public,
+            comparison=comparison,
+            overwrite=overwrite,
+        )
+    energies = record["energies"]
+    fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
+    names = " and ".join(path.name for path in outputs[1:])
+    say(f"wrote {output} and {names} in {record['seconds']:.0f} s{fell}")
+
+
+def make(job: CloneJob | GenerateJob, sources: Sources, settings: Settings, output: Path) -> Made:
+    """Do the job.
+
+    Args:
+        job: what was asked for.
+        sources: where what it names lies.
+        settings: of the engine.
+        output: by its suffix, what the video will be.
+    """
+    check_text(job.prompt)
+    if isinstance(job, CloneJob):
+        return _clone(job, sources, settings, output)
+    return _generate(job, sources, settings, output)
+
+
+def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path) -> Made:
+    from motionclone.cloning import clone as clone_motion
+    from motionclone.media.writing import check_video
+
+    reference = sources.reference
+    clip = read_reference(reference, job.reference_options, settings)
+    _check_same(reference, clip.sha256, job.sha256)
+    check_video(output, clip.fps)
+    pictures, condition, notices = read_pictures(job.pictures, sources.pictures, settings)
+    pipe = load_model(job.model_options, sources.control or control_kind(job.pictures), place=sources.model)
+    fitted = fitted_to_model(pipe, settings)
+    if fitted != settings:
+        settings, clip = fitted, read_reference(reference, job.reference_options, fitted)
+        _, condition, notices = read_pictures(pictures, sources.pictures, settings)
+    say_notices((*clip.notices, *notices))
+    with progress_bars() as bar:
+        made = clone_motion(
+            pipe,
+            clip.frames,
+            job.prompt,
+            settings,
+            condition=condition,
+            source=source_facts(bare_name(job.reference), clip, job.reference_options),
+            on_step=lambda step: bar("cloning", step),
+        )
+    return Made(replace(job, sha256=clip.sha256, pictures=pictures), made, clip.fps, clip.frames)
+
+
+def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Path) -> Made:
+    from motionclone.cloning import generate as generate_from
+    from motionclone.files import sha256_of
+    from motionclone.media.writing import check_video
+    from motionclone.motion import load_motion
+
+    found = load_motion(sources.motion)
+    sha256 = sha256_of(sources.motion)
+    _check_same(sources.motion, sha256, job.sha256)
+    fps = found.record.source.fps
+    check_video(output, fps)
+    pipe = load_model(job.model_options, place=sources.model)
+    with progress_bars() as bar:
+        made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
+    return Made(replace(job, sha256=sha256), made, fps, None)
+
+
+def _check_same(path: Path, found: str, wanted: str | None) -> None:
+    if wanted not in (None, found):
+        raise InputError(f"{path} has changed since the record was written; restore the file it was.")
