@@ -68,6 +68,11 @@ def load_part(kind: Any, folder: Path, part: str, dtype: torch.dtype, pickled: b
         missing = sorted(set(report["missing_keys"]) & {name for name, _ in network.named_parameters()})
         if missing:
             raise InputError(f"{place} lacks weights of its {kind.__name__}, such as {said(missing[0], 80)}.")
+        unused = len(report["unexpected_keys"])
+        if (
+            issubclass(kind, ConfigMixin) and unused > stored.tensors // 4
+        ):  # the classes of transformers read parts of files
+            raise InputError(f"{place} describes a {kind.__name__} without {unused} of its weights; fetch it again.")
         check_finite(network, place)
     return network
 

@@ -13,7 +13,7 @@ from motionclone.errors import InputError
 
 # Far above what people write and models come with, far below what takes long or much memory.
 LONGEST_CONFIGURATION = 2**22  # bytes
-LONGEST_DESCRIPTION = 2**16  # PyYAML is slow
+LONGEST_DESCRIPTION = 2**13  # the parsers of TOML and YAML take the square of what is nested in time
 LARGEST_NUMBER = 2**53  # what JSON can be trusted with
 DEEPEST = 32
 
@@ -68,10 +68,13 @@ def _json(text: str) -> Any:
 
 
 def _yaml(text: str) -> Any:
+    depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         # An alias may stand for aliases, a few lines for a billion; PyYAML takes a tag at its word.
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
             raise ValueError("aliases (*name) and tags (!name) are not read; write out what they stand for")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        _check_value(depth, None)
     return yaml.safe_load(text)
 
 
