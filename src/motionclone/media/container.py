@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from motionclone.errors import InputError
+from motionclone.media.boxes import check_boxes
 from motionclone.media.limits import FREE_PIXELS, MOST_FRAME_PIXELS, PIXELS_PER_BYTE
 from motionclone.media.paths import check_file, spoken
 
@@ -34,6 +35,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             FFmpeg raises over the file while the block reads it.
     """
     check_file(path, "video")
+    check_boxes(path)
     name = spoken(path)
     # Text in a file may be in any encoding.
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}

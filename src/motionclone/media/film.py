@@ -24,7 +24,7 @@ from motionclone.errors import InputError
 from motionclone.media.container import Allowance, good_frames, open_video, packets
 from motionclone.media.endings import TORN, ends_whole
 from motionclone.media.limits import MOST_FRAMES
-from motionclone.media.orientation import orientation_of, pixel_aspect_of
+from motionclone.media.orientation import Orientation, orientation_of, pixel_aspect_of
 from motionclone.media.paths import spoken
 from motionclone.media.shots import Shot, Take, UnsteadyError
 from motionclone.media.timeline import Timeline, rising
@@ -86,7 +86,9 @@ class _Promise:
         # Some headers tell the length and some the end by the file's clock, which need not begin at 0.
         reached = max(end, end - begin, self.others, self.others - begin)
         if len(pts) > 1 and self.seconds - reached > max(2 * spacing, 0.03 * self.seconds):
-            return f"its header promises {self.seconds:.2f} s and {reached:.2f} s can be read"
+            return (
+                f"its header promises {self.seconds:.2f} s and {reached:.{2 if reached >= 0.1 else 6}f} s can be read"
+            )
         return self.torn
 
 
@@ -174,6 +176,7 @@ def _shots(
     starts = np.searchsorted(timeline.pts, keys) if source == "packets" else np.zeros(0, dtype=np.int64)
     with open_video(path) as (container, stream):
         allowance = Allowance(path)
+        orientations: dict[int, Orientation] = {}
         for row in _rows(wanted, [0, *starts]):
             if source == "packets" and row[0] > 0:
                 try:
@@ -186,7 +189,10 @@ def _shots(
                 if at > number:
                     raise UnsteadyError  # the seek led behind it
                 if at == number:
-                    yield _shot(frame, stream, quick)
+                    # By angle: to ask a frame for its matrix keeps it in memory, in a circle of references.
+                    if frame.rotation not in orientations:
+                        orientations[frame.rotation] = orientation_of(frame)
+                    yield _shot(frame, stream, orientations[frame.rotation], quick)
                     number = next(left, -1)
                     if number < 0:
                         break
@@ -227,7 +233,7 @@ def _numbered(
             raise UnsteadyError
 
 
-def _shot(frame: VideoFrame, stream: VideoStream, quick: bool) -> Shot:
+def _shot(frame: VideoFrame, stream: VideoStream, orientation: Orientation, quick: bool) -> Shot:
     """RGB after the file's rotation, and what is done, or not done, to the picture."""
     rgb = frame.to_ndarray(
         format="rgb24",
@@ -236,7 +242,6 @@ def _shot(frame: VideoFrame, stream: VideoStream, quick: bool) -> Shot:
         dst_colorspace="ITU601",  # Means nothing for RGB, but PyAV 16 ignores the source's where the two are equal.
         src_color_range=frame.color_range,
     ).astype(np.uint8, copy=False)
-    orientation = orientation_of(frame)
     aspect, doubt = pixel_aspect_of(stream)
     notices = [orientation.notice, doubt]
     if stream.codec_context.color_trc in _HDR_TRANSFERS:

@@ -8,15 +8,21 @@ from motionclone.errors import InputError
 
 # Of one frame of a video: 8K, the largest that cameras and encoders make. A decoder may hold sixteen of them.
 MOST_FRAME_PIXELS = 8192 * 4320
+# Of an animated WebP, whose every frame is a copy of the whole canvas.
+MOST_ANIMATED_PIXELS = 4096 * 4096
 # Of a picture, which is held once: above the 61 megapixels of the largest common cameras.
 MOST_PICTURE_PIXELS = 8192 * 8192
+# Of its longer side: JPEG knows no longer one, and decoders take memory for every row.
+MOST_PICTURE_SIDE = 2**16
 # Of one clip: two hours at 36 frames per second. Timestamps of all are listed, and a motion takes seconds.
 MOST_FRAMES = 2**18
+# Of all tracks of an MP4, as far as they take no bytes of its header: 10 hours of picture and sound.
+MOST_SAMPLES = 2**22
 # Of a folder of pictures, all of which are hashed: 20 minutes at 8 frames per second.
 MOST_PICTURES = 10_000
-# Pixels that may be decoded for one reading: 70 s of 1080p for any file, and more for every byte it has. Films have
-# less than 1,000 pixels a byte and still screens about 10,000; a bomb has millions.
-FREE_PIXELS, PIXELS_PER_BYTE = 2**32, 2**14
+# Pixels that may be decoded for one reading: a thousand frames of 1080p for any file, and more for every byte it
+# has. Films have less than 1,000 pixels a byte and still screens about 10,000; a bomb has millions.
+FREE_PIXELS, PIXELS_PER_BYTE = 2**31, 2**14
 # A pixel's width over its height, or the reverse. Real formats stay below 4; more is a damaged header.
 MOST_PIXEL_ASPECT = 16
 # Frames per second: outside, timestamps are damaged, and players and encoders differ in what they make of them.
