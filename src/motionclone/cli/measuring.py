@@ -196,18 +196,21 @@ def _check_no_input(output: Path, inputs: "Iterable[Path]") -> None:
 
 
 def _print(scored: "Sequence[ScoredVideo]") -> None:
+    from math import isnan, nan
+
     from rich.console import Console
     from rich.table import Table
 
     from motionclone.lab.metrics import bootstrap
 
+    def text(value: float) -> str:
+        return "" if isnan(value) else f"{value:+.3f}"
+
     table = Table("", "mean", "95 % interval", "videos", "floor", "ceiling", title=f"{len(scored)} videos")
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]
-        own, floor, ceiling = (bootstrap([float("nan") if v is None else v for v in column]) for column in columns)
+        own, floor, ceiling = (bootstrap([nan if v is None else v for v in column]) for column in columns)
         if own.n:
-            interval = f"{own.low:+.3f} to {own.high:+.3f}"
-            table.add_row(
-                name, f"{own.value:+.3f}", interval, str(own.n), f"{floor.value:+.3f}", f"{ceiling.value:+.3f}"
-            )
+            interval = "" if own.n == 1 else f"{own.low:+.3f} to {own.high:+.3f}"
+            table.add_row(name, text(own.value), interval, str(own.n), text(floor.value), text(ceiling.value))
     Console().print(table)
