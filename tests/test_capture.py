@@ -11,15 +11,10 @@ from diffusers import MotionAdapter, UNetMotionModel, UniPCMultistepScheduler
 from tiny import leaving_by, state, tiny_adapter, tiny_pipe, tiny_unet
 from torch.nn import functional
 
-from motionclone.backbones.backbone import backbone_of
-from motionclone.backbones.capture import (
-    checkpointed,
-    forward_wrapped,
-    graph_cut_at,
-    listening,
-    steps_heard,
-    stopping_at,
-)
+from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
+from motionclone.backbones.checkpointing import checkpointed
+from motionclone.backbones.families import backbone_of
+from motionclone.backbones.patching import layered, steps_heard
 from motionclone.errors import InputError
 from motionclone.motion import SparseMap, represent
 from motionclone.objectives import energy
@@ -172,7 +167,7 @@ def test_everything_is_left_as_found(backbone, sites, end, inside):
     def run():
         with (
             torch.enable_grad(),
-            forward_wrapped(unet, lambda plain: lambda *args, **kwargs: plain(*args, **kwargs)),
+            layered(unet, "forward", lambda plain, *args, **kwargs: plain(*args, **kwargs)),
             checkpointed(backbone.heavy_blocks()),
             listening(partial(backbone.tap, {}), sites),
             graph_cut_at(last),
@@ -220,7 +215,7 @@ def test_early_stop_leaves_everything_as_found(backbone, sites):
 def test_a_forward_that_was_replaced_before_is_given_back():
     module = torch.nn.Identity()
     own = module.forward = lambda x: x + 1
-    with forward_wrapped(module, lambda plain: lambda x: 10 * plain(x)):
+    with layered(module, "forward", lambda plain, x: 10 * plain(x)):
         assert module(1) == 20
     assert module.forward is own
     assert module(1) == 2

@@ -313,15 +313,26 @@ def test_a_motion_of_another_model_is_refused(run, model, clip, tmp_path):
 
 
 def test_a_motion_file_with_an_odd_record_is_refused(run, model, clip, tmp_path):
-    from dataclasses import replace
-
-    from motionclone import load_motion
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
 
     path = tmp_path / "m.safetensors"
     assert run("extract", clip, "-o", path, "--model", model, "--preset", "mini", *SMALL[:6])[0] == 0
-    motion = load_motion(path)
-    for odd in ({"seed": "x"}, {"size": 5}, {"source": []}, {"source": {"fps": 0}}, {"fingerprints": {"a": None}}):
-        replace(motion, record={**motion.record, **odd}).save(path, overwrite=True)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    record, tensors = json.loads(header["record"]), load_file(path)
+    for odd in (
+        {"seed": "x"},
+        {"size": 5},
+        {"size": [64]},
+        {"size": [2**70, 8]},
+        {"source": []},
+        {"source": {"fps": 0}},
+        {"fingerprints": {"a": None}},
+        {"num_frames": 1e9},
+        {"unheard_of": 1},
+    ):
+        save_file(tensors, path, {**header, "record": json.dumps({**record, **odd})})
         code, said = run("generate", path, "p", "-o", tmp_path / "o.mp4", "--model", model)
         assert code == 2, (odd, said)
         assert "damaged motion file" in said

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_transformers import ROTARY, cogvideox, cogvideox_from_a_picture, dpm
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.cloning import clone
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion

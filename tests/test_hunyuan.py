@@ -11,8 +11,8 @@ from tiny_hunyuan import (
     hunyuan_with_a_picture_in_channels,
 )
 
-from motionclone.backbones.backbone import backbone_of
-from motionclone.backbones.capture import steps_heard
+from motionclone.backbones.families import backbone_of
+from motionclone.backbones.patching import steps_heard
 from motionclone.cloning import clone, generate
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
@@ -235,7 +235,7 @@ def test_a_motion_is_cloned_into_a_video_that_follows_a_picture(picture_pipe):
     made = clone(picture_pipe, clip(), "a cat", SETTINGS, condition=picture())
     motion = extract_motion(picture_pipe, clip(), SETTINGS.extraction)
     plain, other = (generate(picture_pipe, motion, "a cat", UNGUIDED, condition=picture(seed)) for seed in (5, 6))
-    assert motion.record["shown_frames"] == [0]
+    assert motion.record.shown_frames == (0,)
     assert made.frames.shape == plain.frames.shape == clip().shape
     assert len(made.steps) == 3
     assert not torch.equal(made.frames, plain.frames)

@@ -5,7 +5,7 @@ import torch
 from test_sampling import HALF, clip, extract, generate, guide, normal
 from tiny import tiny_pipe
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, clean_and_noise
 from motionclone.inversion import invert, inverted_motion, inverted_motions
@@ -71,7 +71,7 @@ def test_inverted_motions_guide(pipe):
     assert [step.timestep for step in steps] == [751, 501]
     assert not torch.equal(latents, generate(pipe))
     fixed = inverted_motion(pipe, clip(), Extraction(t_alpha=400), steps=4)
-    assert fixed.record["t_alpha"] == 400
+    assert fixed.record.t_alpha == 400
     assert not torch.equal(guide(pipe, fixed)[0], latents)
 
 

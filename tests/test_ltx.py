@@ -5,7 +5,8 @@ import torch
 from diffusers import LTXConditionPipeline, LTXImageToVideoPipeline, LTXPipeline
 from tiny_ltx import ltx
 
-from motionclone.backbones.backbone import backbone_of, named_arguments
+from motionclone.backbones.backbone import named_arguments
+from motionclone.backbones.families import backbone_of
 from motionclone.cloning import clone, generate
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of
@@ -157,8 +158,8 @@ def test_latents_are_decoded_as_the_pipeline_decodes_them(conditioning):
 def test_a_motion_is_read_with_the_first_frame_clean(image_pipe, text_pipe):
     shown = extract_motion(image_pipe, clip(), SETTINGS.extraction)
     unseen = extract_motion(text_pipe, clip(), SETTINGS.extraction)
-    assert shown.record["shown_frames"] == [0]
-    assert "shown_frames" not in unseen.record
+    assert shown.record.shown_frames == (0,)
+    assert not unseen.record.shown_frames
     (site,) = shown.maps
     assert shown.grid[site] == unseen.grid[site] == GRID
     assert not torch.equal(shown.maps[site].values, unseen.maps[site].values)

@@ -7,8 +7,9 @@ import torch
 from diffusers import LTX2ImageToVideoPipeline
 from tiny_ltx2 import STG, ltx2
 
-from motionclone.backbones.backbone import backbone_of, named_arguments
+from motionclone.backbones.backbone import named_arguments
 from motionclone.backbones.capture import listening
+from motionclone.backbones.families import backbone_of
 from motionclone.cloning import clone
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion

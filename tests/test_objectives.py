@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from motionclone.errors import InputError
 from motionclone.motion import SparseMap, temporal_attention, top_k
-from motionclone.objectives import energy
+from motionclone.objectives import OBJECTIVES, energy, objective_named
 
 P, HEADS, F, D = 3, 2, 4, 5
 
@@ -77,3 +78,32 @@ def test_energy_of_half_precision_is_computed_in_float32():
     assert found.dtype == torch.float32
     expected = energy(*(x.float() for x in generated), reference(*wanted, 1, torch.float32))
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("k", [1, 2, F])
+def test_every_objective_is_zero_for_the_reference_itself(name, k):
+    clip = query_and_key(0)
+    assert float(OBJECTIVES[name](*clip, reference(*clip, k))) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_has_the_gradient_of_its_differences(name):
+    wanted = reference(*query_and_key(1), 2)
+    inputs = tuple(part.requires_grad_() for part in query_and_key(0))
+    assert torch.autograd.gradcheck(lambda q, key: OBJECTIVES[name](q, key, wanted), inputs)
+
+
+def test_cross_entropy_by_hand():
+    """One row, [0.5, 0.25, 0.25], of which the reference kept 0.8 at frame 0."""
+    query = torch.ones(1, 1, 3, 1, dtype=torch.float64)
+    key = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64).log().view(1, 1, 3, 1)
+    wanted = SparseMap(torch.full((1, 1, 3, 1), 0.8, dtype=torch.float64), torch.zeros(1, 1, 3, 1, dtype=torch.int64))
+    assert float(OBJECTIVES["cross-entropy"](query, key, wanted)) == pytest.approx(0.8 * math.log(0.8 / 0.5))
+
+
+def test_an_objective_is_a_function_and_a_line(monkeypatch):
+    monkeypatch.setitem(OBJECTIVES, "toy", lambda query, key, _: (query - key).square().mean())
+    assert objective_named("toy")(*query_and_key(0), None) > 0
+    with pytest.raises(InputError, match="no objective 'none'; there are control, cross-entropy, toy"):
+        objective_named("none")

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
@@ -16,6 +17,7 @@ from diffusers import (
     DDIMScheduler,
     MotionAdapter,
     PNDMScheduler,
+    SparseControlNetModel,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -219,6 +221,12 @@ def lora(unet: nn.Module, seed: int) -> dict[str, torch.Tensor]:
     return weights
 
 
+def add_lora(unet: nn.Module, halves: dict[str, torch.Tensor], scale: float) -> None:
+    for down in [name for name in halves if ".down." in name]:
+        name = re.sub(r"processor\.(\w+)_lora\.down", r"\1", down).replace("to_out", "to_out.0")
+        unet.get_parameter(name).data += scale * halves[down.replace(".down.", ".up.")] @ halves[down]
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The authors' folder of models; plus `adapter`, the same motion module in diffusers' layout."""
@@ -268,15 +276,12 @@ def test_the_authors_files_make_what_diffusers_makes_of_the_same_weights(models:
         'dreambooth = "DreamBooth_LoRA/realisticVisionV60B1_v51VAE.safetensors"\n'
         'domain_adapter = "Motion_Module/v3_sd15_adapter.ckpt"\n'
         "domain_adapter_scale = 0.5\n"
+        'domain_adapter_for = "everything"\n'
     )
     pipe = load_pipeline(models / "authors.toml", device="cpu")
 
     parts = [part.half().float() for part in (tiny_unet(2), tiny_vae(2), tiny_text_encoder(2))]
-    halves = lora(parts[0], 4)
-    for down in [name for name in halves if ".down." in name]:
-        name = re.sub(r"processor\.(\w+)_lora\.down", r"\1", down).replace("to_out", "to_out.0")
-        change = halves[down.replace(".down.", ".up.")] @ halves[down]
-        parts[0].get_parameter(name).data += 0.5 * change
+    add_lora(parts[0], lora(parts[0], 4), 0.5)
     oracle = AnimateDiffPipeline(
         unet=parts[0],
         vae=parts[1],
@@ -300,6 +305,47 @@ def test_the_authors_files_make_what_diffusers_makes_of_the_same_weights(models:
     video = sampled(pipe)
     assert video.shape == (1, 4, 3, 16, 16)
     torch.testing.assert_close(video, sampled(oracle), rtol=0, atol=1e-5)
+
+
+def in_old_names(name: str) -> str:
+    """As diffusers' conversion script writes v3_sd15_adapter, which is what the hub has in its layout."""
+    return f"unet.{name}"
+
+
+def in_new_names(name: str) -> str:
+    """As diffusers saves LoRAs today."""
+    name = name.replace(".processor.", ".").replace(".to_out_lora.", ".to_out.0_lora.")
+    return f"unet.{name.replace('_lora.down', '.lora_A').replace('_lora.up', '.lora_B')}"
+
+
+@pytest.mark.parametrize("names", [str, in_old_names, in_new_names])
+def test_the_domain_adapter_is_for_pictures_as_the_authors_have_it(
+    tmp_path: Path, plain: ModelDescription, names: Callable[[str], str]
+) -> None:
+    control = SparseControlNetModel(
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        conditioning_channels=3,
+    )
+    control.save_pretrained(tmp_path / "control")
+    (tmp_path / "lora").mkdir()
+    halves = lora(tiny_unet(1), 4)
+    save_file({names(n): each for n, each in halves.items()}, tmp_path / "lora" / "diffusion_pytorch_model.safetensors")
+    description = plain.model_copy(
+        update={"domain_adapter": str(tmp_path / "lora"), "sketch_control": str(tmp_path / "control")}
+    )
+    for_text = load_pipeline(description, device="cpu")
+    for_sketches = load_pipeline(description, device="cpu", control="sketch")
+    changed = tiny_unet(1)
+    add_lora(changed, halves, 1.0)
+    for pipe, wanted in ((for_text, tiny_unet(1)), (for_sketches, changed)):
+        found = pipe.unet.state_dict()
+        for name, tensor in wanted.state_dict().items():
+            torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6, msg=name)
+    assert for_text.config["_motionclone_sources"].keys() == {"base", "motion_adapter"}
+    assert for_sketches.config["_motionclone_sources"]["domain_adapter"] == "lora x 1"
 
 
 @pytest.mark.parametrize(
@@ -349,10 +395,16 @@ def test_a_motion_module_must_fit_exactly(tmp_path: Path) -> None:
 def test_a_domain_adapter_must_fit_exactly(tmp_path: Path, plain: ModelDescription) -> None:
     weights = lora(tiny_unet(2), 4)
     key = next(iter(weights)).removesuffix(".down.weight")
+    description = plain.model_copy(
+        update={"domain_adapter": str(tmp_path / "adapter.ckpt"), "domain_adapter_for": "everything"}
+    )
     for change, sentence in [
         ({"lora_te_something.alpha": torch.zeros(1)}, "lora_te_something.alpha is no LoRA weight"),
         ({f"{key}.up.weight": None}, "only the down half"),
         ({f"{key}.up.weight": torch.zeros(3, 2)}, r"not \(3, 32\)"),
+        ({f"{key}.up.weight": torch.zeros(32, 3)}, "halves of ranks 2 and 3"),
+        ({f"{key}.up.weight": torch.tensor(1.0)}, "no finite matrix"),
+        ({f"{key}.up.weight": torch.full((32, 2), float("nan"))}, "no finite matrix"),
         ({key.replace("blocks.0", "blocks.9") + ".up.weight": torch.zeros(2, 2)}, "only the up half"),
         (
             {
@@ -364,7 +416,7 @@ def test_a_domain_adapter_must_fit_exactly(tmp_path: Path, plain: ModelDescripti
     ]:
         torch.save({n: each for n, each in (weights | change).items() if each is not None}, tmp_path / "adapter.ckpt")
         with pytest.raises(InputError, match=sentence):
-            load_pipeline(plain.model_copy(update={"domain_adapter": str(tmp_path / "adapter.ckpt")}), device="cpu")
+            load_pipeline(description, device="cpu")
 
 
 def test_a_dreambooth_file_must_have_every_weight(tmp_path: Path, models: Path, plain: ModelDescription) -> None:
@@ -497,7 +549,13 @@ def test_bad_parts_are_named_in_a_sentence(tmp_path: Path, plain: ModelDescripti
         ({"base": unet}, "model_index.json"),
         ({"base": str(tmp_path)}, "model_index.json"),
         ({"dreambooth": str(models / "Motion_Module" / "v3_sd15_mm.ckpt")}, "is no Stable Diffusion checkpoint"),
-        ({"domain_adapter": str(models / "Motion_Module" / "v3_sd15_mm.ckpt")}, "is no domain adapter"),
+        (
+            {
+                "domain_adapter": str(models / "Motion_Module" / "v3_sd15_mm.ckpt"),
+                "domain_adapter_for": "everything",
+            },
+            "is no domain adapter",
+        ),
     ]:
         with pytest.raises(InputError, match=sentence):
             load_pipeline(plain.model_copy(update=change), device="cpu")
@@ -587,12 +645,21 @@ def test_named_models() -> None:
 
 def test_hub_ids_of_named_models_are_the_named_models(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("motionclone.models.loading._load_complete", lambda found, dtype: asked.append(found))
-    with pytest.raises(AttributeError):  # at what was not loaded
-        load_pipeline("zai-org/CogVideoX-2b", device="cpu")
-    assert asked == [named_models()["cogvideox-2b"]]
-    assert name_of("zai-org/CogVideoX-2b") == "cogvideox-2b"
-    assert name_of("someone/else") == "someone/else"
+    named = named_models()["cogvideox-2b"]
+
+    def load_saved(place: str, *_: object) -> None:
+        asked.append(place)
+        raise InputError("far enough")
+
+    monkeypatch.setattr("motionclone.models.loading.load_saved", load_saved)
+    for name in ("zai-org/CogVideoX-2b", "cogvideox-2b", "zai-org/CogVideoX-2b@refs/pr/1", "cogvideox-2b@refs/pr/1"):
+        with pytest.raises(InputError, match="far enough"):
+            load_pipeline(name, device="cpu")
+        assert name_of(name) == "cogvideox-2b"
+    assert asked == [named.place, named.place, "zai-org/CogVideoX-2b@refs/pr/1", "zai-org/CogVideoX-2b@refs/pr/1"]
+    assert name_of("someone/else@main") == "someone/else@main"
+    with pytest.raises(InputError, match=r"mini is not one repository .* write a description"):
+        load_pipeline("mini@main", device="cpu")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("cogvideox-2b", "CogVideoXPipeline"), ("wan-2.1", "WanPipeline")])

@@ -15,8 +15,10 @@ from tiny_transformers import FAMILIES
 from tiny_wan import without_ftfy
 from torch.nn import functional
 
-from motionclone.backbones.backbone import backbone_of, named_arguments
-from motionclone.backbones.capture import listening, steps_heard, stopping_at
+from motionclone.backbones.backbone import named_arguments
+from motionclone.backbones.capture import listening, stopping_at
+from motionclone.backbones.families import backbone_of
+from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
 from motionclone.media.conditions import Condition

@@ -16,7 +16,9 @@ from motionclone.media.reading import Clip, read_clip
 def encode(path, pictures, codec="libx264", rate=10, pix_fmt="yuv420p", pts=None, options=None, setup=None):
     """Write (h, w, 3) uint8 pictures; `pts` are in units of 1/rate; `setup` may change the stream first."""
     with av.open(str(path), "w", options={"movflags": "+faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
+        # With mbtree, x264's AVX-512 code does not always write the same bytes.
+        steady = {"x264-params": "mbtree=0"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=rate, options=steady | (options or {}))
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pix_fmt
         stream.thread_count = 1
         if setup:

@@ -17,7 +17,7 @@ from tiny_wan import (
     without_ftfy,
 )
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.cloning import clone, generate
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
@@ -216,7 +216,7 @@ def test_a_motion_is_cloned_into_a_video_that_follows_a_picture(picture_model):
     made = clone(model.pipe, model.clip, "a cat", model.settings, condition=model.condition)
     motion = extract_motion(model.pipe, model.clip, READING)
     twin = generate(model.pipe, motion, "a cat", model.unguided(), condition=model.condition)
-    assert motion.record["shown_frames"] == [0]
+    assert motion.record.shown_frames == (0,)
     assert len(made.steps) >= 2
     assert all(step.gradient_norm > 0 for step in made.steps)
     assert made.frames.shape == model.clip.shape

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from motionclone import __version__
-from motionclone.backbones.backbone import backbone_of
-from motionclone.backbones.capture import steps_heard
+from motionclone.backbones.families import backbone_of
+from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.media.conditions import Condition
@@ -64,7 +64,7 @@ def clone(
     """Clone the motion of a clip into a new video: `extract_motion`, then `generate`.
 
     Args:
-        pipe: a diffusers pipeline of a supported family, such as from `load_pipeline`.
+        pipe: a diffusers pipeline of a supported family, such as from `load_pipeline`, or its backbone.
         frames: the reference, (f, 3, h, w) in [-1, 1]; f, h, w are those of the settings.
         prompt: what the new video shows.
         settings: such as from `preset`.
@@ -76,14 +76,14 @@ def clone(
         InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
     """
     settings = settings or Settings()
-    sampling = settings.sampling
+    backbone, sampling = backbone_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
-    check(pipe, prompt, settings)
-    check_condition(pipe, condition, settings)
+    check(backbone, prompt, settings)
+    check_condition(backbone, condition, settings)
     motion = extract_motion(
-        pipe,
+        backbone,
         frames,
         settings.extraction,
         seed=settings.seed,
@@ -91,7 +91,7 @@ def clone(
         shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
         condition_scale=settings.conditioning.scale,
     )
-    return generate(pipe, motion, prompt, settings, condition=condition, on_step=on_step)
+    return generate(backbone, motion, prompt, settings, condition=condition, on_step=on_step)
 
 
 def check(pipe: Any, prompt: str, settings: Settings) -> None:
@@ -99,7 +99,7 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
-    check_schedule(pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
+    check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     backbone.pipeline_arguments(sampling)  # refuses what the pipeline would ignore
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
@@ -148,15 +148,16 @@ def generate(
     """
     settings = settings or Settings()
     backbone, sampling = backbone_of(pipe), settings.sampling
+    pipe = backbone.pipe
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
-    check(pipe, prompt, settings)
-    check_condition(pipe, condition, settings)
+    check(backbone, prompt, settings)
+    check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
-    seed = int(first.record.get("seed", settings.seed)) if sampling.shared_noise else settings.seed
+    seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    size = first.record.get("size", [sampling.height, sampling.width])
-    if first.video_frames != sampling.num_frames or list(size) != [sampling.height, sampling.width]:
+    size = first.record.size or (sampling.height, sampling.width)
+    if (first.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
         raise InputError(
             f"the motion has {first.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
             f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
@@ -182,10 +183,10 @@ def generate(
     device = pipe._execution_device
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
+        motion_guidance(backbone, motion, settings.guidance, on_guided_step=guided.append),
         backbone.guider_set(sampling),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
-        motion_guidance(pipe, motion, settings.guidance, on_guided_step=guided.append),
-        steps_heard(pipe.scheduler, end_of_step),
+        steps_heard(pipe.scheduler, end_of_step, pipe),
         warnings.catch_warnings(),
     ):
         # Several pictures go in as tensors: as PIL images they would be rounded to 8 bits.
@@ -211,7 +212,7 @@ def generate(
         "model": model_name(pipe),
         "initial_noise_seed": seed,
         "settings": settings.model_dump(mode="json"),
-        "motion": dict(first.record),
+        "motion": first.record.values(),
         "condition": None
         if condition is None
         else {"frames": list(condition.frames), "source": list(condition.source)},

@@ -1,4 +1,6 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and how others are told in it."""
+
+from typing import Any
 
 
 class InputError(ValueError):
@@ -6,3 +8,10 @@ class InputError(ValueError):
 
     The command line prints it and exits with code 2; no file is left half written.
     """
+
+
+def in_one_line(error: Exception) -> str:
+    """What an exception says, for a place in a sentence; of a validation, every problem with where it is."""
+    problems: list[dict[str, Any]] = getattr(error, "errors", list)() if hasattr(error, "error_count") else []
+    told = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in problems]
+    return " ".join(("; ".join(told) or str(error)).split()).rstrip(".")

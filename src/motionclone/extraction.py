@@ -1,6 +1,6 @@
 """Read the motion of a clip: noise it once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from motionclone import __version__
-from motionclone.backbones.backbone import Call, backbone_of
+from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import listening, stopping_at
+from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
+from motionclone.provenance import Provenance
 from motionclone.settings import Extraction
 from motionclone.steps import noise_level
 
@@ -38,14 +40,14 @@ def extract_motion(
     settings: Extraction | None = None,
     *,
     seed: int = 0,
-    source: dict[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
     shown_frames: Sequence[int] = (),
     condition_scale: float = 1.0,
 ) -> Motion:
     """The motion representation H = {L, M} of a clip, by a single noise-adding and denoising step (Sec. 3.3).
 
     Args:
-        pipe: a diffusers pipeline of a supported family.
+        pipe: a diffusers pipeline of a supported family, or its backbone.
         frames: (f, 3, h, w), RGB in [-1, 1], of the size that will be generated.
         settings: noise step, k, blocks and prompt.
         seed: of the noise, and of the VAE's sample.
@@ -79,14 +81,16 @@ def extract_motion(
         latents = backbone.encode_video(frames, generator_of(seed, "vae"))
     if not latents.isfinite().all():
         raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
-    noise = seeded_noise(tuple(latents.shape), seed)
-    motion = motion_of_latents(pipe, latents, noise, settings, shown=shown, condition_scale=condition_scale)
-    pipe.maybe_free_model_hooks()
-    record = {**motion.record, "seed": seed, "source": source or {}, "num_frames": len(frames)}
-    record["size"] = [int(n) for n in frames.shape[-2:]]
+    about: dict[str, Any] = {"seed": seed, "source": dict(source or {}), "num_frames": len(frames)}
+    about["size"] = tuple(frames.shape[-2:])
     if shown_frames:
-        record |= {"shown_frames": list(shown_frames), "condition_scale": condition_scale}
-    return Motion(motion.maps, motion.grid, record)
+        about |= {"shown_frames": tuple(shown_frames), "condition_scale": condition_scale}
+    noise = seeded_noise(tuple(latents.shape), seed)
+    motion = motion_of_latents(
+        backbone, latents, noise, settings, shown=shown, condition_scale=condition_scale, about=about
+    )
+    backbone.pipe.maybe_free_model_hooks()
+    return motion
 
 
 def motion_of_latents(
@@ -97,35 +101,42 @@ def motion_of_latents(
     *,
     shown: Condition | None = None,
     condition_scale: float = 1.0,
+    about: Mapping[str, Any] | None = None,
 ) -> Motion:
     """The motion representation of clean latents with given noise.
 
     z = alpha x0 + sigma eps at t_alpha, one forward pass that ends after the last guided block, Eqs. 3 and 5.
 
     Args:
-        pipe: a diffusers pipeline of a supported family.
+        pipe: a diffusers pipeline of a supported family, or its backbone.
         latents: x0, (1, c, f, h, w), scaled.
         noise: eps, of the same shape.
         settings: noise step, k, blocks and prompt.
         shown: the clip's own frames, if SparseCtrl is to see some of them.
         condition_scale: their strength.
+        about: what else the record is to say of the clip.
     """
     backbone = backbone_of(pipe)
-    level = noise_level(pipe.scheduler, settings.t_alpha)
+    level = noise_level(backbone.pipe.scheduler, settings.t_alpha)
     noisy = level.alpha * latents.float() + level.sigma * noise.to(latents.device, torch.float32)
-    if shown is None:
-        return motion_at(pipe, noisy, settings.t_alpha, settings)
-    steer = partial(backbone.conditioned, condition=shown, latents=latents, scale=condition_scale)
-    return motion_at(pipe, noisy, settings.t_alpha, settings, steer)
+    steer = None
+    if shown is not None:
+        steer = partial(backbone.conditioned, condition=shown, latents=latents, scale=condition_scale)
+    return motion_at(backbone, noisy, settings.t_alpha, settings, steer, about)
 
 
 @torch.no_grad()
 def motion_at(
-    pipe: Any, noisy: Tensor, timestep: int, settings: Extraction, steer: Callable[[Call], Call] | None = None
+    pipe: Any,
+    noisy: Tensor,
+    timestep: int,
+    settings: Extraction,
+    steer: Callable[[Call], Call] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Motion:
     """The motion representation that the denoiser has of noisy latents, (1, c, f, h, w), at their timestep.
 
-    `steer` adds to the denoiser's arguments.
+    `steer` adds to the denoiser's arguments, `about` to the record.
     """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
@@ -142,14 +153,18 @@ def motion_at(
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
     grid = {site: backbone.grid(call, found[site][0]) for site in sites}
-    record = {
-        "motionclone": __version__,
-        "model": model_name(pipe),
-        "fingerprints": {site: backbone.fingerprint(site) for site in sites},
-        "per_frame_norm": has_per_frame_norm(backbone.denoiser),
-        **settings.model_dump(mode="json"),
-    }
-    return Motion(represent(found, settings.k), grid, record)
+    return Motion(represent(found, settings.k), grid, _provenance(backbone, sites, settings, about or {}))
+
+
+def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, about: Mapping[str, Any]) -> Provenance:
+    return Provenance(
+        motionclone=__version__,
+        model=model_name(backbone.pipe),
+        fingerprints={site: backbone.fingerprint(site) for site in sites},
+        per_frame_norm=has_per_frame_norm(backbone.denoiser),
+        **settings.model_dump(),
+        **about,
+    )
 
 
 def model_name(pipe: Any) -> str:

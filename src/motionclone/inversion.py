@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.errors import InputError
 from motionclone.extraction import motion_at
 from motionclone.guidance import clean_and_noise

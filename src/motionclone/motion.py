@@ -5,22 +5,23 @@ query frame, then the key frame.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, in_one_line
 from motionclone.files import whole_file
+from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
+LARGEST_FILE = 2**30
+"""Bytes. Plain control of a transformer at full size takes some hundred millions, everything else far less."""
 
 QueriesAndKeys = Mapping[str, tuple[Tensor, Tensor]]
 """Site name to (query, key), each (p, heads, f, d). A site is the module path of one temporal attention."""
@@ -72,12 +73,19 @@ class Motion:
     Attributes:
         maps: site name to `SparseMap`.
         grid: (frames, height, width) of the temporal attention's positions at each site.
-        record: provenance, plain JSON values: model, t_alpha, k, seed, reference hash, version, ...
+        record: what it was made of, and by what. Plain values are taken, too, and checked.
+
+    Raises:
+        ValueError: if plain values do not make a `Provenance`.
     """
 
     maps: Mapping[str, SparseMap]
     grid: Mapping[str, tuple[int, int, int]]
-    record: Mapping[str, Any]
+    record: Provenance
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.record, Provenance):
+            object.__setattr__(self, "record", Provenance.model_validate(self.record))
 
     @property
     def k(self) -> int:
@@ -92,7 +100,7 @@ class Motion:
     @property
     def video_frames(self) -> int:
         """Frames of the clip that it was read from."""
-        return int(self.record.get("num_frames", self.num_frames))
+        return self.record.num_frames or self.num_frames
 
     def to_bytes(self) -> bytes:
         """The motion as a safetensors file: values in fp16, indices as they are, the record as JSON metadata."""
@@ -100,7 +108,7 @@ class Motion:
         for site, m in self.maps.items():
             tensors[f"{site}.values"] = m.values.to("cpu", torch.float16).contiguous()
             tensors[f"{site}.indices"] = m.indices.to("cpu").contiguous()
-        header = {"format": FORMAT, "grid": json.dumps(dict(self.grid)), "record": json.dumps(dict(self.record))}
+        header = {"format": FORMAT, "grid": json.dumps(dict(self.grid)), "record": json.dumps(self.record.values())}
         return bytes(save(tensors, metadata=header))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -124,6 +132,8 @@ def load_motion(path: str | Path) -> Motion:
     try:
         if not path.is_file():
             raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, and no motion has more than {LARGEST_FILE:,}.")
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -135,12 +145,11 @@ def load_motion(path: str | Path) -> Motion:
     if header.get("format") != FORMAT:
         raise InputError(f"{path} is a safetensors file but not a motion of format {FORMAT}; extract it again.")
     try:
-        record = json.loads(header["record"])
-        grid = {site: (int(f), int(h), int(w)) for site, (f, h, w) in json.loads(header["grid"]).items()}
+        record = provenance_from(header["record"])
+        grid = grid_from(header["grid"])
         maps = {site: SparseMap(tensors.pop(f"{site}.values"), tensors.pop(f"{site}.indices")) for site in grid}
         if tensors or not maps:
             raise ValueError("sites and tensors do not agree")
-        _check_record(record)
         for site, m in maps.items():
             frames, height, width = grid[site]
             heads, k = m.values.shape[1], m.values.shape[3]
@@ -152,36 +161,13 @@ def load_motion(path: str | Path) -> Motion:
                 raise ValueError(f"{site} has values of {m.values.dtype} and indices of {m.indices.dtype}")
             if int(m.indices.max()) >= frames or int(m.indices.min()) < 0 or not m.values.isfinite().all():
                 raise ValueError(f"{site} holds indices or values out of range")
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path} is a damaged motion file ({error}); extract it again.") from error
+        if len({m.values.shape[2:] for m in maps.values()}) > 1:
+            raise ValueError("its sites do not have the same frames and k")
+        if len({(grid[site], m.values.shape[1]) for site, m in maps.items()}) > len(set(grid.values())):
+            raise ValueError("sites on one grid have different numbers of heads")
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise InputError(f"{path} is a damaged motion file ({in_one_line(error)}); extract it again.") from error
     return Motion(maps, grid, record)
-
-
-def _check_record(record: Any) -> None:
-    """Raise ValueError if what others read from a record has another form than `extract_motion` writes."""
-
-    def numbers(value: Any) -> bool:
-        return isinstance(value, list) and all(isinstance(n, int | float) and math.isfinite(n) for n in value)
-
-    source = record.get("source", {})
-    fine = {
-        "seed": isinstance(record.get("seed", 0), int) and 0 <= record.get("seed", 0) < 2**63,
-        "size": numbers(record.get("size", [8, 8])) and [n > 0 for n in record.get("size", [8, 8])] == [True, True],
-        "num_frames": isinstance(record.get("num_frames", 1), int) and record.get("num_frames", 1) > 0,
-        "per_frame_norm": isinstance(record.get("per_frame_norm", True), bool),
-        "fingerprints": all(numbers(value) for value in record.get("fingerprints", {}).values()),
-        "source.fps": numbers([source.get("fps", 8.0)]) and source.get("fps", 8.0) > 0,
-        "source.name": isinstance(source.get("name", ""), str),
-        "source.path": isinstance(source.get("path", ""), str),
-        "source.sha256": isinstance(source.get("sha256", ""), str),
-        "source.start": numbers([source.get("start", 0.0)]),
-        "source.end": source.get("end") is None or numbers([source["end"]]),
-        "source.asked_fps": source.get("asked_fps") is None or numbers([source["asked_fps"]]),
-        "source.fit": source.get("fit", "crop") in ("crop", "squash"),
-    }
-    for name, good in fine.items():
-        if not good:
-            raise ValueError(f"its record has no usable {name}")
 
 
 def heat_map(motion: Motion, frame: int | None = None) -> Tensor:

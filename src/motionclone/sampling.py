@@ -3,7 +3,8 @@
     with motion_guidance(pipe, motion) as trace:
         frames = pipe(prompt, guidance_scale=8.5, num_inference_steps=100).frames[0]
 
-The pipeline's denoiser is wrapped inside the `with` and nothing else is touched. Classifier-free guidance forms
+The pipeline's denoiser is wrapped inside the `with` and nothing else is touched; calls of other pipelines that share it
+are theirs. Classifier-free guidance forms
 u + s (c - u), so an increment on both u and c is that increment on the guided output; likewise other guidances, which
 add differences between c and further calls of the same step.
 """
@@ -19,8 +20,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from motionclone.backbones.backbone import Backbone, Call, backbone_of, named_arguments, with_increment
-from motionclone.backbones.capture import Forward, checkpointed, forward_wrapped, graph_cut_at, listening
+from motionclone.backbones.backbone import Call, Guidable, named_arguments, with_increment
+from motionclone.backbones.capture import graph_cut_at, listening
+from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
+from motionclone.backbones.families import backbone_of, check_denoiser
+from motionclone.backbones.patching import Forward, is_call_of, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.guidance import matching_weight, output_increment, ramp
@@ -82,7 +86,8 @@ def motion_guidance(
     """Guide every call of `pipe` inside the `with` by `motion`.
 
     The pipeline's timesteps in the noisiest `guided_fraction` are guided, whatever its scheduler and their number. With
-    weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance.
+    weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance. Pipelines
+    that share a network may be guided at the same time, each by its own motion, and let go in any order.
 
     Args:
         pipe: a diffusers pipeline of a supported family; it may be offloaded, adapted, given another scheduler.
@@ -94,10 +99,12 @@ def motion_guidance(
         The trace of guided steps.
 
     Raises:
-        InputError: if the motion does not fit the model or the frames, or a step is not finite.
+        InputError: if the motion does not fit the model or the frames, the pipeline is guided already, or a step is
+            not finite.
     """
     settings = settings or Guidance()
     backbone = backbone_of(pipe)
+    pipe = backbone.pipe
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
     trace = Trace()
@@ -105,6 +112,8 @@ def motion_guidance(
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         nonlocal last
+        if not is_call_of(pipe):
+            return plain(*args, **kwargs)
         call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         latents = call[backbone.latents_name]
@@ -115,6 +124,8 @@ def motion_guidance(
         if plan is None:
             return plain(*args, **kwargs)
         index, weight = plan
+        if last is None or last.schedule is not schedule:  # a run begins
+            check_denoiser(backbone.denoiser)
         now, after = noise_levels(pipe.scheduler, timestep)
         if settings.update == "noise":
             if now.alpha < LEAST_ALPHA:
@@ -151,12 +162,12 @@ def motion_guidance(
         last = _Guided(schedule, timestep, conditional_call[backbone.latents_name], increment)
         return with_increment(unconditional, conditional, increment, call)
 
-    with forward_wrapped(backbone.denoiser, lambda plain: partial(guided, plain)):
+    with layered(backbone.denoiser, "forward", guided, owner=pipe, under_hooks=True):
         yield trace
 
 
 def energy_and_gradient(
-    backbone: Backbone, forward: Forward, call: Call, motion: Motion, *, checkpointing: bool = True
+    backbone: Guidable, forward: Forward, call: Call, motion: Motion, *, checkpointing: bool = True
 ) -> tuple[Any, dict[str, float], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
 
@@ -179,24 +190,31 @@ def energy_and_gradient(
         call = tree_map(lambda x: x.clone() if torch.is_tensor(x) and x.is_inference() else x, call)
         latents = call[backbone.latents_name].detach().clone().requires_grad_()
         call = {**call, backbone.latents_name: latents}
-        with (
-            checkpointed(backbone.heavy_blocks() if checkpointing else []),
-            listening(partial(backbone.tap, call), sites, partial(_energy_at, backbone, call, motion)) as energies,
-        ):
-            with graph_cut_at(backbone.after(sites)):
-                output = forward(**call)
-            energies.finish(sites)
-            scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
-            total = torch.stack([energies[site] for site in sites]).sum()
-            (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
+
+        def energy_at(site: str, query: Tensor, key: Tensor) -> Tensor:
+            return energy(query, key, _reference_at(site, query, motion, backbone.grid(call, query), len(latents)))
+
+        try:
+            with (
+                checkpointed(backbone.heavy_blocks() if checkpointing else []),
+                listening(partial(backbone.tap, call), sites, energy_at) as energies,
+            ):
+                with graph_cut_at(backbone.after(sites)), weights_as_computed():
+                    output = forward(**call)
+                energies.finish(sites)
+                scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
+                total = torch.stack([energies[site] for site in sites]).sum()
+                (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
+        except BlockWrites:
+            return energy_and_gradient(backbone, forward, call, motion, checkpointing=checkpointing)
     gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
     return output, {site: float(energies[site].detach()) for site in sites}, gradient
 
 
-def _energy_at(backbone: Backbone, call: Call, motion: Motion, site: str, query: Tensor, key: Tensor) -> Tensor:
-    """The energy of one site, of all videos of the batch. InputError if the motion does not fit it."""
-    wanted, grid = motion.maps[site], backbone.grid(call, query)
+def _reference_at(site: str, query: Tensor, motion: Motion, grid: tuple[int, int, int], copies: int) -> SparseMap:
+    """A site's map for all videos of a batch, where its queries are. InputError if it does not fit them."""
+    wanted = motion.maps[site]
     if tuple(grid) != tuple(motion.grid[site]):
         raise InputError(
             f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
@@ -209,8 +227,7 @@ def _energy_at(backbone: Backbone, call: Call, motion: Motion, site: str, query:
         )
     values = wanted.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
     indices = wanted.indices.to(query.device, torch.int64)
-    copies = len(call[backbone.latents_name])
-    return energy(query, key, SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1)))
+    return SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1))
 
 
 def _size(grid: tuple[int, int, int]) -> str:
@@ -227,7 +244,7 @@ def _motion_at(motions: Mapping[int, Motion], timestep: float) -> Motion:
     return motions[int(timestep)]
 
 
-def _plan(backbone: Backbone, timestep: float, settings: Guidance) -> tuple[int, float] | None:
+def _plan(backbone: Guidable, timestep: float, settings: Guidance) -> tuple[int, float] | None:
     """Index among the guided steps and weight of a step, or None if it is not guided."""
     scheduler = backbone.pipe.scheduler
     lowest = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
@@ -239,24 +256,26 @@ def _plan(backbone: Backbone, timestep: float, settings: Guidance) -> tuple[int,
     return index, settings.weight * ramp(index, count, settings.warm_up, settings.cool_down)
 
 
-def check_fits(backbone: Backbone, motion: Motion) -> None:
+def check_fits(backbone: Guidable, motion: Motion) -> None:
     """Raise InputError if a motion cannot guide a model."""
+    record, model = motion.record, motion.record.model or "another model"
     strangers = [site for site in motion.maps if not backbone.has_site(site)]
     if strangers:
         raise InputError(
-            f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has no "
-            f"{strangers[0]}; extract it again with this model."
+            f"the motion was extracted with {model} and this model has no {strangers[0]}; extract it again with this "
+            "model."
         )
-    for site, wanted in motion.record.get("fingerprints", {}).items():
-        found = backbone.fingerprint(site) if site in motion.maps else []
-        same = len(wanted) == len(found) and all(map(partial(math.isclose, rel_tol=0.01), wanted, found))
-        if wanted and found and not same:
+    for site in motion.maps:
+        kept, own = record.fingerprints.get(site), backbone.fingerprint(site)
+        if not isinstance(kept, Mapping):
+            continue  # of a file that is older than these fingerprints, or of nobody's
+        if any(not math.isclose(kept[name], own[name], rel_tol=0.02, abs_tol=1e-6) for name in kept.keys() & own):
             raise InputError(
-                f"the motion was extracted with {motion.record.get('model', 'another model')} and this model has other "
-                f"weights at {site}; extract it again with this model."
+                f"the motion was extracted with {model} and this model has other weights at {site}; extract it again "
+                "with this model."
             )
     norm = has_per_frame_norm(backbone.denoiser)
-    if motion.record.get("per_frame_norm", norm) != norm:
+    if record.per_frame_norm not in (None, norm):
         raise InputError(
             f"the motion was extracted with per_frame_norm={not norm} and this pipeline has {norm}; use the same."
         )

@@ -5,9 +5,8 @@ in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import UNetMotionModel
@@ -17,8 +16,9 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
 
-from motionclone.backbones.backbone import Call, projection_norms
+from motionclone.backbones.backbone import Backbone, Call, vector_norms
 from motionclone.backbones.capture import NO_WINDOWS, Heard
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
@@ -37,31 +37,39 @@ ENCODE_CHUNK = 16  # frames through the VAE at once
 
 
 @dataclass(frozen=True)
-class AnimateDiff:
+class AnimateDiff(Backbone):
     """The AnimateDiff family, bound to a pipeline."""
 
     pipe: Any
-    latents_name: str = "sample"
-    guided_from: float = 0.0
-    shown_frames: tuple[int, ...] = ()
+
+    latents_name: ClassVar[str] = "sample"
 
     @staticmethod
     def fits(pipe: Any) -> bool:
-        """Whether a pipeline belongs to this family."""
-        return isinstance(getattr(pipe, "unet", None), UNetMotionModel)
+        """Whether a pipeline belongs to this family; PIA's does not, whose UNet takes an image beside the latents."""
+        unet = getattr(pipe, "unet", None)
+        return isinstance(unet, UNetMotionModel) and unet.config.in_channels == unet.config.out_channels
 
     @property
+    @override
     def denoiser(self) -> nn.Module:
         """The UNetMotionModel."""
         unet: nn.Module = self.pipe.unet
         return unet
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        """In which the UNet computes, whatever its weights are stored in."""
+        dtype: torch.dtype = self.pipe.unet.dtype
+        return dtype
+
+    @override
     def blocks(self) -> tuple[str, ...]:
-        """See `Backbone.blocks`."""
         return tuple(dict.fromkeys(name.split(".motion_modules")[0] for name in self._temporal_attentions()))
 
+    @override
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
-        """See `Backbone.sites`. Blocks are such as `up_blocks.1` or `mid_block`, or parts of one."""
+        """Blocks are such as `up_blocks.1` or `mid_block`, or parts of one."""
         attentions = self._temporal_attentions()
         for block in blocks:
             if not any(name.startswith(block + ".") for name in attentions):
@@ -70,8 +78,8 @@ class AnimateDiff:
                 )
         return tuple(name for name in attentions if any(name.startswith(block + ".") for block in blocks))
 
+    @override
     def has_site(self, site: str) -> bool:
-        """See `Backbone.has_site`."""
         return site in self._temporal_attentions()
 
     def _temporal_attentions(self) -> list[str]:
@@ -81,8 +89,8 @@ class AnimateDiff:
             if isinstance(module, Attention) and "motion_modules" in name
         ]
 
+    @override
     def after(self, sites: Sequence[str]) -> nn.Module:
-        """See `Backbone.after`."""
         unet = self.pipe.unet
         downs = [f"down_blocks.{i}" for i in range(len(unet.down_blocks))]
         ups = [f"up_blocks.{i}" for i in range(len(unet.up_blocks))]
@@ -91,6 +99,7 @@ class AnimateDiff:
         following: nn.Module = unet.get_submodule(order[last + 1])
         return following
 
+    @override
     def heavy_blocks(self) -> list[nn.Module]:
         """The UNet's blocks, and in them the residual blocks, spatial transformers and motion modules."""
         unet = self.pipe.unet
@@ -98,6 +107,7 @@ class AnimateDiff:
         inner = [module for module in unet.modules() if isinstance(module, kinds)]
         return [*unet.down_blocks, unet.mid_block, *unet.up_blocks, *inner]
 
+    @override
     def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Listens to the projections, so that any attention processor will do."""
         attention = self.pipe.unet.get_submodule(site)
@@ -105,6 +115,8 @@ class AnimateDiff:
 
         def listen(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+                if not heard.here():
+                    return
                 by_head = output.view(*output.shape[:2], attention.heads, -1)  # (p, f, heads, d)
                 parts[name] = by_head.transpose(1, 2)
                 if len(parts) == 2:
@@ -117,10 +129,11 @@ class AnimateDiff:
             attention.to_k.register_forward_hook(listen("key")),
         ]
 
+    @override
     def map_frames(self, call: Call) -> int:
-        """See `Backbone.map_frames`."""
         return int(call["sample"].shape[2])
 
+    @override
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """Height and width at a site: those of the latents, halved until the number of positions fits."""
         batch, _, frames, height, width = call["sample"].shape
@@ -131,6 +144,7 @@ class AnimateDiff:
             height, width = -(-height // 2), -(-width // 2)
         return frames, height, width
 
+    @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """diffusers stacks [unconditional, conditional] along the batch."""
         if not self.pipe.do_classifier_free_guidance:
@@ -141,12 +155,9 @@ class AnimateDiff:
         halves = [{**call, **{name: _half(value, part) for name, value in batched.items()}} for part in (0, 1)]
         return halves[0], halves[1]
 
-    def denoised(self, gradient: Tensor) -> Tensor:
-        """See `Backbone.denoised`."""
-        return gradient
-
+    @override
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`. Motion modules know as many frames as their position table is long."""
+        """Motion modules know as many frames as their position table is long."""
         unet, factor = self.pipe.unet, self.pipe.vae_scale_factor
         longest = unet.config.motion_max_seq_length
         if num_frames > longest:
@@ -157,31 +168,27 @@ class AnimateDiff:
             raise InputError(f"this model makes videos whose sides are multiples of {factor}, not {width}x{height}.")
         return (1, unet.config.in_channels, num_frames, height // factor, width // factor)
 
+    @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """See `Backbone.nearest_size`. Any number of frames is as near as can be, or too many."""
+        """Any number of frames is as near as can be, or too many."""
         factor = self.pipe.vae_scale_factor
         nearest_height, nearest_width = (max(1, round(side / factor)) * factor for side in (height, width))
         return num_frames, nearest_height, nearest_width
 
+    @override
     def check_prompt(self, prompt: str) -> None:
-        """See `Backbone.check_prompt`."""
-        tokenizer = self.pipe.tokenizer
-        length, longest = len(tokenizer.tokenize(prompt)), tokenizer.model_max_length - 2  # begin and end marks
-        if length > longest:
-            raise InputError(
-                f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}."
-            )
+        check_length(self.pipe.tokenizer, prompt)
 
+    @override
     def check_condition(self, condition: Condition | None) -> None:
-        """See `Backbone.check_condition`."""
         controlled = getattr(self.pipe, "controlnet", None) is not None
         if condition is not None and not controlled:
             raise InputError("this pipeline has no SparseCtrl to follow pictures with; load the model with one.")
         if condition is None and controlled:
             raise InputError("this pipeline's SparseCtrl has no picture to follow; give it one.")
 
+    @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
-        """See `Backbone.pipeline_condition`."""
         pixels = torch.split((condition.pictures.float() + 1) / 2, 1)
         return {
             "conditioning_frames": pixels[0] if len(pixels) == 1 else list(pixels),
@@ -189,8 +196,9 @@ class AnimateDiff:
             "controlnet_conditioning_scale": scale,
         }
 
+    @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`. The latents stand in for the pictures where SparseCtrl takes latents."""
+        """The latents stand in for the pictures where SparseCtrl takes latents."""
         network, sample = self.pipe.controlnet, call["sample"]
         if network.use_simplified_condition_embedding:
             shown = latents[:, :, list(condition.frames)]
@@ -210,10 +218,11 @@ class AnimateDiff:
         )
         return {**call, "down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
 
-    def fingerprint(self, site: str) -> list[float]:
-        """See `Backbone.fingerprint`."""
-        return projection_norms(self.pipe.unet.get_submodule(site))
+    @override
+    def fingerprint(self, site: str) -> dict[str, float]:
+        return vector_norms(self.denoiser.get_submodule(site.rpartition(".")[0]))
 
+    @override
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents sampled from the VAE's posterior, as the authors do, times its scaling factor."""
         vae = self.pipe.vae
@@ -224,26 +233,26 @@ class AnimateDiff:
         latents: Tensor = torch.cat(chunks).movedim(0, 1)[None] * vae.config.scaling_factor
         return latents
 
+    @override
     def decode_video(self, latents: Tensor) -> Tensor:
-        """See `Backbone.decode_video`."""
         decoded: Tensor = self.pipe.decode_latents(latents)[0]
         return decoded.float().movedim(0, 1)
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`."""
         embeddings, _ = self.pipe.encode_prompt(prompt, self.pipe._execution_device, 1, False)
         return {
-            "sample": latents.to(next(self.denoiser.parameters()).dtype),
+            "sample": latents.to(self._dtype),
             "timestep": torch.tensor(timestep, device=latents.device),
             "encoder_hidden_states": embeddings.repeat_interleave(latents.shape[2], dim=0),
         }
 
+    @override
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
-        """See `Backbone.initial_latents`."""
-        return noise.to(next(self.denoiser.parameters()).dtype)
+        return noise.to(self._dtype)
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`."""
         return {
             "num_frames": sampling.num_frames,
             "height": sampling.height,
@@ -252,9 +261,12 @@ class AnimateDiff:
             "negative_prompt": sampling.negative_prompt,
         }
 
-    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
-        """See `Backbone.guider_set`."""
-        return nullcontext()
+
+def check_length(tokenizer: Any, prompt: str) -> None:
+    """Refuse a prompt that a tokenizer of CLIP would cut short."""
+    length, longest = len(tokenizer.tokenize(prompt)), tokenizer.model_max_length - 2  # begin and end marks
+    if length > longest:
+        raise InputError(f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}.")
 
 
 def _half(value: Any, part: int) -> Any:

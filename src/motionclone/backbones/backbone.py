@@ -1,16 +1,16 @@
-"""What guidance needs to know of a family of video models."""
+"""What there is to know of a family of video models, by job: guiding it, its latents, calling its pipeline."""
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.capture import Heard
-from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
@@ -18,96 +18,126 @@ Call = dict[str, Any]
 """Keyword arguments of one call of the denoiser."""
 
 
-class Backbone(Protocol):
-    """One family of models, bound to a pipeline.
+class Guidable(Protocol):
+    """What guidance needs: the denoiser, where its temporal attention is, and how its calls are made up.
 
     Latents are (b, c, f, h, w); only in a `Call`, and where they go into the pipeline, they have the family's own
     layout.
     """
 
-    @property
-    def pipe(self) -> Any:
-        """The diffusers pipeline."""
+    pipe: Any
+    """The diffusers pipeline."""
+    latents_name: ClassVar[str]
+    """Name of the denoiser's argument that holds the latents."""
 
     @property
+    @abstractmethod
     def denoiser(self) -> nn.Module:
         """The network whose calls are guided."""
 
     @property
-    def latents_name(self) -> str:
-        """Name of the denoiser's argument that holds the latents."""
-
-    @property
     def guided_from(self) -> float:
         """The lowest timestep at which the pipeline calls this denoiser."""
+        return 0.0
 
-    @property
-    def shown_frames(self) -> tuple[int, ...]:
-        """Frames of a clip that the denoiser cannot do without: the first, for image-to-video models."""
-
+    @abstractmethod
     def blocks(self) -> tuple[str, ...]:
-        """All blocks that have temporal attention."""
+        """All blocks that have temporal attention, in the order they run."""
 
+    @abstractmethod
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
         """Module paths of the temporal attentions in `blocks`. InputError if a block has none."""
 
+    @abstractmethod
     def has_site(self, site: str) -> bool:
         """Whether a module path is one of this model's temporal attentions."""
 
+    @abstractmethod
     def after(self, sites: Sequence[str]) -> nn.Module:
         """The module that starts first once every site has run."""
 
+    @abstractmethod
     def heavy_blocks(self) -> list[nn.Module]:
         """Modules worth checkpointing; one may lie inside another."""
 
+    @abstractmethod
     def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Hooks that tell `heard` the site's query and key, (p, heads, f, d), during a call."""
 
+    @abstractmethod
     def map_frames(self, call: Call) -> int:
         """Frames f of the attention maps of a call, of which one may stand for several of the video's."""
 
+    @abstractmethod
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
         """(f, h, w) of the positions at a site whose query was heard during a call."""
 
+    @abstractmethod
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """The unconditional part (None without classifier-free guidance) and the conditional part of a call."""
 
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of a gradient with respect to the denoiser's input, the part that belongs to its output."""
+        return gradient
 
+    @abstractmethod
+    def fingerprint(self, site: str) -> dict[str, float]:
+        """A few norms that tell the weights about a temporal attention from others; empty if they cannot be read."""
+
+
+class Codec(Protocol):
+    """From frames to latents and back, and the sizes of both."""
+
+    @abstractmethod
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """Of one video of that many frames and pixels. InputError, with the remedy, if the model cannot take them."""
 
+    @abstractmethod
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         """The nearest number of frames, height and width that the model takes."""
 
-    def check_prompt(self, prompt: str) -> None:
-        """InputError if the text encoder would cut the prompt short."""
-
-    def check_condition(self, condition: Condition | None) -> None:
-        """InputError if the model cannot be shown pictures and there are some, or needs pictures and there are none."""
-
-    def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
-        """Arguments of the pipeline that carry pictures."""
-
-    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """A call of the denoiser in which it is shown frames of the clip whose clean latents are (1, c, f, h, w)."""
-
-    def fingerprint(self, site: str) -> list[float]:
-        """A few norms that tell the weights of a temporal attention from others; empty if they cannot be read."""
-
+    @abstractmethod
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (1, c, f, h, w) of frames (f, 3, H, W) in [-1, 1], scaled as the denoiser wants them."""
 
+    @abstractmethod
     def decode_video(self, latents: Tensor) -> Tensor:
         """Frames (f, 3, H, W), about [-1, 1], of latents (1, c, f, h, w)."""
 
+
+class Caller(Protocol):
+    """How the pipeline and its denoiser are called."""
+
+    @property
+    def shown_frames(self) -> tuple[int, ...]:
+        """Frames of a clip that the denoiser cannot do without: the first, for image-to-video models."""
+        return ()
+
+    @abstractmethod
+    def check_prompt(self, prompt: str) -> None:
+        """InputError if the text encoder would cut the prompt short."""
+
+    @abstractmethod
+    def check_condition(self, condition: Condition | None) -> None:
+        """InputError if the model cannot be shown pictures and there are some, or needs pictures and there are none."""
+
+    @abstractmethod
+    def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
+        """Arguments of the pipeline that carry pictures."""
+
+    @abstractmethod
+    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
+        """A call of the denoiser in which it is shown frames of the clip whose clean latents are (1, c, f, h, w)."""
+
+    @abstractmethod
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
         """The denoiser's arguments for noisy latents (1, c, f, h, w), without classifier-free guidance."""
 
+    @abstractmethod
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         """Noise (1, c, f, h, w) as the pipeline takes it for its `latents`, with the picture if it looks there."""
 
+    @abstractmethod
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
         """How the pipeline is told the video's size, guidance scale and negative prompt, and what else it needs.
 
@@ -116,6 +146,11 @@ class Backbone(Protocol):
 
     def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
         """Inside the `with`, pipelines whose guidance scale is no argument have that of the sampling."""
+        return nullcontext()
+
+
+class Backbone(Guidable, Codec, Caller, Protocol):
+    """One family of models, bound to a pipeline."""
 
 
 def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -136,41 +171,17 @@ def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call
     return type(conditional)(video, *others) if call.get("return_dict", True) else (video, *others)
 
 
-def projection_norms(attention: Any) -> list[float]:
-    """Norms of the first rows of an attention's projections to query and key; none if they are offloaded."""
-    norms: list[float] = []
-    for projection in (attention.to_q, attention.to_k):
-        weight = getattr(projection, "base_layer", projection).weight  # PEFT wraps adapted layers
-        if weight.is_meta:
-            return []
-        norms += weight[:4].detach().float().norm(dim=1).tolist()
-    return norms
+def vector_norms(module: nn.Module) -> dict[str, float]:
+    """Norms of a module's vectors (biases, and the scales of norms), by name.
 
-
-def backbone_of(pipe: Any) -> Backbone:
-    """The backbone of a diffusers pipeline.
-
-    Raises:
-        InputError: if its family is not supported, or its denoiser is compiled or skips blocks.
+    Adapters, fused or not, and quantisation change matrices and leave vectors alone. Those that are away in the
+    moment, offloaded, or stored in few bits are left out.
     """
-    from motionclone.backbones.animatediff import AnimateDiff
-    from motionclone.backbones.cogvideox import CogVideoX
-    from motionclone.backbones.hunyuan_video import HunyuanVideo, HunyuanVideo15
-    from motionclone.backbones.ltx import LTX
-    from motionclone.backbones.ltx2 import LTX2
-    from motionclone.backbones.wan import Wan
-
-    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    parts = denoiser.modules() if isinstance(denoiser, nn.Module) else ()
-    if any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in parts):
-        raise InputError("the denoiser is compiled and cannot be listened to; guide the one from before torch.compile.")
-    if getattr(denoiser, "is_cache_enabled", False):
-        raise InputError("a feature cache skips blocks of the denoiser; call disable_cache() on it before guidance.")
-    for family in (AnimateDiff, CogVideoX, Wan, LTX, LTX2, HunyuanVideo, HunyuanVideo15):
-        if family.fits(pipe):
-            return family(pipe)
-    raise InputError(
-        f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
-        "CogVideoX, Wan, LTX-Video, LTX-2 (from text), HunyuanVideo or HunyuanVideo-1.5 (guided by "
-        "ClassifierFreeGuidance)."
-    )
+    return {
+        name.replace(".base_layer", ""): float(vector.detach().float().norm())  # PEFT wraps adapted layers
+        for name, vector in module.named_parameters()
+        if vector.ndim == 1
+        and vector.numel()
+        and not vector.is_meta
+        and vector.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    }

@@ -1,27 +1,21 @@
-"""Listen inside a denoiser and to its scheduler, stop early, cut the graph, checkpoint. Every patch goes through here.
+"""Listen inside a denoiser, stop its forward pass early, cut the graph.
 
-Everything here is a context manager that leaves what it touches exactly as it was found, however it is left.
+Everything here is a context manager that leaves what it touches exactly as it was found, however it is left, and that
+concerns only the forward passes inside it: not those of another thread that runs the same network.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import wraps
-from inspect import signature
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
-from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
-from torch.utils.weak import WeakIdKeyDictionary
 
+from motionclone.backbones.patching import only_here
 from motionclone.errors import InputError
-
-Forward = Callable[..., Any]
 
 Keep = Callable[[str, Tensor, Tensor], Any]
 """What to keep of a site's query and key, each (p, heads, f, d)."""
@@ -33,9 +27,10 @@ NO_WINDOWS = "windows over the frames are not supported, switch them off (FreeNo
 class Heard(dict[str, Any]):
     """What was kept of every site."""
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: Keep, here: Callable[[], bool]) -> None:
         super().__init__()
         self.keep, self.replaying = keep, False
+        self.here = here  # whether the running code belongs to the pass that is listened to; for taps to ask
 
     def hear(self, site: str, query: Tensor, key: Tensor) -> None:
         """For taps. InputError if a site is called for the second time."""
@@ -93,9 +88,9 @@ def listening(
     Raises:
         InputError: on leaving, if a site was not heard: its projections are fused or its block is skipped.
     """
-    heard = Heard(keep)
     handles: list[RemovableHandle] = []
-    with removing(handles):
+    with only_here() as here, removing(handles):
+        heard = Heard(keep, here)
         for site in sites:
             handles += tap(site, heard)
         yield heard
@@ -116,51 +111,39 @@ class _Hearing(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def attention_heard(module: nn.Module, hear: Callable[[Tensor, Tensor], None]) -> list[RemovableHandle]:
-    """Hooks that tell `hear` query and key of every scaled dot product attention inside a module's forward."""
+def attention_heard(
+    module: nn.Module, hear: Callable[[Tensor, Tensor], None], here: Callable[[], bool]
+) -> list[RemovableHandle]:
+    """Hooks that tell `hear` query and key of every scaled dot product attention inside a module's forward.
+
+    Passes for which `here` is false are left alone.
+    """
     running: list[ExitStack] = []
 
     def begin(*_: Any) -> None:
-        running.append(ExitStack())
-        running[-1].enter_context(_Hearing(hear))
+        if here():
+            running.append(ExitStack())
+            running[-1].enter_context(_Hearing(hear))
 
     def end(*_: Any) -> None:
-        running.pop().close()
+        if here():
+            running.pop().close()
 
     return [module.register_forward_pre_hook(begin), module.register_forward_hook(end, always_call=True)]
-
-
-@contextmanager
-def steps_heard(scheduler: Any, hear: Callable[[float, Tensor], None]) -> Iterator[None]:
-    """Tell `hear` the timestep and the resulting latents of every step of a scheduler, whatever pipeline takes it.
-
-    Steps of the scheduler's copies are not heard.
-    """
-    plain = type(scheduler).step
-
-    @wraps(plain)
-    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = plain(self, *args, **kwargs)
-        if self is scheduler:
-            hear(float(signature(plain).bind(self, *args, **kwargs).arguments["timestep"]), result[0])
-        return result
-
-    scheduler.step = MethodType(step, scheduler)  # as a method, it goes over to a copy as the copy's own
-    try:
-        yield
-    finally:
-        del scheduler.step
 
 
 @contextmanager
 def stopping_at(module: nn.Module) -> Iterator[None]:
     """End the forward pass inside the `with` where `module` would start."""
 
-    def stop(*_: Any) -> None:
-        raise _Stop
+    with only_here() as here:
 
-    with removing([module.register_forward_pre_hook(stop)]), suppress(_Stop):
-        yield
+        def stop(*_: Any) -> None:
+            if here():
+                raise _Stop
+
+        with removing([module.register_forward_pre_hook(stop)]), suppress(_Stop):
+            yield
 
 
 @contextmanager
@@ -170,80 +153,14 @@ def graph_cut_at(module: nn.Module) -> Iterator[None]:
     Detaching its input would not do: in a UNet the skip connections carry the graph past it.
     """
     before = torch.is_grad_enabled()
+    with only_here() as here:
 
-    def cut(*_: Any) -> None:
-        torch.set_grad_enabled(False)
+        def cut(*_: Any) -> None:
+            if here():
+                torch.set_grad_enabled(False)
 
-    with removing([module.register_forward_pre_hook(cut)]):
-        try:
-            yield
-        finally:
-            torch.set_grad_enabled(before)
-
-
-@contextmanager
-def forward_wrapped(module: nn.Module, wrap: Callable[[Forward], Forward]) -> Iterator[None]:
-    """Run `wrap(forward)` in place of a module's forward.
-
-    Under accelerate's offload hooks the own forward lives under another name, and the hooks are put on anew after
-    every pipeline call; so it is looked for in both places.
-    """
-    place = "_old_forward" if "_old_forward" in vars(module) else "forward"
-    own = vars(module).get(place)
-    wrapped = wrap(getattr(module, place))
-    setattr(module, place, wrapped)
-    try:
-        yield
-    finally:
-        for name in ("_old_forward", "forward"):
-            if vars(module).get(name) is wrapped:
-                if own is None:
-                    delattr(module, name)
-                else:
-                    setattr(module, name, own)
-
-
-@contextmanager
-def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Keep only the inputs of `blocks` for the backward pass and compute their insides again when it comes.
-
-    Blocks may lie inside one another: then the inputs of the inner ones are kept only while the outer one is computed
-    again. What a block makes without a graph, such as rotary embeddings, is not kept either where others take it, but
-    made again. The backward pass belongs inside the `with`.
-    """
-    made_by: WeakIdKeyDictionary = WeakIdKeyDictionary()  # a tensor without a graph: what makes it again
-
-    def replay(forward: Forward) -> Forward:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if not torch.is_grad_enabled():
-                return forward(*args, **kwargs)
-            # Tensors go in by position, also those in tuples: only so does autograd know that they are kept.
-            leaves, structure = tree_flatten((args, kwargs))
-            places = [i for i, leaf in enumerate(leaves) if torch.is_tensor(leaf) and leaf not in made_by]
-            makers = {i: made_by[leaf] for i, leaf in enumerate(leaves) if torch.is_tensor(leaf) and leaf in made_by}
-
-            def whole(*tensors: Tensor) -> Any:
-                filled = list(leaves)
-                for place, tensor in zip(places, tensors, strict=True):
-                    filled[place] = tensor
-                for place, make in makers.items():
-                    filled[place] = make()
-                inner_args, inner_kwargs = tree_unflatten(filled, structure)
-                return forward(*inner_args, **inner_kwargs)
-
-            tensors = [leaves[place] for place in places]
-            for place in (*places, *makers):
-                leaves[place] = None
-            result = checkpoint(whole, *tensors, use_reentrant=False, preserve_rng_state=False)
-            outputs = tree_leaves(result)
-            if not any(output.requires_grad for output in outputs):
-                for i, output in enumerate(outputs):
-                    made_by[output] = lambda i=i: tree_leaves(whole(*tensors))[i]
-            return result
-
-        return run
-
-    with ExitStack() as stack:
-        for block in blocks:
-            stack.enter_context(forward_wrapped(block, replay))
-        yield
+        with removing([module.register_forward_pre_hook(cut)]):
+            try:
+                yield
+            finally:
+                torch.set_grad_enabled(before)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline, CogVideoXVideoToVideoPipeline
 from torch import Tensor
+from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
@@ -28,10 +29,11 @@ class CogVideoX(Transformer):
         return isinstance(pipe, CogVideoXPipeline | CogVideoXImageToVideoPipeline | CogVideoXVideoToVideoPipeline)
 
     @property
+    @override
     def shown_frames(self) -> tuple[int, ...]:
-        """See `Backbone.shown_frames`."""
         return (0,) if isinstance(self.pipe, CogVideoXImageToVideoPipeline) else ()
 
+    @override
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches, in 1.5 along time, too."""
         config = self.config
@@ -42,8 +44,9 @@ class CogVideoX(Transformer):
         """Latent frames that 1.5 puts before the others, to fill the first patch, and takes away in the end."""
         return -frames % (self.config.patch_size_t or 1)
 
+    @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """See `Backbone.nearest_size`. 1.5 knows no positions beyond its largest size, and learned ones are of one.
+        """1.5 knows no positions beyond its largest size, and learned ones are of one.
 
         That one includes the number of frames: for another, diffusers would compute positions in place of the learned.
         """
@@ -55,17 +58,20 @@ class CogVideoX(Transformer):
             return nearest[0], min(nearest[1], highest), min(nearest[2], widest)
         return nearest
 
+    @override
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`. With the padding."""
+        """With the padding."""
         batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
         return (batch, channels, frames + self._padding(frames), *sides)
 
+    @override
     def denoised(self, gradient: Tensor) -> Tensor:
-        """See `Backbone.denoised`. The first channels are the latents."""
+        """The first channels are the latents."""
         return gradient[:, :, : self.config.out_channels]
 
+    @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`. The pipeline's own code says how a first frame is laid out."""
+        """The pipeline's own code says how a first frame is laid out."""
         pipe, noisy = self.pipe, call["hidden_states"]
         height, width = condition.pictures.shape[-2:]
         noisy, shown = pipe.prepare_latents(
@@ -84,25 +90,26 @@ class CogVideoX(Transformer):
             call["ofs"] = noisy.new_full((1,), 2.0)  # what the pipeline always says
         return call
 
+    @override
     def check_prompt(self, prompt: str) -> None:
-        """See `Backbone.check_prompt`."""
         check_length(self.pipe.tokenizer, prompt, self.config.max_text_seq_length)
 
+    @override
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Backbone.encode_video`. The posterior is sampled; 1.5 has its first latent frame repeated."""
+        """The posterior is sampled; 1.5 has its first latent frame repeated."""
         vae = self.pipe.vae
         video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
         latents = vae.encode(video).latent_dist.sample(generator) * vae.config.scaling_factor
         padding = latents[:, :, :1].expand(-1, -1, self._padding(latents.shape[2]), -1, -1)
         return torch.cat([padding, latents], dim=2)
 
+    @override
     def decode_video(self, latents: Tensor) -> Tensor:
-        """See `Backbone.decode_video`."""
         decoded: Tensor = self.pipe.decode_latents(latents.to(self.pipe.vae.dtype).transpose(1, 2))[0]
         return decoded.float().movedim(0, 1)
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`."""
         pipe, config = self.pipe, self.config
         device, dtype = latents.device, self.pipe.transformer.dtype
         words, _ = pipe.encode_prompt(
@@ -119,11 +126,11 @@ class CogVideoX(Transformer):
             "image_rotary_emb": rotary,
         }
 
+    @override
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
-        """See `Backbone.initial_latents`."""
         return noise.transpose(1, 2).to(self.pipe.transformer.dtype)
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`."""
         arguments = super().pipeline_arguments(sampling)
         return arguments | {"max_sequence_length": self.config.max_text_seq_length}

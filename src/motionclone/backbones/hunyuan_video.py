@@ -16,6 +16,7 @@ from diffusers import (
 from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import extract_glyph_texts
 from torch import Tensor
 from torch.nn.functional import pad
+from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
@@ -52,8 +53,8 @@ class HunyuanVideo(Transformer):
         return isinstance(pipe, HunyuanVideoPipeline | HunyuanVideoImageToVideoPipeline)
 
     @property
+    @override
     def shown_frames(self) -> tuple[int, ...]:
-        """See `Backbone.shown_frames`."""
         from_a_picture = HunyuanVideoImageToVideoPipeline | HunyuanVideo15ImageToVideoPipeline
         return (0,) if isinstance(self.pipe, from_a_picture) else ()
 
@@ -68,27 +69,32 @@ class HunyuanVideo(Transformer):
         frames: int = self.pipe.vae_scale_factor_temporal
         return frames if self._condition_type == "latent_concat" else 0
 
+    @override
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches."""
         config = self.config
         frames, height, width = call["hidden_states"].shape[2:]
         return frames // config.patch_size_t, height // config.patch_size, width // config.patch_size
 
+    @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """A call is never stacked, whatever its batch."""
         return None, call
 
     @property
+    @override
     def channels(self) -> int:
         """Those of the VAE."""
         count: int = self.pipe.vae.config.latent_channels
         return count
 
+    @override
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`. With the lead."""
+        """With the lead."""
         batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
         return (batch, channels, frames + bool(self._lead), *sides)
 
+    @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of the first channels, the latents; 0 in a first frame that stands in place of the latents'."""
         gradient = gradient[:, : self.channels]
@@ -96,20 +102,22 @@ class HunyuanVideo(Transformer):
             gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
         return gradient
 
+    @override
     def check_prompt(self, prompt: str) -> None:
-        """See `Backbone.check_prompt`. CLIP, which is asked for a summary only, reads the first 77 tokens."""
+        """CLIP, which is asked for a summary only, reads the first 77 tokens."""
         check_length(self.pipe.tokenizer, prompt, LONGEST_PROMPT)
 
+    @override
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Backbone.encode_video`. The posterior is sampled; the lead is the first frame, standing still."""
+        """The posterior is sampled; the lead is the first frame, standing still."""
         vae = self.pipe.vae
         frames = torch.cat([frames[:1].expand(self._lead, -1, -1, -1), frames])
         video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
         latents: Tensor = vae.encode(video).latent_dist.sample(generator) * vae.config.scaling_factor
         return latents
 
+    @override
     def decode_video(self, latents: Tensor) -> Tensor:
-        """See `Backbone.decode_video`."""
         vae = self.pipe.vae
         decoded: Tensor = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample[0]
         return decoded.float().movedim(0, 1)[self._lead :]
@@ -126,8 +134,9 @@ class HunyuanVideo(Transformer):
             "pooled_projections": summary.to(dtype),
         }
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`. A prompt that is read with a picture waits in the call for `conditioned`."""
+        """A prompt that is read with a picture waits in the call for `conditioned`."""
         device, dtype = latents.device, self.pipe.transformer.dtype
         guidance = torch.tensor([EMBEDDED_GUIDANCE * 1000], device=device, dtype=dtype)
         return {
@@ -137,12 +146,14 @@ class HunyuanVideo(Transformer):
             **({"prompt": prompt} if self.shown_frames else self._read(prompt, device)),
         }
 
+    @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
-        """See `Backbone.pipeline_condition`. There is no strength."""
+        """There is no strength."""
         return {"image": self._picture(condition)}
 
+    @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`. Llava reads the prompt with the picture."""
+        """Llava reads the prompt with the picture."""
         pipe, vae, noisy = self.pipe, self.pipe.vae, call["hidden_states"]
         picture, kind = self._picture(condition), self.config.image_condition_type
         pixels = pipe.video_processor.preprocess(picture)[:, :, None].to(noisy.device, vae.dtype)
@@ -155,8 +166,9 @@ class HunyuanVideo(Transformer):
         words = self._read(call["prompt"], noisy.device, image=picture, image_embed_interleave=IMAGE_TOKEN_STRIDE[kind])
         return {"hidden_states": noisy, "timestep": call["timestep"], "guidance": call["guidance"], **words}
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`. There is no negative prompt."""
+        """There is no negative prompt."""
         if sampling.negative_prompt:
             raise InputError("this model follows no negative prompt; leave it out.")
         arguments = super().pipeline_arguments(sampling) | {"num_frames": sampling.num_frames + self._lead}
@@ -181,8 +193,9 @@ class HunyuanVideo15(HunyuanVideo):
         known = isinstance(pipe, HunyuanVideo15Pipeline | HunyuanVideo15ImageToVideoPipeline)
         return known and isinstance(pipe.guider, ClassifierFreeGuidance)
 
+    @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """See `Backbone.nearest_size`. From a picture, of the sizes that the pipeline knows one that it keeps."""
+        """From a picture, of the sizes that the pipeline knows one that it keeps."""
         nearest = super().nearest_size(num_frames, height, width)
         if not self.shown_frames:
             return nearest
@@ -191,13 +204,14 @@ class HunyuanVideo15(HunyuanVideo):
             size, kept = kept, pipe.video_processor.calculate_default_height_width(*kept, pipe.target_size)
         return nearest[0], *kept
 
+    @override
     def check_prompt(self, prompt: str) -> None:
-        """See `Backbone.check_prompt`. What stands in quotation marks is to be seen as letters, and read by ByT5."""
+        """What stands in quotation marks is to be seen as letters, and read by ByT5."""
         check_length(self.pipe.tokenizer, prompt, self.pipe.tokenizer_max_length)
         check_length(self.pipe.tokenizer_2, extract_glyph_texts(prompt) or "", self.pipe.tokenizer_2_max_length)
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`."""
         pipe, device, dtype = self.pipe, latents.device, self.pipe.transformer.dtype
         words, mask, letters, letters_mask = pipe.encode_prompt(prompt, device=device, dtype=dtype)
         latents = latents.to(dtype)
@@ -211,8 +225,9 @@ class HunyuanVideo15(HunyuanVideo):
             "image_embeds": latents.new_zeros(1, pipe.vision_num_semantic_tokens, pipe.vision_states_dim),
         }
 
+    @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`. The pipeline's own code says how a first frame is laid out."""
+        """The pipeline's own code says how a first frame is laid out."""
         pipe, dtype, picture = self.pipe, self.pipe.transformer.dtype, self._picture(condition)
         noisy = call["hidden_states"][:, : self.channels]
         height, width = condition.pictures.shape[-2:]
@@ -222,14 +237,15 @@ class HunyuanVideo15(HunyuanVideo):
             "image_embeds": pipe.encode_image(picture, 1, noisy.device, dtype),
         }
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`. The guidance scale is the guider's; a picture says the size."""
+        """The guidance scale is the guider's; a picture says the size."""
         arguments: dict[str, Any] = {"num_frames": sampling.num_frames, "negative_prompt": sampling.negative_prompt}
         return arguments if self.shown_frames else arguments | {"height": sampling.height, "width": sampling.width}
 
     @contextmanager
+    @override
     def guider_set(self, sampling: Sampling) -> Iterator[None]:
-        """See `Backbone.guider_set`."""
         guider, before = self.pipe.guider, self.pipe.guider.guidance_scale
         guider.guidance_scale = sampling.guidance_scale
         try:

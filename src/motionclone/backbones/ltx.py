@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from diffusers import LTXImageToVideoPipeline, LTXPipeline
 from torch import Tensor, nn
+from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
@@ -32,14 +33,16 @@ class LTX(Transformer):
         return isinstance(pipe, LTXPipeline | LTXImageToVideoPipeline)
 
     @property
+    @override
     def shown_frames(self) -> tuple[int, ...]:
-        """See `Backbone.shown_frames`."""
         return (0,) if isinstance(self.pipe, LTXImageToVideoPipeline) else ()
 
+    @override
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """As the denoiser is told."""
         return call["num_frames"], call["height"], call["width"]
 
+    @override
     def heavy_blocks(self) -> list[nn.Module]:
         """All blocks, and the rotary embedding, which is as large as a block's input and cheap to compute again."""
         return [self.denoiser.get_submodule("rope"), *super().heavy_blocks()]
@@ -52,22 +55,24 @@ class LTX(Transformer):
         return packed
 
     @property
+    @override
     def compression(self) -> tuple[int, int]:
-        """See `Transformer.compression`."""
         return self.pipe.vae_temporal_compression_ratio, self.pipe.vae_spatial_compression_ratio
 
     @property
+    @override
     def channels(self) -> int:
         """Of the latents before packing."""
         count: int = self.config.in_channels
         return count
 
+    @override
     def check_prompt(self, prompt: str) -> None:
-        """See `Backbone.check_prompt`."""
         check_length(self.pipe.tokenizer, prompt, self.longest_prompt)
 
+    @override
     def encode_video(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
-        """See `Backbone.encode_video`. The posterior is sampled; without a generator, by the global one."""
+        """The posterior is sampled; without a generator, by the global one."""
         vae = self.pipe.vae
         video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
         latents = vae.encode(video).latent_dist.sample(generator).float()
@@ -76,8 +81,9 @@ class LTX(Transformer):
         )
         return scaled
 
+    @override
     def decode_video(self, latents: Tensor) -> Tensor:
-        """See `Backbone.decode_video`. A decoder that denoises is told that there is no noise left."""
+        """A decoder that denoises is told that there is no noise left."""
         vae = self.pipe.vae
         latents = self.pipe._denormalize_latents(
             latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
@@ -86,8 +92,8 @@ class LTX(Transformer):
         decoded: Tensor = vae.decode(latents, timestep, return_dict=False)[0][0]
         return decoded.float().movedim(0, 1)
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`."""
         pipe = self.pipe
         device, dtype = latents.device, self.pipe.transformer.dtype
         words, mask, *_ = pipe.encode_prompt(
@@ -106,8 +112,9 @@ class LTX(Transformer):
             "rope_interpolation_scale": (temporal / self.frame_rate, spatial, spatial),
         }
 
+    @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`. The first latent frame is clean and its tokens are at timestep 0."""
+        """The first latent frame is clean and its tokens are at timestep 0."""
         noisy = call["hidden_states"]
         clean = self._pack(latents[:, :, :1]).to(noisy)
         count = clean.shape[1]
@@ -115,8 +122,9 @@ class LTX(Transformer):
         timestep[:, :count] = 0
         return {**call, "hidden_states": torch.cat([clean, noisy[:, count:]], dim=1), "timestep": timestep}
 
+    @override
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
-        """See `Backbone.initial_latents`. A pipeline that is given latents takes the picture to be in them.
+        """A pipeline that is given latents takes the picture to be in them.
 
         It makes its mask where they are, and so wants them where it computes.
         """
@@ -125,7 +133,7 @@ class LTX(Transformer):
             noise = torch.cat([picture, noise[:, :, 1:].to(picture.device)], dim=2)
         return self._pack(noise)
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`."""
         own = {"frame_rate": self.frame_rate, "max_sequence_length": self.longest_prompt}
         return super().pipeline_arguments(sampling) | own

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from diffusers import LTX2Pipeline
 from torch import Tensor
+from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.ltx import LTX
@@ -30,8 +31,9 @@ class LTX2(LTX):
         return isinstance(pipe, LTX2Pipeline)
 
     @property
+    @override
     def stacks_prompts(self) -> bool:
-        """See `Transformer.stacks_prompts`. The sound has a guidance scale of its own."""
+        """The sound has a guidance scale of its own."""
         return bool(self.pipe.do_classifier_free_guidance)
 
     def _sound(self, latent_frames: int, timestep: float, device: torch.device) -> Tensor:
@@ -50,8 +52,9 @@ class LTX2(LTX):
         sound *= timestep / pipe.scheduler.config.num_train_timesteps
         return sound
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`. Clips come without sound, so the streams are apart and the video hears none."""
+        """Clips come without sound, so the streams are apart and the video hears none."""
         pipe, device, dtype = self.pipe, latents.device, self.pipe.transformer.dtype
         words, mask, *_ = pipe.encode_prompt(
             prompt, do_classifier_free_guidance=False, max_sequence_length=self.longest_prompt, device=device

@@ -6,15 +6,15 @@ and rotary embedding.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
 
-from motionclone.backbones.backbone import Call, projection_norms
+from motionclone.backbones.backbone import Backbone, Call, vector_norms
 from motionclone.backbones.capture import Heard, attention_heard
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
@@ -22,12 +22,12 @@ from motionclone.settings import Sampling
 
 
 @dataclass(frozen=True)
-class Transformer:
+class Transformer(Backbone):
     """A family of diffusion transformers, bound to a pipeline; each says below what is its own."""
 
     pipe: Any
-    latents_name: str = "hidden_states"
 
+    latents_name: ClassVar[str] = "hidden_states"
     stacks: ClassVar[tuple[str, ...]] = ("transformer_blocks",)  # lists of blocks, in the order they run
     attention: ClassVar[str] = "attn1"  # self attention of a block
     text_tokens: ClassVar[Literal["none", "first", "last"]] = "none"  # where in the sequence
@@ -37,6 +37,7 @@ class Transformer:
         raise NotImplementedError
 
     @property
+    @override
     def denoiser(self) -> nn.Module:
         """The transformer."""
         transformer: nn.Module = self.pipe.transformer
@@ -46,16 +47,6 @@ class Transformer:
     def config(self) -> Any:
         """The transformer's configuration."""
         return self.denoiser.config
-
-    @property
-    def guided_from(self) -> float:
-        """See `Backbone.guided_from`."""
-        return 0.0
-
-    @property
-    def shown_frames(self) -> tuple[int, ...]:
-        """See `Backbone.shown_frames`."""
-        return ()
 
     @property
     def compression(self) -> tuple[int, int]:
@@ -74,15 +65,15 @@ class Transformer:
         count: int = self.config.out_channels
         return count
 
+    @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """See `Backbone.nearest_size`."""
         temporal, multiple = self.compression[0], self.compression[1] * self.patch
         frames = max(1, round((num_frames - 1) / temporal)) * temporal + 1  # two latents at least: one cannot move
         nearest_height, nearest_width = (max(1, round(side / multiple)) * multiple for side in (height, width))
         return frames, nearest_height, nearest_width
 
+    @override
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
-        """See `Backbone.latents_shape`."""
         (temporal, spatial), nearest = self.compression, self.nearest_size(num_frames, height, width)
         if nearest != (num_frames, height, width):
             raise InputError(
@@ -91,12 +82,14 @@ class Transformer:
             )
         return (1, self.channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
 
+    @override
     def blocks(self) -> tuple[str, ...]:
-        """See `Backbone.blocks`. In the order they run."""
+        """In the order they run."""
         return tuple(f"{stack}.{i}" for stack in self.stacks for i in range(len(getattr(self.denoiser, stack))))
 
+    @override
     def sites(self, blocks: Sequence[str]) -> tuple[str, ...]:
-        """See `Backbone.sites`. Blocks are such as `transformer_blocks.15`."""
+        """Blocks are such as `transformer_blocks.15`."""
         known = self.blocks()
         for block in blocks:
             if block not in known:
@@ -106,21 +99,23 @@ class Transformer:
                 )
         return tuple(f"{block}.{self.attention}" for block in known if block in blocks)
 
+    @override
     def has_site(self, site: str) -> bool:
-        """See `Backbone.has_site`."""
         return site.removesuffix(f".{self.attention}") in self.blocks()
 
+    @override
     def after(self, sites: Sequence[str]) -> nn.Module:
-        """See `Backbone.after`."""
         blocks = self.blocks()
         last = max(blocks.index(site.removesuffix(f".{self.attention}")) for site in sites)
         following: nn.Module = self.denoiser.get_submodule([*blocks, "norm_out"][last + 1])
         return following
 
+    @override
     def heavy_blocks(self) -> list[nn.Module]:
         """All blocks."""
         return [self.denoiser.get_submodule(block) for block in self.blocks()]
 
+    @override
     def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:
         """Listens to scaled dot product attention while the site runs."""
         frames, height, width = self.token_grid(call)
@@ -142,16 +137,17 @@ class Transformer:
                 )
             heard.hear(site, by_place(query), by_place(key))
 
-        return attention_heard(self.denoiser.get_submodule(site), hear)
+        return attention_heard(self.denoiser.get_submodule(site), hear, heard.here)
 
+    @override
     def map_frames(self, call: Call) -> int:
-        """See `Backbone.map_frames`."""
         return self.token_grid(call)[0]
 
+    @override
     def grid(self, call: Call, query: Tensor) -> tuple[int, int, int]:
-        """See `Backbone.grid`."""
         return self.token_grid(call)
 
+    @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """Stacked [unconditional, conditional] if the pipeline says so and the halves of the latents are the same."""
         latents = call[self.latents_name]
@@ -173,12 +169,8 @@ class Transformer:
         """Whether the running pipeline calls for the negative prompt and the prompt at once."""
         return bool(self.pipe.guidance_scale > 1)
 
-    def denoised(self, gradient: Tensor) -> Tensor:
-        """See `Backbone.denoised`."""
-        return gradient
-
+    @override
     def check_condition(self, condition: Condition | None) -> None:
-        """See `Backbone.check_condition`."""
         wanted = self.shown_frames
         if condition is None and wanted:
             raise InputError("this is an image-to-video model and there is no picture; give it the first frame.")
@@ -191,25 +183,22 @@ class Transformer:
         """A PIL image, the only kind that both a VAE's processor and an image encoder's take to be what it is."""
         return self.pipe.video_processor.postprocess(condition.pictures)[0]
 
+    @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
-        """See `Backbone.pipeline_condition`. Image-to-video models know no strength."""
+        """Image-to-video models know no strength."""
         pixels = (condition.pictures[0] + 1) / 2
         return {"image": pixels[None]}
 
-    def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`."""
-        raise NotImplementedError
+    @override
+    def fingerprint(self, site: str) -> dict[str, float]:
+        return vector_norms(self.denoiser.get_submodule(site.rpartition(".")[0]))
 
-    def fingerprint(self, site: str) -> list[float]:
-        """See `Backbone.fingerprint`."""
-        return projection_norms(self.denoiser.get_submodule(site))
-
+    @override
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
-        """See `Backbone.initial_latents`."""
         return noise
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`."""
         return {
             "num_frames": sampling.num_frames,
             "height": sampling.height,
@@ -217,10 +206,6 @@ class Transformer:
             "guidance_scale": sampling.guidance_scale,
             "negative_prompt": sampling.negative_prompt,
         }
-
-    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
-        """See `Backbone.guider_set`."""
-        return nullcontext()
 
 
 def check_length(tokenizer: Any, prompt: str, longest: int) -> None:

@@ -7,6 +7,7 @@ import torch
 from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 from diffusers.utils import is_ftfy_available
 from torch import Tensor
+from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
 from motionclone.backbones.transformer import Transformer, check_length
@@ -34,28 +35,32 @@ class Wan(Transformer):
         return isinstance(getattr(pipe, "transformer", None), WanTransformer3DModel)
 
     @property
+    @override
     def guided_from(self) -> float:
         """Where the expert for high noise ends."""
         return float((self.pipe.config.get("boundary_ratio") or 0) * self.pipe.scheduler.config.num_train_timesteps)
 
     @property
+    @override
     def shown_frames(self) -> tuple[int, ...]:
-        """See `Backbone.shown_frames`."""
         return (0,) if isinstance(self.pipe, WanImageToVideoPipeline) else ()
 
     @property
     def _timestep_per_token(self) -> bool:
         return bool(self.pipe.config.get("expand_timesteps"))
 
+    @override
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches."""
         (*_, frames, height, width), (long, high, wide) = call["hidden_states"].shape, self.config.patch_size
         return frames // long, height // high, width // wide
 
+    @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """A call is never stacked, whatever its batch."""
         return None, call
 
+    @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of the latents' channels; 0 in a first frame that stands in place of the latents'."""
         gradient = gradient[:, : self.config.out_channels]
@@ -64,27 +69,31 @@ class Wan(Transformer):
         return gradient
 
     @property
+    @override
     def patch(self) -> int:
         """Patches are as wide as high."""
         size: int = self.config.patch_size[1]
         return size
 
+    @override
     def check_prompt(self, prompt: str) -> None:
-        """See `Backbone.check_prompt`."""
         check_length(self.pipe.tokenizer, prompt, LONGEST_PROMPT)
 
+    @override
     def check_condition(self, condition: Condition | None) -> None:
-        """See `Backbone.check_condition`. Of Wan's pipelines only image-to-video cannot do without ftfy."""
+        """Of Wan's pipelines only image-to-video cannot do without ftfy."""
         super().check_condition(condition)
         if condition is not None and not is_ftfy_available():
             raise InputError("the image-to-video pipeline of Wan needs the package ftfy: pip install ftfy.")
 
+    @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
-        """See `Backbone.pipeline_condition`. There is no strength."""
+        """There is no strength."""
         return {"image": self._picture(condition)}
 
+    @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:
-        """See `Backbone.conditioned`. The pipeline's own code says how a first frame is laid out."""
+        """The pipeline's own code says how a first frame is laid out."""
         pipe, noisy, dtype = self.pipe, call["hidden_states"], self.pipe.transformer.dtype
         height, width = condition.pictures.shape[-2:]
         picture = self._picture(condition)
@@ -114,22 +123,23 @@ class Wan(Transformer):
         mean, deviation = torch.tensor([config.latents_mean, config.latents_std], device=device)[..., None, None, None]
         return mean, deviation
 
+    @override
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Backbone.encode_video`. The posterior's mode, as the pipeline takes it of a first frame."""
+        """The posterior's mode, as the pipeline takes it of a first frame."""
         vae = self.pipe.vae
         video = frames.movedim(0, 1)[None].to(self.pipe._execution_device, vae.dtype)
         mean, deviation = self._statistics(video.device)
         latents: Tensor = (vae.encode(video).latent_dist.mode().float() - mean) / deviation
         return latents
 
+    @override
     def decode_video(self, latents: Tensor) -> Tensor:
-        """See `Backbone.decode_video`."""
         mean, deviation = self._statistics(latents.device)
         decoded: Tensor = self.pipe.vae.decode((latents * deviation + mean).to(self.pipe.vae.dtype)).sample[0]
         return decoded.float().movedim(0, 1)
 
+    @override
     def denoiser_call(self, latents: Tensor, timestep: float, prompt: str) -> Call:
-        """See `Backbone.denoiser_call`."""
         # Wan keeps its first parameters in float32, whatever its own type is.
         device, dtype = latents.device, self.pipe.transformer.dtype
         words, _ = self.pipe.encode_prompt(
@@ -145,6 +155,6 @@ class Wan(Transformer):
             call["timestep"] = call["timestep"][None].expand(1, frames * height * width)
         return call
 
+    @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        """See `Backbone.pipeline_arguments`."""
         return super().pipeline_arguments(sampling) | {"max_sequence_length": LONGEST_PROMPT}

@@ -38,17 +38,16 @@ def inspect(
     table = Table(title=escape(str(motion)), show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
-    source = record.get("source", {})
     facts: dict[str, Any] = {
-        "model": record.get("model"),
-        "reference": source.get("name") or source.get("world"),
+        "model": record.model,
+        "reference": record.source.name,
         "frames": found.video_frames,
-        "pixels": "x".join(str(n) for n in reversed(record.get("size", []))),
-        "t_alpha": record.get("t_alpha"),
+        "pixels": "x".join(str(n) for n in reversed(record.size or ())),
+        "t_alpha": record.t_alpha,
         "k": found.k,
-        "seed": record.get("seed"),
-        "per-frame norm": record.get("per_frame_norm"),
-        "made with": f"motionclone {record.get('motionclone')}",
+        "seed": record.seed,
+        "per-frame norm": record.per_frame_norm,
+        "made with": f"motionclone {record.motionclone}",
         "bytes": f"{motion.stat().st_size:,}",
     }
     for name, value in facts.items():
@@ -76,15 +75,22 @@ def _write_heatmap(found: "Motion", motion: Path, path: Path, reference: Path | 
     if path.suffix.lower() not in (".png", *VIDEO_SUFFIXES):
         raise InputError(f"a heat map must end in .png or {' or '.join(VIDEO_SUFFIXES)}, got {path}; rename it.")
     check_free(path, overwrite)
-    source = found.record.get("source", {})
-    sha256 = source.get("sha256")
-    name = source.get("path") or source.get("name") or ""
-    clip_path = reference or find(name, sha256, motion.absolute().parent, "--reference")
+    source, size = found.record.source, found.record.size
+    if size is None:
+        raise InputError(f"{motion} does not say at which size its reference was read; extract it again.")
+    sha256 = source.sha256 or None
+    clip_path = reference or find(source.path or source.name, sha256, motion.absolute().parent, "--reference")
     check_not_input([path], [clip_path, motion], "the heat map")
-    options = {name: source[name] for name in ("start", "end", "fit") if name in source}
-    height, width = found.record["size"]
-    clip = read_clip(clip_path, found.video_frames, height, width, fps=source.get("asked_fps"), **options)
-    if clip.sha256 != (sha256 or clip.sha256):
+    clip = read_clip(
+        clip_path,
+        found.video_frames,
+        *size,
+        start=source.start,
+        end=source.end,
+        fps=source.asked_fps,
+        fit=source.fit,
+    )
+    if sha256 not in (None, clip.sha256):
         raise InputError(f"{clip_path} is not the clip that the motion was read from; give that with --reference.")
     pictures = side_by_side([clip.frames, overlay(found, clip.frames)])
     if path.suffix.lower() == ".png":

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -170,15 +170,15 @@ def generate(
     from motionclone.settings import Extraction
 
     found = load_motion(motion)
-    size = found.record.get("size", (None, None))
-    inherited = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
+    size = found.record.size or (None, None)
+    inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
     common = replace(
         settings_options,
         **{name: value for name, value in inherited.items() if getattr(settings_options, name) is None},
     )
     if common.seed is not None and generation_options.shared_noise is None:
         generation_options = replace(generation_options, shared_noise=False)
-    read_with = {name: found.record.get(name) for name in Extraction.model_fields}
+    read_with = {name: getattr(found.record, name) for name in Extraction.model_fields}
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
     sources = Sources(model_options.model, motion=motion)

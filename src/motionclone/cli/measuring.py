@@ -51,7 +51,7 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from motionclone.backbones.backbone import backbone_of
+    from motionclone.backbones.families import backbone_of
     from motionclone.lab.bench import Setup
     from motionclone.lab.cases import clip_cases, world_cases
     from motionclone.lab.metrics import load_embedder

@@ -143,7 +143,7 @@ def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Pa
     found = load_motion(sources.motion)
     sha256 = sha256_of(sources.motion)
     _check_same(sources.motion, sha256, job.sha256)
-    fps = float(found.record.get("source", {}).get("fps", 8.0))
+    fps = found.record.source.fps
     check_video(output, fps)
     pipe = load_model(job.model_options, place=sources.model)
     with progress_bars() as bar:

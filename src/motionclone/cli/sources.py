@@ -60,7 +60,7 @@ def sources_of(job: CloneJob | GenerateJob, folder: Path, places: PlaceOptions) 
 
 def _model(name: str, digest: str | None, folder: Path, given: str | None, option: str) -> str:
     from motionclone.models import named_models
-    from motionclone.models.description import could_be_hub_id
+    from motionclone.models.places import could_be_hub_id
 
     if given is not None:
         if digest is not None and (not is_local(given) or likeness(Path(given).expanduser()) != digest):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motionclone.backbones.backbone import backbone_of
+from motionclone.backbones.families import backbone_of
 from motionclone.cloning import clone, generate
 from motionclone.extraction import extract_motion, generator_of
 from motionclone.inversion import inverted_motion, inverted_motions

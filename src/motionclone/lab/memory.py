@@ -22,8 +22,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from motionclone.backbones.backbone import backbone_of
-from motionclone.backbones.capture import checkpointed, graph_cut_at, listening, removing
+from motionclone.backbones.capture import graph_cut_at, listening, removing
+from motionclone.backbones.checkpointing import checkpointed
+from motionclone.backbones.families import backbone_of
 from motionclone.errors import InputError
 from motionclone.models import HubModel, load_pipeline, named_models
 from motionclone.motion import SparseMap

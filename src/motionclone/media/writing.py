@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from motionclone.errors import InputError
 from motionclone.files import check_free, whole_file
-from motionclone.media.reading import open_video
+from motionclone.media.container import open_video
 
 # How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
 _ACCURATE = 0x4 | 0x4000 | 0x40000

@@ -1,0 +1,92 @@
+"""Bring what is needed of a repository on the Hugging Face hub here: tensors without code, and never a long wait."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from re import ASCII, compile
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+from motionclone.errors import InputError
+from motionclone.models.texts import said
+
+PATIENCE = 5.0  # seconds that the hub has to begin an answer
+_ID = compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", ASCII)
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """A repository of models, and one of its revisions."""
+
+    hub_id: str
+    revision: str | None = None
+    """A commit, tag or branch; None is what the hub shows first."""
+
+    @staticmethod
+    def parsed(place: str) -> "HubPlace | None":
+        """From organisation/name or organisation/name@revision; None if it has neither form."""
+        match = _ID.fullmatch(place) if len(place) <= 200 else None
+        return None if match is None else HubPlace(match[1], match[2])
+
+    def __str__(self) -> str:
+        return self.hub_id if self.revision is None else f"{self.hub_id}@{self.revision}"
+
+
+def fetch(place: HubPlace, files: Sequence[str]) -> Path:
+    """The folder of a snapshot that has these files (patterns), as far as the repository does; its name is the commit.
+
+    What is here already is not asked for again. Without a connection, or with HF_HUB_OFFLINE, it is what is here.
+
+    Raises:
+        InputError: there is no such repository or revision, or it is not here and the hub cannot be reached.
+    """
+    commit, problem = _commit_of(place)
+    try:
+        folder = huggingface_hub.snapshot_download(
+            place.hub_id,
+            revision=commit or place.revision,
+            allow_patterns=list(files),
+            local_files_only=commit is None,
+        )
+    except Exception as error:  # of the network, the hub and the disk
+        raise InputError(_why_not(place, problem or error)) from error
+    return Path(folder)
+
+
+def _why_not(place: HubPlace, problem: Exception) -> str:
+    if isinstance(problem, RevisionNotFoundError):
+        return f"{place.hub_id} has no revision {place.revision} on the hub; give another one behind the @."
+    why, remedy = said(problem), "check the id and the connection, or download it elsewhere and give its folder"
+    if constants.HF_HUB_OFFLINE:
+        why = "HF_HUB_OFFLINE is set"
+    elif isinstance(problem, GatedRepoError):
+        why, remedy = "its terms were not accepted", "accept them there and log in with `hf auth login`"
+    elif isinstance(problem, RepositoryNotFoundError):
+        why, remedy = "there is none of that id, or it is private", "check the id, or log in with `hf auth login`"
+    return f"{place} is no folder here and could not be fetched from the Hugging Face hub ({why}); {remedy}."
+
+
+def _commit_of(place: HubPlace) -> tuple[str | None, Exception | None]:
+    """The commit that the hub has for a revision, or what went wrong in asking.
+
+    It is asked in a thread, as a name server that does not answer keeps a program longer than any timeout says.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return None, None
+    found: list[str | None] = []
+    problems: list[Exception] = [TimeoutError("it does not answer")]
+
+    def ask() -> None:
+        try:
+            info = huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=PATIENCE)
+            found.append(info.sha)
+        except Exception as error:  # of the network, and what the hub answers
+            problems.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(1.5 * PATIENCE)
+    return (found[0], None) if found else (None, problems[-1])
