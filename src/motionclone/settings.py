@@ -14,8 +14,8 @@ Update = Literal["direction", "noise"]
 
 LONGEST_TEXT = 20_000
 """Characters. Text encoders read up to a few thousand."""
-MOST_PIXELS = 2**29
-"""Of all frames together; twice what the largest models make."""
+MOST_SIDE, MOST_PIXELS = 8192, 2**28
+"""Of one frame and of all together (3.2 GB as float32): more than the largest models make."""
 
 
 def check_text(text: str) -> str:
@@ -88,8 +88,8 @@ class Sampling(_Frozen):
     negative_prompt: Text = Field(default="", description="What the video should not show.")
     positive_prompt: Text = Field(default="", description="Appended to every prompt.")
     num_frames: int = Field(default=16, ge=2, le=10_000, description="Frames of clip and video.")
-    height: int = Field(default=512, ge=8, le=8192, multiple_of=8, description="Pixels.")
-    width: int = Field(default=512, ge=8, le=8192, multiple_of=8, description="Pixels.")
+    height: int = Field(default=512, ge=8, le=MOST_SIDE, multiple_of=8, description="Pixels.")
+    width: int = Field(default=512, ge=8, le=MOST_SIDE, multiple_of=8, description="Pixels.")
     shared_noise: bool = Field(
         default=True, description="Start from the noise that was added to the reference, as the authors do."
     )

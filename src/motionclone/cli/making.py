@@ -86,7 +86,7 @@ def clone(
         control=control and public_name(control),
     )
     paths = tuple(Path(picture.path) for picture in pictures)
-    sources = Sources(model_options.model, reference, pictures=paths, control=control)
+    sources = Sources(model_options.model, reference, paths, control)
     run(job, sources, settings, output, overwrite, compare)
 
 
@@ -181,7 +181,7 @@ def generate(
     read_with = {name: getattr(found.record, name) for name in Extraction.model_fields}
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
-    sources = Sources(model_options.model, motion=motion)
+    sources = Sources(model_options.model, motion)
     run(job, sources, settings, output or motion.with_suffix(".mp4"), overwrite)
 
 

@@ -47,6 +47,8 @@ class ModelOptions:
     "Let the VAE work on one tile at a time: saves GPU memory at large sizes."
     per_frame_norm: Annotated[bool, Parameter(group=_MODEL)] = True
     "Normalise motion modules per frame, as AnimateDiff was trained; off is diffusers' way."
+    pickled: Annotated[bool, Parameter(group=_MODEL)] = False
+    "Read weights from .bin files where there are no .safetensors; code in them is never run."
 
 
 @Parameter(name="*")

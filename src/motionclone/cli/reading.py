@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 
 
 def is_local(place: str) -> bool:
-    """Whether a model or SparseCtrl is a file or folder here, not a name or a hub id."""
+    """Whether a model or SparseCtrl is a file or folder here, no name or hub id. InputError if it can be neither."""
     from motionclone.models import named_models
+    from motionclone.models.places import path_of
 
-    try:
-        return place not in ("image", "sketch", *named_models()) and Path(place).expanduser().exists()
-    except (OSError, RuntimeError) as error:  # ~nobody, names that are too long
-        raise InputError(f"{place} is no path of a model ({error}); give one that is.") from error
+    return place not in ("image", "sketch", *named_models()) and path_of(place).exists()
 
 
 def public_name(place: str) -> str:
@@ -54,11 +52,15 @@ def load_model(options: ModelOptions, control: str | None = None, *, place: str 
         vae_tiling=options.vae_tiling,
         per_frame_norm=options.per_frame_norm,
         control=control,
+        pickled=options.pickled,
     )
     pipe.set_progress_bar_config(disable=True)
-    # Records and motion files say what it is called, not where it lies.
+    # Records and motion files say what it is called, not where it lies; and of the hub, which revision it was.
     moved = place != options.model and is_local(place)
-    pipe.register_to_config(_name_or_path=bare_name(options.model) if moved else public_name(place))
+    called = bare_name(options.model) if moved else public_name(place)
+    source = str(pipe.config.get("_motionclone_sources", {}).get("model", ""))
+    revised = not is_local(place) and source.partition("@")[0] == place.partition("@")[0]
+    pipe.register_to_config(_name_or_path=source if revised else called)
     return pipe
 
 

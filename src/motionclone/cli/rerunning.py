@@ -75,10 +75,9 @@ def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceO
         if now == found:
             say(f"{what} is the same when it is made again, byte for byte")
             return
+        why = _difference(video, again) if video else "give it with --video to see in what"
         if now == wanted:
-            why = "the run gives what the record says, so the video has been changed since"
-        else:
-            why = _difference(video, again) if video else "give it with --video to see in what"
+            why += "; the run gives what its record says, so the video has been changed since"
         say(f"{what} is not the same when it is made again: {why}")
     sys.exit(1)
 
@@ -113,11 +112,14 @@ def _difference(video: Path, again: Path) -> str:
     """In what two videos differ."""
     from motionclone.media.reading import clip_size, read_clip
 
-    sizes = [clip_size(path) for path in (video, again)]
-    if sizes[0] != sizes[1]:
-        was, has = (f"{frames} frames of {width}x{height}" for frames, height, width in sizes)
-        return f"it has {was}, and now {has}"
-    before, after = (read_clip(path, *sizes[0]).frames for path in (video, again))
+    try:
+        sizes = [clip_size(path) for path in (video, again)]
+        if sizes[0] != sizes[1]:
+            was, has = (f"{frames} frames of {width}x{height}" for frames, height, width in sizes)
+            return f"it has {was}, and now {has}"
+        before, after = (read_clip(path, *sizes[0]).frames for path in (video, again))
+    except InputError as error:
+        return str(error)
     levels = round(float((before - after).abs().max()) * 127.5)
     if levels == 0:
         return "all frames are equal, but their encoding or the file's comment is not"

@@ -2,12 +2,13 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.options import control_kind
 from motionclone.cli.reading import (
     fitted_to_model,
+    is_local,
     load_model,
     read_pictures,
     read_reference,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from motionclone.cloning import Generated
 
+Job = TypeVar("Job", CloneJob, GenerateJob)
+
 
 @dataclass(frozen=True)
 class Made:
@@ -36,16 +39,24 @@ class Made:
     reference: "Tensor | None"  # (f, 3, h, w), if the job was to clone one
 
     @property
-    def public(self) -> dict[str, Any]:
-        """What goes into the video file: the record without paths and, if so wished, without prompts."""
+    def record(self) -> dict[str, Any]:
+        """The record without places on a disk, which older motion files have."""
         record = self.generated.record
-        source = {name: value for name, value in record["motion"].get("source", {}).items() if name != "path"}
-        public = {**record, "motion": {**record["motion"], "source": source}}
-        if not self.job.prompt_metadata:
-            del public["prompt"]
-            sampling = {name: value for name, value in record["settings"]["sampling"].items() if "prompt" not in name}
-            public["settings"] = {**record["settings"], "sampling": sampling}
-        return public
+        motion = {**record["motion"], "source": dict(record["motion"].get("source", {}))}
+        motion["source"].pop("path", None)
+        if Path(str(motion.get("model"))).is_absolute():
+            motion["model"] = bare_name(str(motion["model"]))
+        return {**record, "motion": motion}
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What goes into the video file: the record without, if so wished, the prompts."""
+        return self.record if self.job.prompt_metadata else _without_prompts(self.record)
+
+
+def _without_prompts(record: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in record.items() if "prompt" not in name}
+    return {name: _without_prompts(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def run(
@@ -72,15 +83,14 @@ def run(
         if compare and made.reference is not None:
             labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
             comparison = side_by_side([made.reference, made.generated.frames], labels=labels)
-        record = made.generated.record
-        motion = made.public["motion"]
+        record = made.record
         if isinstance(kept, CloneJob):
-            motion["source"]["path"] = kept.reference
+            record["motion"]["source"]["path"] = kept.reference
         write_run(
             output,
             made.generated.frames,
             made.fps,
-            {**record, "motion": motion, "job": asdict(kept)},
+            {**record, "job": asdict(kept)},
             public=made.public,
             comparison=comparison,
             overwrite=overwrite,
@@ -110,12 +120,13 @@ def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path) ->
     from motionclone.cloning import clone as clone_motion
     from motionclone.media.writing import check_video
 
-    reference = sources.reference
+    reference = sources.material
     clip = read_reference(reference, job.reference_options, settings)
     _check_same(reference, clip.sha256, job.sha256)
     check_video(output, clip.fps)
     pictures, condition, notices = read_pictures(job.pictures, sources.pictures, settings)
     pipe = load_model(job.model_options, sources.control or control_kind(job.pictures), place=sources.model)
+    job = _with_revision(job, sources, pipe)
     fitted = fitted_to_model(pipe, settings)
     if fitted != settings:
         settings, clip = fitted, read_reference(reference, job.reference_options, fitted)
@@ -140,15 +151,23 @@ def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Pa
     from motionclone.media.writing import check_video
     from motionclone.motion import load_motion
 
-    found = load_motion(sources.motion)
-    sha256 = sha256_of(sources.motion)
-    _check_same(sources.motion, sha256, job.sha256)
+    found = load_motion(sources.material)
+    sha256 = sha256_of(sources.material)
+    _check_same(sources.material, sha256, job.sha256)
     fps = found.record.source.fps
     check_video(output, fps)
     pipe = load_model(job.model_options, place=sources.model)
+    job = _with_revision(job, sources, pipe)
     with progress_bars() as bar:
         made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
     return Made(replace(job, sha256=sha256), made, fps, None)
+
+
+def _with_revision(job: Job, sources: Sources, pipe: Any) -> Job:
+    """The job with its model as it is to be found again: what has no place here is called by its name and revision."""
+    if is_local(sources.model):
+        return job
+    return replace(job, model_options=replace(job.model_options, model=pipe.config["_name_or_path"]))
 
 
 def _check_same(path: Path, found: str, wanted: str | None) -> None:

@@ -17,8 +17,7 @@ class Sources:
     """Files and folders that a job reads; a model or a SparseCtrl may also be a name or a hub id."""
 
     model: str
-    reference: Path = Path()
-    motion: Path = Path()
+    material: Path  # the clip that is cloned, or the motion file
     pictures: tuple[Path, ...] = ()
     control: str | None = None
 
@@ -33,7 +32,7 @@ class Sources:
             model = read_model_description(found[0])
         if isinstance(model, ModelDescription):
             found += [Path(part) for part in model.model_dump().values() if isinstance(part, str)]
-        return [*found, *self.pictures, *(path for path in (self.reference, self.motion) if path != Path())]
+        return [*found, self.material, *self.pictures]
 
 
 def sources_of(job: CloneJob | GenerateJob, folder: Path, places: PlaceOptions) -> Sources:
@@ -42,34 +41,43 @@ def sources_of(job: CloneJob | GenerateJob, folder: Path, places: PlaceOptions) 
     Raises:
         InputError: something is not found, or is not what it was.
     """
+    own_control = isinstance(job, GenerateJob) or job.control in (None, "image", "sketch")
+    named = {"model", "motion"} if isinstance(job, GenerateJob) else {"model", "reference", "picture", "control"}
+    for option, given in vars(places).items():
+        if given is not None and (option not in named or (option == "control" and own_control)):
+            raise InputError(f"the record names no {option}; leave out --{option}.")
     model = _model(job.model_options.model, job.model_sha256, folder, places.model, "--model")
     if isinstance(job, GenerateJob):
-        return Sources(model, motion=places.motion or find(job.motion, job.sha256, folder, "--motion"))
-    given = {sha256_of(path): path for path in places.picture or ()}
+        return Sources(model, places.motion or find(job.motion, job.sha256, folder, "--motion"))
+    shown = {sha256_of(path): path for path in places.picture or ()}
     pictures = tuple(
-        given.get(each.sha256 or "") or find(each.path, each.sha256, folder, "--picture") for each in job.pictures
+        shown.get(each.sha256 or "") or find(each.path, each.sha256, folder, "--picture") for each in job.pictures
     )
-    if unused := [path for path in given.values() if path not in pictures]:
+    if unused := [path for path in shown.values() if path not in pictures]:
         raise InputError(f"{unused[0]} is none of the pictures that the record was made with; leave it out.")
     control = job.control
-    if control not in (None, "image", "sketch"):
-        control = _model(str(control), job.control_sha256, folder, places.control, "--control")
+    if control is not None and not own_control:
+        control = _model(control, job.control_sha256, folder, places.control, "--control")
     reference = places.reference or find(job.reference, job.sha256, folder, "--reference")
-    return Sources(model, reference, pictures=pictures, control=control)
+    return Sources(model, reference, pictures, control)
 
 
 def _model(name: str, digest: str | None, folder: Path, given: str | None, option: str) -> str:
+    """Where a model or SparseCtrl is."""
     from motionclone.models import named_models
     from motionclone.models.places import could_be_hub_id
 
+    hub_id = name.partition("@")[0]
+    known, on_hub = hub_id in named_models(), digest is None and could_be_hub_id(name)
     if given is not None:
-        if digest is not None and (not is_local(given) or likeness(Path(given).expanduser()) != digest):
-            raise InputError(f"{given} is not what the record was made with; give that with {option}.")
-        return given
-    if name in named_models():
+        same = digest is None or (is_local(given) and likeness(Path(given).expanduser()) == digest)
+        if known or not same or (on_hub and not is_local(given) and given.partition("@")[0] != hub_id):
+            raise InputError(f"{given} is not what the record was made with, which is {bare_name(name)}.")
+        return name if given == hub_id else given
+    if known:
         return name
-    if digest is None and could_be_hub_id(name) and not Path(name).is_absolute():
-        if not has_used(name):
+    if on_hub:
+        if not has_used(hub_id):
             raise InputError(
                 f"the record was made with {name} of the hub, new to you; to use it, give {option} {name}."
             )
@@ -82,13 +90,13 @@ def job_for_record(job: CloneJob | GenerateJob, sources: Sources, folder: Path) 
     model, model_sha256 = _model_kept(sources.model, job.model_options.model, folder)
     job = replace(job, model_options=replace(job.model_options, model=model), model_sha256=model_sha256)
     if isinstance(job, GenerateJob):
-        return replace(job, motion=_file_kept(sources.motion, job.motion, job.sha256, folder))
+        return replace(job, motion=_file_kept(sources.material, job.motion, job.sha256, folder))
     if sources.control is not None and job.control is not None:
         control, control_sha256 = _model_kept(sources.control, job.control, folder)
         job = replace(job, control=control, control_sha256=control_sha256)
     places = zip(job.pictures, sources.pictures, strict=True)
     pictures = tuple(replace(each, path=_file_kept(path, each.path, each.sha256, folder)) for each, path in places)
-    return replace(job, pictures=pictures, reference=_file_kept(sources.reference, job.reference, job.sha256, folder))
+    return replace(job, pictures=pictures, reference=_file_kept(sources.material, job.reference, job.sha256, folder))
 
 
 def _file_kept(path: Path, name: str, digest: str | None, folder: Path) -> str:
@@ -105,9 +113,10 @@ def _model_kept(place: str, name: str, folder: Path) -> tuple[str, str | None]:
         path = Path(place).expanduser()
         digest = likeness(path)
         return _file_kept(path, name, digest, folder), digest
-    if place not in ("image", "sketch", *named_models()):
-        remember_place(hub_digest(place), place, place)
-    return place, None
+    hub_id = place.partition("@")[0]  # whatever its revision
+    if hub_id not in ("image", "sketch", *named_models()):
+        remember_place(hub_digest(hub_id), hub_id, hub_id)
+    return name, None
 
 
 def remember_place(digest: str | None, place: str, name: str) -> None:

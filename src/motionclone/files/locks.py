@@ -59,8 +59,9 @@ def hold_now(path: Path, *, sure: bool) -> Lock | None:
                 return None
             kept = _is(path, descriptor)
             if kept:
-                os.truncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()}".encode())
+                with suppress(OSError):  # it holds on a full disk, too
+                    os.truncate(descriptor, 0)
+                    os.write(descriptor, f"process {os.getpid()}".encode())
                 return Lock(path, descriptor)
             # Else it was released, and so removed, between opening and locking.
         except OSError as error:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from motionclone.errors import InputError
+from motionclone.files import sha256_of
 from motionclone.media.limits import MOST_PICTURES
-from motionclone.media.paths import sha256_of, spoken
+from motionclone.media.paths import spoken
 from motionclone.media.shots import Shot, Take
 from motionclone.media.stills import SUFFIXES, read_still
 from motionclone.media.timeline import Timeline

@@ -5,6 +5,7 @@ import operator
 from typing import Any
 
 from motionclone.errors import InputError
+from motionclone.settings import MOST_PIXELS, MOST_SIDE
 
 # Of one frame of a video: 8K, the largest that cameras and encoders make. A decoder may hold sixteen of them.
 MOST_FRAME_PIXELS = 8192 * 4320
@@ -27,9 +28,6 @@ FREE_PIXELS, PIXELS_PER_BYTE = 2**31, 2**14
 MOST_PIXEL_ASPECT = 16
 # Frames per second: outside, timestamps are damaged, and players and encoders differ in what they make of them.
 LOWEST_FPS, HIGHEST_FPS = 0.001, 1000.0
-# Of what is asked for: a side in pixels, and the pixels of all frames together (3.2 GB as float32).
-MOST_SIDE = 8192
-MOST_PIXELS_ASKED = 2**28
 
 
 def check_size(height: Any, width: Any, num_frames: Any = 1) -> None:
@@ -43,9 +41,9 @@ def check_size(height: Any, width: Any, num_frames: Any = 1) -> None:
         raise InputError(f"height and width must be at most {MOST_SIDE} pixels, got {height}x{width}; ask for less")
     if num_frames > MOST_FRAMES:
         raise InputError(f"the number of frames must be at most {MOST_FRAMES}, got {num_frames}; ask for fewer")
-    if num_frames * height * width > MOST_PIXELS_ASKED:
+    if num_frames * height * width > MOST_PIXELS:
         raise InputError(
-            f"{num_frames} frames of {height}x{width} are more than the {MOST_PIXELS_ASKED:,} pixels that are read at "
+            f"{num_frames} frames of {height}x{width} are more than the {MOST_PIXELS:,} pixels that are read at "
             "once; ask for fewer or smaller frames"
         )
 

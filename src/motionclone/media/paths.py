@@ -1,6 +1,5 @@
-"""Paths as people give them: said in one line, checked before a decoder sees them, and hashed."""
+"""Paths as people give them: said in one line, and checked before a decoder sees them."""
 
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -59,16 +58,3 @@ def _here() -> str:
         return spoken(Path.cwd())
     except OSError:
         return "a folder that is gone"
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file's bytes, hexadecimal; the file is not held in memory.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{spoken(path)} cannot be read ({error.strerror}); check its permissions") from error
