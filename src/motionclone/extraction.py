@@ -1,6 +1,7 @@
 """Read the motion of a clip: noise it once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,7 @@ from motionclone import __version__
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import listening, stopping_at
 from motionclone.backbones.families import backbone_of
+from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
@@ -146,8 +148,12 @@ def motion_at(
         raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")
     if settings.k > frames:
         raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
-    with listening(partial(backbone.tap, call), sites) as found, stopping_at(backbone.after(sites)):
-        backbone.denoiser(**call)
+    whole = has_closing_hooks(backbone.denoiser)
+    with (
+        listening(partial(backbone.tap, call), sites) as found,
+        nullcontext() if whole else stopping_at(backbone.after(sites)),
+    ):
+        backbone.denoiser(**call, return_dict=False)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
     grid = {site: backbone.grid(call, found[site][0]) for site in sites}

@@ -196,7 +196,7 @@ def energy_and_gradient(
 
         try:
             with (
-                checkpointed(backbone.heavy_blocks() if checkpointing else []),
+                checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
                 listening(partial(backbone.tap, call), sites, energy_at) as energies,
             ):
                 with graph_cut_at(backbone.after(sites)), weights_as_computed():

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from motionclone.backbones.backbone import Backbone, Call, vector_norms
+from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import NO_WINDOWS, Heard
+from motionclone.backbones.fingerprints import vector_norms
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -224,7 +225,7 @@ class AnimateDiff(Backbone):
 
     @override
     def fingerprint(self, site: str) -> dict[str, float]:
-        return vector_norms(self.denoiser.get_submodule(site.rpartition(".")[0]))
+        return vector_norms(self.denoiser, site.rpartition(".")[0])
 
     @override
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:

@@ -169,19 +169,3 @@ def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call
     video = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
     others = map(torch.cat, zip(*(part[1:] for part in parts), strict=True))
     return type(conditional)(video, *others) if call.get("return_dict", True) else (video, *others)
-
-
-def vector_norms(module: nn.Module) -> dict[str, float]:
-    """Norms of a module's vectors (biases, and the scales of norms), by name.
-
-    Adapters, fused or not, and quantisation change matrices and leave vectors alone. Those that are away in the
-    moment, offloaded, or stored in few bits are left out.
-    """
-    return {
-        name.replace(".base_layer", ""): float(vector.detach().float().norm())  # PEFT wraps adapted layers
-        for name, vector in module.named_parameters()
-        if vector.ndim == 1
-        and vector.numel()
-        and not vector.is_meta
-        and vector.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    }

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from motionclone.backbones.backbone import Backbone, Call, vector_norms
+from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import Heard, attention_heard
+from motionclone.backbones.fingerprints import vector_norms
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -191,7 +192,7 @@ class Transformer(Backbone):
 
     @override
     def fingerprint(self, site: str) -> dict[str, float]:
-        return vector_norms(self.denoiser.get_submodule(site.rpartition(".")[0]))
+        return vector_norms(self.denoiser, site.rpartition(".")[0])
 
     @override
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
