@@ -129,7 +129,7 @@ def _positive(prompt: str, settings: Settings) -> str:
 @torch.no_grad()
 def generate(
     pipe: Any,
-    motion: Motion | Mapping[int, Motion],
+    motion: Motion | Mapping[float, Motion],
     prompt: str,
     settings: Settings | None = None,
     *,

@@ -169,6 +169,11 @@ class AnimateDiff(Backbone):
         return (1, unet.config.in_channels, num_frames, height // factor, width // factor)
 
     @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        frames, height, width = latents.shape[2:]
+        return frames, height * self.pipe.vae_scale_factor, width * self.pipe.vae_scale_factor
+
+    @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         """Any number of frames is as near as can be, or too many."""
         factor = self.pipe.vae_scale_factor

@@ -40,6 +40,10 @@ class Guidable(Protocol):
         """The lowest timestep at which the pipeline calls this denoiser."""
         return 0.0
 
+    def denoiser_at(self, timestep: float) -> nn.Module:
+        """The network that the pipeline calls at a timestep, which need not be the guided one."""
+        return self.denoiser
+
     @abstractmethod
     def blocks(self) -> tuple[str, ...]:
         """All blocks that have temporal attention, in the order they run."""
@@ -80,6 +84,10 @@ class Guidable(Protocol):
         """Of a gradient with respect to the denoiser's input, the part that belongs to its output."""
         return gradient
 
+    def unpacked(self, output: Tensor, call: Call) -> Tensor:
+        """The denoiser's output for the latents of a call, as latents are: (b, c, f, h, w)."""
+        return output
+
     @abstractmethod
     def fingerprint(self, site: str) -> dict[str, float]:
         """A few norms that tell the weights about a temporal attention from others; empty if they cannot be read."""
@@ -91,6 +99,10 @@ class Codec(Protocol):
     @abstractmethod
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """Of one video of that many frames and pixels. InputError, with the remedy, if the model cannot take them."""
+
+    @abstractmethod
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        """Frames, height and width of the video that encoded latents (1, c, f, h, w) are of."""
 
     @abstractmethod
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
@@ -112,6 +124,11 @@ class Caller(Protocol):
     def shown_frames(self) -> tuple[int, ...]:
         """Frames of a clip that the denoiser cannot do without: the first, for image-to-video models."""
         return ()
+
+    @property
+    def kept_frames(self) -> int:
+        """Latent frames that stay those of a picture while the ones behind them are denoised."""
+        return 0
 
     @abstractmethod
     def check_prompt(self, prompt: str) -> None:
@@ -143,6 +160,10 @@ class Caller(Protocol):
 
         InputError if there is something that it would ignore.
         """
+
+    def reading(self, call: Call) -> AbstractContextManager[Call]:
+        """The call as it is made to read the network: pictures for adapters, which nobody gave, have no part in it."""
+        return nullcontext(call)
 
     def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
         """Inside the `with`, pipelines whose guidance scale is no argument have that of the sampling."""

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length
+from motionclone.backbones.transformer import Transformer, check_length, zero_in_first
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -94,13 +94,21 @@ class HunyuanVideo(Transformer):
         batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
         return (batch, channels, frames + bool(self._lead), *sides)
 
+    @property
+    @override
+    def kept_frames(self) -> int:
+        """One kind of image-to-video model has the picture in place of the first."""
+        return int(self._condition_type == "token_replace")
+
+    @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        """Without the lead."""
+        return super().video_shape(latents[:, :, bool(self._lead) :])
+
     @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of the first channels, the latents; 0 in a first frame that stands in place of the latents'."""
-        gradient = gradient[:, : self.channels]
-        if self._condition_type == "token_replace":
-            gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
-        return gradient
+        return zero_in_first(gradient[:, : self.channels], self.kept_frames)
 
     @override
     def check_prompt(self, prompt: str) -> None:

@@ -84,6 +84,11 @@ class Transformer(Backbone):
         return (1, self.channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
 
     @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        (frames, height, width), (temporal, spatial) = latents.shape[2:], self.compression
+        return (frames - 1) * temporal + 1, height * spatial, width * spatial
+
+    @override
     def blocks(self) -> tuple[str, ...]:
         """In the order they run."""
         return tuple(f"{stack}.{i}" for stack in self.stacks for i in range(len(getattr(self.denoiser, stack))))
@@ -207,6 +212,11 @@ class Transformer(Backbone):
             "guidance_scale": sampling.guidance_scale,
             "negative_prompt": sampling.negative_prompt,
         }
+
+
+def zero_in_first(gradient: Tensor, frames: int) -> Tensor:
+    """A gradient (b, c, f, h, w) without what it has in the first frames."""
+    return torch.cat([torch.zeros_like(gradient[:, :, :frames]), gradient[:, :, frames:]], dim=2)
 
 
 def check_length(tokenizer: Any, prompt: str, longest: int) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 from diffusers.utils import is_ftfy_available
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length
+from motionclone.backbones.transformer import Transformer, check_length, zero_in_first
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -40,6 +40,12 @@ class Wan(Transformer):
         """Where the expert for high noise ends."""
         return float((self.pipe.config.get("boundary_ratio") or 0) * self.pipe.scheduler.config.num_train_timesteps)
 
+    @override
+    def denoiser_at(self, timestep: float) -> nn.Module:
+        """The expert for high noise, or below its range the other."""
+        expert: nn.Module = self.denoiser if timestep >= self.guided_from else self.pipe.transformer_2
+        return expert
+
     @property
     @override
     def shown_frames(self) -> tuple[int, ...]:
@@ -60,13 +66,16 @@ class Wan(Transformer):
         """A call is never stacked, whatever its batch."""
         return None, call
 
+    @property
+    @override
+    def kept_frames(self) -> int:
+        """TI2V-5B has the picture in place of the first."""
+        return len(self.shown_frames) if self._timestep_per_token else 0
+
     @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of the latents' channels; 0 in a first frame that stands in place of the latents'."""
-        gradient = gradient[:, : self.config.out_channels]
-        if self._timestep_per_token and self.shown_frames:
-            gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
-        return gradient
+        return zero_in_first(gradient[:, : self.config.out_channels], self.kept_frames)
 
     @property
     @override
