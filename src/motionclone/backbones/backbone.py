@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.capture import Heard
+from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
@@ -43,6 +44,9 @@ class Guidable(Protocol):
     def denoiser_at(self, timestep: float) -> nn.Module:
         """The network that the pipeline calls at a timestep, which need not be the guided one."""
         return self.denoiser
+
+    def check_network(self) -> None:
+        """InputError if the network wants what this family's calls do not bring."""
 
     @abstractmethod
     def blocks(self) -> tuple[str, ...]:
@@ -138,6 +142,11 @@ class Caller(Protocol):
     def check_condition(self, condition: Condition | None) -> None:
         """InputError if the model cannot be shown pictures and there are some, or needs pictures and there are none."""
 
+    @property
+    def picture_arguments(self) -> tuple[str, ...]:
+        """Arguments of the pipeline, without which it cannot be called, that `pipeline_condition` brings."""
+        return ()
+
     @abstractmethod
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
         """Arguments of the pipeline that carry pictures."""
@@ -165,8 +174,8 @@ class Caller(Protocol):
         """The call as it is made to read the network: pictures for adapters, which nobody gave, have no part in it."""
         return nullcontext(call)
 
-    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
-        """Inside the `with`, pipelines whose guidance scale is no argument have that of the sampling."""
+    def prepared(self, sampling: Sampling) -> AbstractContextManager[None]:
+        """Inside the `with`, the pipeline is as the sampling wants it where no argument can say so."""
         return nullcontext()
 
 
@@ -179,6 +188,33 @@ def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str
     call = dict(inspect.signature(type(denoiser).forward).bind(denoiser, *args, **kwargs).arguments)
     del call["self"]
     return call
+
+
+def is_stacked(pipe: Any, latents: Tensor) -> bool:
+    """Whether a call of the denoiser holds the same latents twice, for the negative prompt and then for the prompt.
+
+    The pipeline tells by its guidance scale. Without one, in a loop of somebody's own, the latents tell.
+
+    Raises:
+        InputError: if the pipeline stacks something else.
+    """
+    if getattr(pipe, "do_perturbed_attention_guidance", False):
+        raise InputError(
+            f"{type(pipe).__name__} stacks a part with perturbed attention, which cannot be guided; call it with "
+            "pag_scale=0."
+        )
+    scale = getattr(pipe, "guidance_scale", None)
+    wanted = getattr(pipe, "do_classifier_free_guidance", scale is None or scale > 1)
+    half, odd = divmod(len(latents), 2)
+    if not wanted or len(latents) == 1:
+        return False
+    same = not odd and torch.equal(latents[:half], latents[half:])
+    if scale is not None and not same:
+        raise InputError(
+            f"the denoiser was called with {len(latents)} rows, which are not the same latents for the negative prompt "
+            "and for the prompt; switch off other kinds of guidance than by text."
+        )
+    return same
 
 
 def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:

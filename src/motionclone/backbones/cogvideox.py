@@ -33,6 +33,11 @@ class CogVideoX(Transformer):
     def shown_frames(self) -> tuple[int, ...]:
         return (0,) if isinstance(self.pipe, CogVideoXImageToVideoPipeline) else ()
 
+    @property
+    @override
+    def input_channels(self) -> int:
+        return self.channels * (1 + len(self.shown_frames))
+
     @override
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches, in 1.5 along time, too."""

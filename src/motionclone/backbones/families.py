@@ -20,7 +20,8 @@ def backbone_of(pipe: Any) -> Backbone:
     """The backbone of a diffusers pipeline; one that is a backbone already stays what it is.
 
     Raises:
-        InputError: if its family is not supported, or its denoiser is compiled or keeps what it computed.
+        InputError: if its family is not supported, or its denoiser is compiled, keeps what it computed or wants more
+            than its family's calls bring.
     """
     if isinstance(pipe, FAMILIES):
         return pipe
@@ -29,7 +30,9 @@ def backbone_of(pipe: Any) -> Backbone:
         check_denoiser(denoiser)
     for family in FAMILIES:
         if family.fits(pipe):
-            return family(pipe)
+            backbone = family(pipe)
+            backbone.check_network()
+            return backbone
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
         "CogVideoX, Wan, LTX-Video, LTX-2 (from text), HunyuanVideo or HunyuanVideo-1.5 (guided by "

@@ -100,6 +100,12 @@ class HunyuanVideo(Transformer):
         """One kind of image-to-video model has the picture in place of the first."""
         return int(self._condition_type == "token_replace")
 
+    @property
+    @override
+    def input_channels(self) -> int:
+        """One kind of image-to-video model is given the picture and a mask."""
+        return 2 * self.channels + 1 if self._lead else self.channels
+
     @override
     def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
         """Without the lead."""
@@ -201,6 +207,21 @@ class HunyuanVideo15(HunyuanVideo):
         known = isinstance(pipe, HunyuanVideo15Pipeline | HunyuanVideo15ImageToVideoPipeline)
         return known and isinstance(pipe.guider, ClassifierFreeGuidance)
 
+    @property
+    @override
+    def input_channels(self) -> int:
+        return 2 * self.channels + 1
+
+    @override
+    def check_network(self) -> None:
+        """Some image-to-video models are told the timestep at which a step ends, too."""
+        super().check_network()
+        if self.config.use_meanflow and self.shown_frames:
+            raise InputError(
+                "this transformer is told where every step ends (use_meanflow), and a motion is read without steps; "
+                "use the model that was not distilled so."
+            )
+
     @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         """From a picture, of the sizes that the pipeline knows one that it keeps."""
@@ -253,7 +274,7 @@ class HunyuanVideo15(HunyuanVideo):
 
     @contextmanager
     @override
-    def guider_set(self, sampling: Sampling) -> Iterator[None]:
+    def prepared(self, sampling: Sampling) -> Iterator[None]:
         guider, before = self.pipe.guider, self.pipe.guider.guidance_scale
         guider.guidance_scale = sampling.guidance_scale
         try:

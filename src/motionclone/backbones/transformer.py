@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from motionclone.backbones.backbone import Backbone, Call
+from motionclone.backbones.backbone import Backbone, Call, is_stacked
 from motionclone.backbones.capture import Heard, attention_heard
 from motionclone.backbones.fingerprints import vector_norms
 from motionclone.errors import InputError
@@ -65,6 +65,20 @@ class Transformer(Backbone):
         """Channels of the latents."""
         count: int = self.config.out_channels
         return count
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that a call brings, the picture's among them."""
+        return self.channels
+
+    @override
+    def check_network(self) -> None:
+        wanted = self.config.in_channels
+        if wanted != self.input_channels:
+            raise InputError(
+                f"this transformer takes {wanted} channels and {type(self.pipe).__name__} gives it "
+                f"{self.input_channels}: it is for another task, and so for another pipeline."
+            )
 
     @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
@@ -155,12 +169,11 @@ class Transformer(Backbone):
 
     @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
-        """Stacked [unconditional, conditional] if the pipeline says so and the halves of the latents are the same."""
+        """Stacked [unconditional, conditional]."""
         latents = call[self.latents_name]
-        half, odd = divmod(len(latents), 2)
-        if odd or not self.stacks_prompts or not torch.equal(latents[:half], latents[half:]):
+        if not is_stacked(self.pipe, latents):
             return None, call
-        halves = []
+        half, halves = len(latents) // 2, []
         for part in (slice(None, half), slice(half, None)):
             halves.append(
                 {
@@ -169,11 +182,6 @@ class Transformer(Backbone):
                 }
             )
         return halves[0], halves[1]
-
-    @property
-    def stacks_prompts(self) -> bool:
-        """Whether the running pipeline calls for the negative prompt and the prompt at once."""
-        return bool(self.pipe.guidance_scale > 1)
 
     @override
     def check_condition(self, condition: Condition | None) -> None:
@@ -188,6 +196,11 @@ class Transformer(Backbone):
     def _picture(self, condition: Condition) -> Any:
         """A PIL image, the only kind that both a VAE's processor and an image encoder's take to be what it is."""
         return self.pipe.video_processor.postprocess(condition.pictures)[0]
+
+    @property
+    @override
+    def picture_arguments(self) -> tuple[str, ...]:
+        return ("image",) if self.shown_frames else ()
 
     @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers import WanImageToVideoPipeline, WanTransformer3DModel, WanVideoToVideoPipeline
 from diffusers.utils import is_ftfy_available
 from torch import Tensor, nn
 from typing_extensions import override
@@ -52,6 +52,21 @@ class Wan(Transformer):
         return (0,) if isinstance(self.pipe, WanImageToVideoPipeline) else ()
 
     @property
+    @override
+    def input_channels(self) -> int:
+        """With those of the picture and its mask, unless it is in place of a frame."""
+        shown = self.shown_frames and not self._timestep_per_token
+        return 2 * self.channels + self.compression[0] if shown else self.channels
+
+    @override
+    def check_network(self) -> None:
+        super().check_network()
+        if self.config.pos_embed_seq_len is not None:
+            raise InputError("this model follows two pictures, which is not supported; use one for a first frame.")
+        if isinstance(self.pipe, WanVideoToVideoPipeline):
+            self._check_ftfy()
+
+    @property
     def _timestep_per_token(self) -> bool:
         return bool(self.pipe.config.get("expand_timesteps"))
 
@@ -90,10 +105,14 @@ class Wan(Transformer):
 
     @override
     def check_condition(self, condition: Condition | None) -> None:
-        """Of Wan's pipelines only image-to-video cannot do without ftfy."""
         super().check_condition(condition)
-        if condition is not None and not is_ftfy_available():
-            raise InputError("the image-to-video pipeline of Wan needs the package ftfy: pip install ftfy.")
+        if condition is not None:
+            self._check_ftfy()
+
+    def _check_ftfy(self) -> None:
+        """Of Wan's pipelines only text-to-video can do without."""
+        if not is_ftfy_available():
+            raise InputError(f"{type(self.pipe).__name__} needs the package ftfy: pip install ftfy.")
 
     @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
