@@ -1,5 +1,6 @@
 """A motion and words in, a video and its record out."""
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from motionclone import __version__
+from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
@@ -24,6 +26,9 @@ from motionclone.steps import step_index
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+# What diffusers' pipelines call the pictures that they cannot do without, though most have a default, None.
+PICTURES = ("image", "video", "conditioning_frames")
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,35 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
-    backbone.pipeline_arguments(sampling)  # refuses what the pipeline would ignore
+    _check_call(backbone, _arguments(backbone, prompt, settings))
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
+
+
+def _arguments(backbone: Backbone, prompt: str, settings: Settings) -> dict[str, Any]:
+    """Of the pipeline, but for pictures and noise. InputError if there is something that it would ignore."""
+    own = {"prompt": _positive(prompt, settings), "num_inference_steps": settings.sampling.steps, "output_type": "pt"}
+    return backbone.pipeline_arguments(settings.sampling) | own
+
+
+def _check_call(backbone: Backbone, arguments: Mapping[str, Any]) -> None:
+    """InputError if the pipeline takes other arguments, or needs more: it is for another task, as video to video."""
+    takes = inspect.signature(type(backbone.pipe).__call__).parameters
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    strange = [name for name in (*arguments, "latents", "generator") if name not in takes and not anything]
+    known = {"self", *arguments, *backbone.picture_arguments}
+    needed = [
+        name
+        for name, parameter in takes.items()
+        if name not in known and (name in PICTURES or parameter.default is parameter.empty)
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+    if strange or needed:
+        wants = [f"needs {', '.join(needed)}"] * bool(needed) + [f"takes no {', '.join(strange)}"] * bool(strange)
+        raise InputError(
+            f"{type(backbone.pipe).__name__} {' and '.join(wants)}, so it cannot be called from here; read the motion "
+            "with extract_motion and call the pipeline yourself inside motion_guidance."
+        )
 
 
 def fitting(pipe: Any, settings: Settings) -> Settings:
@@ -129,7 +160,7 @@ def _positive(prompt: str, settings: Settings) -> str:
 @torch.no_grad()
 def generate(
     pipe: Any,
-    motion: Motion | Mapping[int, Motion],
+    motion: Motion | Mapping[float, Motion],
     prompt: str,
     settings: Settings | None = None,
     *,
@@ -184,7 +215,7 @@ def generate(
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
         motion_guidance(backbone, motion, settings.guidance, on_guided_step=guided.append),
-        backbone.guider_set(sampling),
+        backbone.prepared(sampling),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         steps_heard(pipe.scheduler, end_of_step, pipe),
         warnings.catch_warnings(),
@@ -195,12 +226,9 @@ def generate(
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
-            **backbone.pipeline_arguments(sampling),
-            prompt=_positive(prompt, settings),
-            num_inference_steps=sampling.steps,
+            **_arguments(backbone, prompt, settings),
             latents=backbone.initial_latents(noise, condition),
             generator=generator_of(seed, "sampling"),
-            output_type="pt",
         ).frames[0]
     if not video.isfinite().all():
         raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")

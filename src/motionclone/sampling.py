@@ -78,7 +78,7 @@ class _Guided:
 @contextmanager
 def motion_guidance(
     pipe: Any,
-    motion: Motion | Mapping[int, Motion],
+    motion: Motion | Mapping[float, Motion],
     settings: Guidance | None = None,
     *,
     on_guided_step: Callable[[GuidedStep], None] | None = None,
@@ -132,7 +132,7 @@ def motion_guidance(
                 return plain(*args, **kwargs)
             if settings.match_direction:
                 weight *= matching_weight(now, after)
-        wanted = motion if isinstance(motion, Motion) else _motion_at(motion, timestep)
+        wanted = motion if isinstance(motion, Motion) else _motion_at(motion, float(schedule[index]))
         unconditional_call, conditional_call = backbone.split(call)
         with torch.no_grad():
             unconditional = plain(**unconditional_call) if unconditional_call else None
@@ -196,7 +196,7 @@ def energy_and_gradient(
 
         try:
             with (
-                checkpointed(backbone.heavy_blocks() if checkpointing else []),
+                checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
                 listening(partial(backbone.tap, call), sites, energy_at) as energies,
             ):
                 with graph_cut_at(backbone.after(sites)), weights_as_computed():
@@ -235,13 +235,13 @@ def _size(grid: tuple[int, int, int]) -> str:
     return f"{frames} frames of {height}x{width} positions"
 
 
-def _motion_at(motions: Mapping[int, Motion], timestep: float) -> Motion:
+def _motion_at(motions: Mapping[float, Motion], timestep: float) -> Motion:
     if timestep not in motions:
         raise InputError(
             f"there is no motion for t = {timestep:g}, but for {', '.join(map(str, sorted(motions)))}; "
             "invert along the schedule of the generation."
         )
-    return motions[int(timestep)]
+    return motions[timestep]
 
 
 def _plan(backbone: Guidable, timestep: float, settings: Guidance) -> tuple[int, float] | None:
