@@ -18,6 +18,7 @@ from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.media.conditions import Condition
+from motionclone.media.frames import as_frames
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule
@@ -58,7 +59,7 @@ class Generated:
 
 def clone(
     pipe: Any,
-    frames: Tensor,
+    frames: Any,
     prompt: str,
     settings: Settings | None = None,
     *,
@@ -70,7 +71,8 @@ def clone(
 
     Args:
         pipe: a diffusers pipeline of a supported family, such as from `load_pipeline`, or its backbone.
-        frames: the reference, (f, 3, h, w) in [-1, 1]; f, h, w are those of the settings.
+        frames: the reference, (f, 3, h, w) in [-1, 1], or another form that `as_frames` takes (a list of PIL images, as
+            diffusers' `load_video` gives); f, h, w are those of the settings.
         prompt: what the new video shows.
         settings: such as from `preset`.
         condition: pictures that the new video follows, for a pipeline with SparseCtrl.
@@ -83,6 +85,7 @@ def clone(
     settings = settings or Settings()
     backbone, sampling = backbone_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
+    frames = as_frames(frames)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
     check(backbone, prompt, settings)

@@ -17,6 +17,7 @@ from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
+from motionclone.media.frames import as_frames
 from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
 from motionclone.provenance import Provenance
@@ -38,7 +39,7 @@ def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference"
 
 def extract_motion(
     pipe: Any,
-    frames: Tensor,
+    frames: Any,
     settings: Extraction | None = None,
     *,
     seed: int = 0,
@@ -50,7 +51,7 @@ def extract_motion(
 
     Args:
         pipe: a diffusers pipeline of a supported family, or its backbone.
-        frames: (f, 3, h, w), RGB in [-1, 1], of the size that will be generated.
+        frames: (f, 3, h, w), RGB in [-1, 1], or another form that `as_frames` takes, of the size that will be generated.
         settings: noise step, k, blocks and prompt.
         seed: of the noise, and of the VAE's sample.
         source: facts about the clip for the motion's record, plain JSON values.
@@ -64,8 +65,7 @@ def extract_motion(
     """
     settings = settings or Extraction()
     backbone = backbone_of(pipe)
-    if frames.ndim != 4 or frames.shape[1] != 3 or not frames.isfinite().all():
-        raise InputError(f"frames must be (f, 3, h, w) with finite values in [-1, 1], not {tuple(frames.shape)}.")
+    frames = as_frames(frames)
     backbone.latents_shape(len(frames), *frames.shape[-2:])
     check_reading(backbone, settings)
     shown = None
