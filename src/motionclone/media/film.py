@@ -40,6 +40,8 @@ _ACCURATE = 0x2 | 0x2000 | 0x40000
 _HDR_TRANSFERS = (16, 18)  # SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG)
 # Frames between two that are taken, beyond which a seek saves time. Damage in less is noticed, since it is decoded.
 _WORTH_A_SEEK = 300
+# Pixels that are decoded in a few seconds at most: so many are, before a request is refused for what packets tell.
+_CHEAP = 2**30
 
 
 def film_takes(path: Path, quick: bool, sources: Sequence[Source] = get_args(Source)) -> Iterator[Take]:
@@ -48,7 +50,8 @@ def film_takes(path: Path, quick: bool, sources: Sequence[Source] = get_args(Sou
     for source in sources:
         timeline = survey.timeline if source == "packets" else _decoded(path, source, survey)
         if timeline is not None:
-            yield Take(timeline, partial(_shots, path, source, timeline, survey.keys, quick))
+            certain = source != "packets" or (survey.pixels > _CHEAP and not (timeline.cut or timeline.damaged))
+            yield Take(timeline, partial(_shots, path, source, timeline, survey.keys, quick), certain=certain)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class _Survey:
     timeline: Timeline | None  # None where they tell none that can be right
     keys: tuple[int, ...]  # timestamps at which decoding can begin, rising
     promise: _Promise
+    pixels: int  # of all frames
 
 
 def _survey(path: Path) -> _Survey:
@@ -126,11 +130,12 @@ def _survey(path: Path) -> _Survey:
                     last = packet
         rest = 0.0 if last is None else max(0.0, float((last.duration or 0) * tick))
         torn = "" if last is None or ends_whole(container.format.name, last, path) else TORN
+        pixels = len(pts) * stream.width * stream.height
         promise = _Promise(promised, others, rest, max(0, stream.frames - discarded), torn)
     if torn and len(pts) > 1:
         pts.pop()
     pts.sort(key=lambda value: -1 if value is None else value)
-    return _Survey(promise.timeline(pts, tick, damaged), tuple(sorted(keys)), promise)
+    return _Survey(promise.timeline(pts, tick, damaged), tuple(sorted(keys)), promise, pixels)
 
 
 def _promised(container: InputContainer, stream: VideoStream, tick: Fraction) -> tuple[float, bool]:

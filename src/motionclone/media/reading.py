@@ -74,7 +74,12 @@ def read_clip(
         num_frames, float(start), None if end is None else float(end), None if fps is None else float(fps)
     )
     for take in _takes(path, fit == "squash", request.fps):
-        chosen, rate = choose(take.timeline, request, spoken(path))
+        try:
+            chosen, rate = choose(take.timeline, request, spoken(path))
+        except InputError:
+            if take.certain:
+                raise
+            continue
         try:
             frames, about = _fitted_frames(take, chosen, height, width, fit)
         except UnsteadyError:
