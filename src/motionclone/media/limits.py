@@ -34,18 +34,28 @@ def check_size(height: Any, width: Any, num_frames: Any = 1) -> None:
     """InputError unless frames of this size can be held; numbers must be whole (NumPy's are)."""
     for what, number in (("height", height), ("width", width), ("the number of frames", num_frames)):
         if not _whole(number):
-            raise InputError(f"{what} must be a whole number, got {number!r}; give one such as 16")
+            raise InputError(f"{what} must be a whole number, got {shown(number)}; give one such as 16")
+    size = f"{shown(height)}x{shown(width)}"
     if height < 1 or width < 1:
-        raise InputError(f"height and width must be positive numbers of pixels, got {height}x{width} (height x width)")
+        raise InputError(f"height and width must be positive numbers of pixels, got {size} (height x width)")
     if max(height, width) > MOST_SIDE:
-        raise InputError(f"height and width must be at most {MOST_SIDE} pixels, got {height}x{width}; ask for less")
+        raise InputError(f"height and width must be at most {MOST_SIDE} pixels, got {size}; ask for less")
     if num_frames > MOST_FRAMES:
-        raise InputError(f"the number of frames must be at most {MOST_FRAMES}, got {num_frames}; ask for fewer")
+        raise InputError(f"the number of frames must be at most {MOST_FRAMES}, got {shown(num_frames)}; ask for fewer")
     if num_frames * height * width > MOST_PIXELS:
         raise InputError(
             f"{num_frames} frames of {height}x{width} are more than the {MOST_PIXELS:,} pixels that are read at "
             "once; ask for fewer or smaller frames"
         )
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence can hold it; Python writes no integers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _whole(number: Any) -> bool:
