@@ -1,14 +1,17 @@
 """What strangers hand over as a model loads or is refused in a sentence; more of it: benchmarks/hostile_models.py."""
 
+import inspect
 import json
 import random
 import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel
+from diffusers.configuration_utils import ConfigMixin
 from hostile_models import (
     Case,
     changed_weights,
@@ -21,7 +24,8 @@ from hostile_models import (
 from tiny_transformers import FAMILIES
 
 from motionclone.errors import InputError
-from motionclone.models import load_pipeline
+from motionclone.models import HubModel, load_pipeline, named_models
+from motionclone.models.configs import read_config
 from motionclone.models.networks import load_part
 
 # transformers tells of zero-element tensors, torch of pickles of another protocol, where the file is refused anyway
@@ -90,3 +94,30 @@ def test_a_configuration_is_held_against_its_weights(tmp_path: Path, change: dic
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InputError, match=sentence):
         load_part(CogVideoXTransformer3DModel, tmp_path, "", torch.float32)
+
+
+SDXL = {  # as in stabilityai/stable-diffusion-xl-base-1.0
+    "attention_head_dim": [5, 10, 20],
+    "transformer_layers_per_block": [1, 2, 10],
+    "upcast_attention": None,
+    "num_attention_heads": None,
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+def test_configurations_of_published_models_pass(tmp_path: Path) -> None:
+    """Of all classes that can be in a pipeline: their defaults, and where named models differ from these."""
+    hub = [model for model in named_models().values() if isinstance(model, HubModel)]
+    networks = [(model.network, model.transformer) for model in hub] + [(model.autoencoder, model.vae) for model in hub]
+    networks += [(name, {}) for name in ("AutoencoderKL", "MotionAdapter", "SparseControlNetModel", "UNetMotionModel")]
+    schedulers = [(name, {}) for name in dir(diffusers) if name.endswith("Scheduler")]
+    for name, changes in [*networks, ("UNet2DConditionModel", SDXL), *schedulers]:
+        kind = getattr(diffusers, name)
+        if not issubclass(kind, ConfigMixin):
+            continue
+        arguments = inspect.signature(kind.__init__).parameters.values()
+        defaults = {each.name: each.default for each in arguments if each.default is not inspect.Parameter.empty}
+        config = json.loads(json.dumps({"_class_name": name, **defaults, **changes}, default=str))
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert read_config(kind, tmp_path) == config, name
