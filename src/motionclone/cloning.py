@@ -17,6 +17,7 @@ from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
 from motionclone.motion import Motion
@@ -188,6 +189,7 @@ def generate(
     check(backbone, prompt, settings)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
+    tell_idle(backbone, settings, first, condition)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     size = first.record.size or (sampling.height, sampling.width)
@@ -233,6 +235,7 @@ def generate(
             latents=backbone.initial_latents(noise, condition),
             generator=generator_of(seed, "sampling"),
         ).frames[0]
+    tell_other_count(pipe.scheduler, settings, len(guided))
     if not video.isfinite().all():
         raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
     record = {

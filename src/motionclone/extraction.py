@@ -51,7 +51,7 @@ def extract_motion(
 
     Args:
         pipe: a diffusers pipeline of a supported family, or its backbone.
-        frames: (f, 3, h, w), RGB in [-1, 1], or another form that `as_frames` takes, of the size that will be generated.
+        frames: (f, 3, h, w), RGB in [-1, 1], or in another form that `as_frames` takes; of the size to generate.
         settings: noise step, k, blocks and prompt.
         seed: of the noise, and of the VAE's sample.
         source: facts about the clip for the motion's record, plain JSON values.
