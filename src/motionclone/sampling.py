@@ -25,7 +25,7 @@ from motionclone.backbones.backbone import Call, Guidable, named_arguments, with
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
 from motionclone.backbones.families import backbone_of, check_denoiser
-from motionclone.backbones.patching import Forward, is_call_of, layered
+from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.guidance import output_increment
@@ -117,7 +117,7 @@ def motion_guidance(
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         nonlocal last, calls_of_others
         if not is_call_of(pipe):
-            calls_of_others = True
+            calls_of_others = calls_of_others or not is_under(pipe)  # else it is one that reads a motion
             return plain(*args, **kwargs)
         call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
