@@ -81,8 +81,16 @@ def test_calls_whose_outputs_do_not_last_are_left_to_the_next():
 @pytest.mark.parametrize(
     ("scheduler", "settings", "told"),
     [
-        (ddim(4), {}, "reached 20 of the weight 2000: the ramps (warm_up 10, cool_down 10) are too long for 1 guided"),
-        (ddim(8), {}, "reached 40 of the weight 2000: the ramps (warm_up 10, cool_down 10) are too long for 2 guided"),
+        (
+            ddim(4),
+            {},
+            "reached 20 of the weight 2000: the ramps (warm_up 10, cool_down 10) are too long for 1 guided step;",
+        ),
+        (
+            ddim(8),
+            {},
+            "reached 40 of the weight 2000: the ramps (warm_up 10, cool_down 10) are too long for 2 guided steps;",
+        ),
         (ddim(20), {"warm_up": 4, "cool_down": 4}, "set them to 3 or less, or guide more steps."),
         (ddim(4), {"guided_fraction": 0.2}, "covers t >= 800 and the run begins at t = 750; set it to 0.25 or more."),
         (flow(1), {"update": "noise"}, "guided no step: guided_fraction 0.3 covers 1 and the update 'noise' can guide"),

@@ -69,15 +69,14 @@ def tell_idle(backbone: Backbone, settings: Settings, motion: Motion, condition:
     for field, why in idle(backbone, settings, motion=motion, condition=condition).items():
         section, _, name = field.rpartition(".")
         part = getattr(settings, section) if section else settings
-        was_set = name in part.model_fields_set and getattr(part, name) != type(part).model_fields[name].default
-        if was_set and field not in TOLD_ELSEWHERE:
+        if name in part.model_fields_set and field not in TOLD_ELSEWHERE:
             warnings.warn(f"{field} {why}.", GuidanceWarning, stacklevel=4)
 
 
 def tell_idle_guidance(settings: Guidance) -> None:
     """Warn of what contradicts itself in settings of guidance."""
     if settings.weight > 0 and settings.match_direction and settings.update == "direction":
-        warnings.warn(f"match_direction {_MATCHED}.", GuidanceWarning, stacklevel=5)
+        warnings.warn(f"match_direction {_MATCHED}.", GuidanceWarning, stacklevel=4)
 
 
 def tell_other_count(scheduler: Any, settings: Settings, guided: int) -> None:
@@ -176,15 +175,13 @@ def _of_the_motion(settings: Settings, motion: Motion) -> dict[str, str]:
 
 
 def _unguided(backbone: Backbone, settings: Settings) -> dict[str, str]:
-    """What goes idle with guidance. To switch it off in Python is to say so."""
-    if settings.guidance.weight > 0:
-        return {}
-    parts = {f"guidance.{name}" for name in Guidance.model_fields} | {
-        f"extraction.{name}" for name in Extraction.model_fields
-    }
-    acting = (
-        {"guidance.weight"}
-        if keeps_its_steps(backbone.pipe.scheduler)
-        else {"guidance.weight", "guidance.guided_fraction"}
-    )
-    return dict.fromkeys(parts - acting, "does not act: guidance.weight is 0; raise that, or leave it out")
+    """What goes idle with guidance. In Python, to switch that off is to say so."""
+    found = {}
+    if settings.guidance.weight == 0:
+        for section, part in (("guidance", Guidance), ("extraction", Extraction)):
+            for name in part.model_fields:
+                found[f"{section}.{name}"] = "does not act: guidance.weight is 0; raise that, or leave it out"
+        del found["guidance.weight"]
+        if not keeps_its_steps(backbone.pipe.scheduler):
+            del found["guidance.guided_fraction"]
+    return found

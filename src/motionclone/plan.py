@@ -93,8 +93,8 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
     elif reached < settings.weight:
         shortfall = (
             f"guidance reached {reached:g} of the weight {settings.weight:g}: the ramps (warm_up {settings.warm_up}, "
-            f"cool_down {settings.cool_down}) are too long for {len(covered)} guided steps; set them to "
-            f"{(len(covered) + 1) // 2} or less, or guide more steps."
+            f"cool_down {settings.cool_down}) are too long for {len(covered)} guided step{'s' * (len(covered) > 1)}; "
+            f"set them to {(len(covered) + 1) // 2} or less, or guide more steps."
         )
     return Plan(schedule, first, steps, shortfall)
 

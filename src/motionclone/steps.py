@@ -76,12 +76,13 @@ def step_index(scheduler: Any, timestep: float) -> int:
 def coming_step(scheduler: Any, timestep: float, first: int | None = None) -> int:
     """The step that the scheduler takes next, for which the denoiser is called.
 
-    Many know it; PNDM, which steps twice from some timesteps, counts from the `first` of the run. Of others it is told
-    by the timestep, which denoisers may be told in half precision.
+    Many know it, or where they were told to begin; PNDM, which steps twice from some timesteps, counts from the `first`
+    of the run. Of others it is told by the timestep, which denoisers may be told in half precision.
     """
-    known = getattr(scheduler, "step_index", None)
-    if known is not None:
-        return int(known)
+    for name in ("step_index", "begin_index"):
+        known = getattr(scheduler, name, None)
+        if known is not None:
+            return int(known)
     counted = getattr(scheduler, "counter", None)
     return step_index(scheduler, timestep) if counted is None or first is None else first + int(counted)
 
@@ -141,7 +142,7 @@ def solver_responses(scheduler: Any, first: int) -> dict[int, Response]:
         first: index of the coming step.
 
     Raises:
-        InputError: if they are not affine, as those of schedulers that clip.
+        InputError: if its steps are not affine, as those of schedulers that clip.
     """
     still, changes, doubled = (_run(scheduler, first, change) for change in (0.0, 1.0, 2.0))
     changes, doubled = changes - still, doubled - still
@@ -191,28 +192,27 @@ def _run(scheduler: Any, first: int, change: float) -> Tensor:
     count = len(timesteps)
     takes = inspect.signature(solver.step).parameters
     arguments: dict[str, Any] = {"return_dict": False}
-    if "generator" in takes:
+    if "generator" in takes:  # the same noise in every run
         arguments["generator"] = torch.Generator().manual_seed(0)
+    if hasattr(solver, "noise_sampler_seed"):
+        solver.noise_sampler, solver.noise_sampler_seed = None, 0
     told_its_past = "old_pred_original_sample" in takes  # CogVideoX's DPM solver
     clean = None
     numbers = torch.zeros(2 * count, 1, 1, 1, 1)
     rows = []
-    # Noise is the same in every run; what is drawn without the generator comes from the global one.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        for step, timestep in enumerate(timesteps):
-            numbers = numbers.clone()
-            numbers[count + step] += change
-            rows.append(numbers.flatten().double())
-            output = torch.zeros_like(numbers)
-            output[step] = change
-            if told_its_past:
-                arguments["old_pred_original_sample"] = clean
-                arguments["timestep_back"] = timesteps[step - 1] if step else None
-            if hasattr(solver, "scale_model_input"):
-                solver.scale_model_input(numbers, timestep)
-            numbers, *others = solver.step(model_output=output, timestep=timestep, sample=numbers, **arguments)
-            clean = others[0] if told_its_past else None
+    for step, timestep in enumerate(timesteps):
+        numbers = numbers.clone()
+        numbers[count + step] += change
+        rows.append(numbers.flatten().double())
+        output = torch.zeros_like(numbers)
+        output[step] = change
+        if told_its_past:
+            arguments["old_pred_original_sample"] = clean
+            arguments["timestep_back"] = timesteps[step - 1] if step else None
+        if hasattr(solver, "scale_model_input"):
+            solver.scale_model_input(numbers, timestep)
+        numbers, *others = solver.step(model_output=output, timestep=timestep, sample=numbers, **arguments)
+        clean = others[0] if told_its_past else None
     return torch.stack([*rows, numbers.flatten().double()])
 
 
