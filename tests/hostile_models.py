@@ -204,6 +204,7 @@ def weights() -> dict[str, Callable[[], bytes]]:
         "cycle": _cycle,
         "numbers as names": lambda: {1: plain, (2, 3): plain, None: plain},
         "large number as name": lambda: {10**600: plain},
+        "many names": lambda: {f"model.diffusion_model.input_blocks.{i}.x": torch.zeros(1) for i in range(20_000)},
         "odd names": lambda: {"a\nb\x1b[31m": plain, "\ud800": plain, "n" * 100_000: plain, "": plain},
         "list": lambda: [plain],
         "nothing": lambda: None,

@@ -4,6 +4,7 @@ import inspect
 import json
 import random
 import resource
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,11 +26,9 @@ from tiny_transformers import FAMILIES
 
 from motionclone.errors import InputError
 from motionclone.models import HubModel, load_pipeline, named_models
+from motionclone.models.checkpoints import load_motion_module
 from motionclone.models.configs import read_config
 from motionclone.models.networks import load_part
-
-# transformers tells of zero-element tensors, torch of pickles of another protocol, where the file is refused anyway
-pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:Detected pickle protocol")
 
 
 def sample(cases: Sequence[Case], count: int) -> list[Case]:
@@ -94,6 +93,17 @@ def test_a_configuration_is_held_against_its_weights(tmp_path: Path, change: dic
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InputError, match=sentence):
         load_part(CogVideoXTransformer3DModel, tmp_path, "", torch.float32)
+
+
+def test_what_a_broken_download_leaves_is_not_read(tmp_path: Path) -> None:
+    """64 GB by its name and header, of which the disk has a page."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2**34], "data_offsets": [0, 2**36]}}).encode()
+    path = tmp_path / "mm.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + 2**36)
+    with pytest.raises(InputError, match="is mostly holes, as downloads that broke off leave behind"):
+        load_motion_module(path, torch.float32)
 
 
 SDXL = {  # as in stabilityai/stable-diffusion-xl-base-1.0

@@ -25,7 +25,7 @@ def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, 
     """
     config = read_mapping(place / name)
     found = config.get("_class_name", kind.__name__)
-    if found not in {each.__name__ for each in kind.__mro__}:
+    if found not in [each.__name__ for each in kind.__mro__]:
         raise InputError(f"{place} is a {said(found, 80)}, not a {kind.__name__}; give one that is.")
     for key, value in config.items():
         if any(word in key for word in COUNTS) and not _few(value):

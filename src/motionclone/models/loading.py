@@ -23,6 +23,7 @@ from motionclone.models.description import ModelDescription, folder_description,
 from motionclone.models.devices import Offload, check_offload, usable_device
 from motionclone.models.known import MINI, MINI_DIT, HubModel, find_named, named_models
 from motionclone.models.mini_dit import assemble_mini_dit
+from motionclone.models.networks import reading
 from motionclone.models.places import check_place, could_be_hub_id, path_of
 from motionclone.models.saved import load_saved, read_index
 from motionclone.models.texts import said
@@ -75,28 +76,25 @@ def load_pipeline(
         raise InputError(f"dtype is torch.float32, torch.float16 or torch.bfloat16, not {dtype!r}.")
 
     place = _control_place(found, control)
-    if model == MINI_DIT:
-        pipe: Any = assemble_mini_dit(MINI, dtype)
-        sources = {"model": MINI_DIT}
-    elif isinstance(found, ModelDescription):
-        pipe, sources = assemble(found, dtype, control is not None, pickled)
-    else:
-        pipe, source = load_saved(found.place if isinstance(found, HubModel) else found, dtype, pickled)
-        sources = {"model": source}
-    if control is not None:
-        pipe, of_control = _controlled(pipe, control, place, dtype, pickled)
-        sources |= of_control
-    pipe.register_to_config(
-        _name_or_path=str(model) if not isinstance(model, ModelDescription) else model.base,
-        _motionclone_sources=sources,
-    )
+    name = model.base if isinstance(model, ModelDescription) else str(model)
+    with reading(said(name, 80)):
+        if model == MINI_DIT:
+            pipe, sources = assemble_mini_dit(MINI, dtype), {"model": MINI_DIT}
+        elif isinstance(found, ModelDescription):
+            pipe, sources = assemble(found, dtype, control is not None, pickled)
+        else:
+            pipe, sources = load_saved(found.place if isinstance(found, HubModel) else found, dtype, pickled)
+        if control is not None:
+            pipe, of_control = _controlled(pipe, control, place, dtype, pickled)
+            sources |= of_control
+    pipe.register_to_config(_name_or_path=name, _motionclone_sources=sources)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
     if has_motion_modules and per_frame_norm:
-        for name in ("unet", "controlnet"):
-            if name in pipe.components:
-                use_per_frame_norm(pipe.components[name])
+        for network in ("unet", "controlnet"):
+            if network in pipe.components:
+                use_per_frame_norm(pipe.components[network])
     if model == "mini" and target.type == "cpu":  # so small that SDPA, slow backwards on a CPU, saves no memory
         pipe.unet.set_attn_processor(AttnProcessor())
     if vae_tiling:
@@ -124,7 +122,8 @@ def _find(model: str | Path) -> ModelDescription | HubModel | str:
     """Which description `model` means, or which folder or hub id of a complete pipeline."""
     named = named_models()
     path = path_of(model)
-    if isinstance(model, str) and not path.exists() and (known := find_named(model)) is not None:
+    may_be_named = isinstance(model, str) and (model.partition("@")[0] in named or not path.exists())
+    if may_be_named and (known := find_named(str(model))) is not None:
         return known
     if path.suffix in (".toml", ".yaml", ".yml"):
         return read_model_description(path)

@@ -5,6 +5,7 @@ configuration with a million layers, or with none, is told in a moment.
 """
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def load_part(kind: Any, folder: Path, part: str, dtype: torch.dtype, pickled: b
             issubclass(kind, ConfigMixin) and unused > stored.tensors // 4
         ):  # the classes of transformers read parts of files
             raise InputError(f"{place} describes a {kind.__name__} without {unused} of its weights; fetch it again.")
-        check_finite(network, place)
+        check_finite(network, place, packed="quantization_config" in config)
     return network
 
 
@@ -139,7 +140,8 @@ def empty_network(kind: Any, config: dict[str, Any], stored: Stored, place: Path
 
 def check_described(kind: Any, config: dict[str, Any], stored: Stored, place: Path) -> None:
     """Refuse a configuration that describes no network, or one with far more weights than are stored."""
-    with torch.device("meta"), _no_larger_than(stored, kind.__name__, place):
+    with torch.device("meta"), _no_larger_than(stored, kind.__name__, place), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers without channels and the like, which end in an error or a sentence
         _built(kind, config, place)
 
 
@@ -185,8 +187,8 @@ def _no_larger_than(stored: Stored, name: str, place: str | Path) -> Iterator[No
         yield
 
 
-def check_finite(network: nn.Module, place: str | Path) -> None:
-    """Refuse weights that are not finite, or no floating-point numbers."""
+def check_finite(network: nn.Module, place: str | Path, packed: bool) -> None:
+    """Refuse weights that are not finite, or no floating-point numbers unless they are packed."""
     for name, weight in network.named_parameters():
-        if not is_finite(weight):
+        if not is_finite(weight) and (weight.is_floating_point() or not packed):
             raise InputError(f"{place} has no finite numbers for {name}; fetch it again, or use dtype float32.")

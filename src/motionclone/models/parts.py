@@ -38,7 +38,7 @@ def load_tokenizer(kind: Any, place: Path) -> Any:
 def check_words(tokenizer: Any, text_encoder: Any, place: Path) -> None:
     """Refuse a tokenizer and a text encoder of CLIP that do not work together; an empty prompt is tried."""
     length, longest = tokenizer.model_max_length, text_encoder.config.max_position_embeddings
-    if not 3 <= length <= longest:  # a mark at the beginning, one at the end, and something between
+    if not isinstance(length, int) or not 3 <= length <= longest:  # two marks, and something between them
         raise InputError(
             f"the tokenizer of {place} gives {said(length, 40)} tokens and its text encoder reads {longest}."
         )

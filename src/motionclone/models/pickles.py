@@ -59,6 +59,8 @@ def _check_operations(file: object) -> None:
     for number, (operation, argument, position) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
         if number > MOST_OPERATIONS or (position or 0) > LONGEST_PICKLE:
             raise ValueError("it holds much besides tensors")
+        if operation.name == "PROTO" and argument != 2:
+            raise ValueError("it is no pickle of torch.save's")
         tuples += operation.name.startswith("TUPLE")
         if tuples > MOST_TUPLES:
             raise ValueError("it holds more tuples than tensors need")

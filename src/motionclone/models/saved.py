@@ -9,7 +9,7 @@ from diffusers import ModelMixin, SchedulerMixin
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from motionclone.errors import InputError
-from motionclone.models.networks import files_of, load_part, reading
+from motionclone.models.networks import files_of, load_part
 from motionclone.models.parts import check_words, load_scheduler, load_tokenizer
 from motionclone.models.places import locate
 from motionclone.models.texts import read_mapping, said
@@ -68,7 +68,7 @@ def read_index(place: str) -> dict[str, Any]:
     return index
 
 
-def load_saved(place: str, dtype: torch.dtype, pickled: bool = False) -> tuple[Any, str]:
+def load_saved(place: str, dtype: torch.dtype, pickled: bool = False) -> tuple[Any, dict[str, str]]:
     """A saved pipeline with its own scheduler; and where it came from.
 
     Raises:
@@ -97,13 +97,12 @@ def load_saved(place: str, dtype: torch.dtype, pickled: bool = False) -> tuple[A
             parts[name] = load_scheduler(kind, located.path / name)
         elif issubclass(kind, PreTrainedTokenizerBase):
             parts[name] = load_tokenizer(kind, located.path / name)
-    with reading(place):
-        pipe = kind_of_pipe.from_pretrained(str(located.path), **parts, local_files_only=True)
+    pipe = kind_of_pipe.from_pretrained(str(located.path), **parts, local_files_only=True)
     if "unet" in pipe.components:
         for second in ("", "_2") if "tokenizer_2" in pipe.components else ("",):
             check_words(parts[f"tokenizer{second}"], parts[f"text_encoder{second}"], located.path)
         pipe.register_modules(motion_adapter=None)
-    return pipe, located.source
+    return pipe, {"model": located.source}
 
 
 def _kind_of(part: list[Any], place: str) -> Any:

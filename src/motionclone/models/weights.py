@@ -15,6 +15,7 @@ from motionclone.models.places import WEIGHT_SUFFIXES
 from motionclone.models.texts import said
 
 _AROUND = ("state_dict", "controlnet")  # what weights are kept under, beside an epoch and the like
+MOST_TENSORS = 5000  # in an original file; with a second copy for averaging Stable Diffusion has 1,800
 _HOLES = 2**30  # bytes from which a file that is mostly holes on the disk is told from one that compresses well
 
 
@@ -42,8 +43,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         for name, value in _unwrapped(found).items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
-    if not weights:
-        raise InputError(f"{path} holds no weights by name; give a file of weights.")
+    if not 0 < len(weights) <= MOST_TENSORS:
+        raise InputError(f"{path} holds {len(weights) or 'no'} weights by name; give a file of weights.")
     # A view can repeat one number endlessly, and many names can share one tensor.
     sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in weights.items()}
     for name, size in sizes.items():
@@ -107,5 +108,7 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor holds floating-point numbers, none of them nan or infinite."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return tensor.is_floating_point()
+    if tensor.element_size() == 1:  # PyTorch does not compare numbers of 8 bits
+        tensor = tensor.to(torch.bfloat16)
     least, most = tensor.detach().aminmax()
     return bool(least.isfinite() & most.isfinite())
