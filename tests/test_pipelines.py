@@ -20,12 +20,14 @@ from diffusers import (
     SparseControlNetModel,
     StableDiffusionPipeline,
     UNet2DConditionModel,
+    UNetMotionModel,
 )
 from safetensors.torch import load_file, save_file
 from tiny_transformers import FAMILIES
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm, use_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.models import (
@@ -531,6 +533,50 @@ def test_bad_models_are_named_in_a_sentence(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("PIAPipeline", r"PIA's UNet takes an image; use AnimateDiff with a picture \(--image\) instead\."),
+        ("AnimateDiffVideoToVideoPipeline", "save it as an AnimateDiffPipeline, which makes videos from text"),
+        ("AnimateDiffControlNetPipeline", "save it as an AnimateDiffPipeline, without its ControlNet"),
+        ("StableDiffusionXLPipeline", r"write a description \(\.toml\): base, motion_adapter"),
+        ("os.system", r"write a description \(\.toml\)"),
+        (["pipeline", "Own"], r"write a description \(\.toml\)"),
+    ],
+)
+def test_other_pipelines_are_refused_by_name_with_a_remedy(tmp_path: Path, name: object, remedy: str) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+    with pytest.raises(InputError, match=f"which is not supported .*{remedy}") as raised:
+        load_pipeline(tmp_path, device="cpu")
+    assert str(name) in str(raised.value)
+
+
+def test_pia_is_refused_by_name(tmp_path: Path, plain: ModelDescription) -> None:
+    tiny_adapter(conv_in_channels=9).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"a motion adapter for PIA, .* follow the picture with a SparseCtrl"):
+        load_pipeline(plain.model_copy(update={"motion_adapter": str(tmp_path)}), device="cpu")
+    pia = type("PIAPipeline", (), {"unet": UNetMotionModel.from_unet2d(tiny_unet(1), tiny_adapter(conv_in_channels=9))})
+    with pytest.raises(InputError, match="PIAPipeline is not supported: its UNet takes an image; use AnimateDiff"):
+        backbone_of(pia())
+
+
+def test_a_part_of_another_kind_is_refused(tmp_path: Path, plain: ModelDescription) -> None:
+    AnimateDiffPipeline.from_pretrained(plain.base, motion_adapter=tiny_adapter()).save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    good = json.loads(index.read_text())
+    for change, sentence in [
+        ({"unet": ["diffusers", "AutoencoderKL"]}, "has a AutoencoderKL as its unet"),
+        ({"unet": ["os", "system"]}, "which is no class of diffusers or transformers"),
+        ({"unet": ["diffusers", "load_image"]}, "which is no class of diffusers or transformers"),
+        ({"scheduler": ["transformers", "CLIPTextModel"]}, "has a CLIPTextModel as its scheduler"),
+        ({"tokenizer": ["transformers", "AutoTokenizer"]}, "has a AutoTokenizer as its tokenizer"),
+        ({"vae": [None, None]}, "cannot be read"),
+    ]:
+        index.write_text(json.dumps({**good, **change}))
+        with pytest.raises(InputError, match=sentence):
+            load_pipeline(tmp_path, device="cpu")
+
+
 def test_bad_parts_are_named_in_a_sentence(tmp_path: Path, plain: ModelDescription, models: Path) -> None:
     (tmp_path / "words.ckpt").write_text("not a pickle")
     (tmp_path / "words.txt").write_text("no weights")
@@ -614,11 +660,21 @@ def test_devices_and_offload(plain: ModelDescription, monkeypatch: pytest.Monkey
         ({"offload": "disk"}, "offload is one of none, model, sequential"),
         ({"device": "cuda"}, "cuda is not available"),
         ({"device": "gpu"}, "'gpu' is no device"),
+        ({"device": 1.5}, "1.5 is no device"),
+        ({"device": "meta"}, "meta is not available"),
     ]:
         with pytest.raises(InputError, match=sentence):
             load_pipeline("no-such-model", **change)
+    for dtype in (torch.int8, torch.float8_e4m3fn, "float16"):
+        with pytest.raises(InputError, match=r"dtype is torch\.float32, torch\.float16 or torch\.bfloat16, not"):
+            load_pipeline(plain, dtype=dtype)
+    with pytest.raises(InputError, match="per_frame_norm is about AnimateDiff's motion modules"):
+        load_pipeline("cogvideox-2b", per_frame_norm=False)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="there is no device cuda:2; cuda has 2 here, counted from 0"):
+        load_pipeline("no-such-model", device="cuda:2")
     asked = []
     for name in ("enable_model_cpu_offload", "enable_sequential_cpu_offload", "to"):
         monkeypatch.setattr(

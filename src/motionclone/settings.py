@@ -132,15 +132,23 @@ class Settings(_Frozen):
 def parse_settings(data: Any, source: str) -> Settings:
     """Settings from plain values, such as a preset or a record.
 
+    Their `model_fields_set` are empty: these hold what a person sets, who makes settings or changes copies of some.
+
     Raises:
         InputError: naming every unknown or invalid key and `source`.
     """
     try:
-        return Settings.model_validate(data)
+        return _set_by_nobody(Settings.model_validate(data))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))[:80] or 'settings'}: {e['msg']}" for e in error.errors()]
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise InputError(f"{source} is not valid: {'; '.join(problems[:10])}{more}.") from error
+
+
+def _set_by_nobody(settings: Settings) -> Settings:
+    for part in (settings, settings.extraction, settings.guidance, settings.sampling, settings.conditioning):
+        part.model_fields_set.clear()
+    return settings
 
 
 def preset_names() -> list[str]:

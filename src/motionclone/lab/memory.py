@@ -139,7 +139,7 @@ def counted(name: str, settings: Settings) -> Counted:
         with (
             _StandIn(),
             found.counting([] if checkpointing else backbone.heavy_blocks()),
-            checkpointed(backbone.heavy_blocks() if checkpointing else []),
+            checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
             listening(partial(backbone.tap, call), sites, _empty_energy),
             graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
         ):

@@ -10,7 +10,7 @@ import numpy as np
 
 from motionclone.errors import InputError
 from motionclone.media.container import Allowance
-from motionclone.media.limits import MOST_FRAME_PIXELS, MOST_FRAMES
+from motionclone.media.limits import MOST_ANIMATED_PIXELS, MOST_FRAMES
 from motionclone.media.paths import spoken
 from motionclone.media.shots import Shot, Take
 from motionclone.media.stills import flattened, open_picture
@@ -18,6 +18,8 @@ from motionclone.media.timeline import Timeline
 
 # As browsers do: a frame that is to be shown for less than can be seen is shown for this long, in ms.
 _LEAST, _INSTEAD = 11, 100
+
+_COPIES = 4  # of the canvas that libwebp and Pillow make for a frame, taken or not
 
 
 def is_animated_webp(path: Path) -> bool:
@@ -38,7 +40,7 @@ def animation_takes(path: Path) -> Iterator[Take]:
     Raises:
         InputError: it is cut short, damaged, or too large.
     """
-    with open_picture(path, MOST_FRAME_PIXELS) as picture:
+    with open_picture(path, MOST_ANIMATED_PIXELS) as picture:
         canvas = picture.width * picture.height
     durations = np.array(_durations(path), dtype=np.int64)
     durations[durations < _LEAST] = _INSTEAD
@@ -72,9 +74,9 @@ def _durations(path: Path) -> list[int]:
 def _shots(path: Path, canvas: int, wanted: Sequence[int]) -> Iterator[Shot]:
     allowance = Allowance(path)
     done = -1
-    with open_picture(path, MOST_FRAME_PIXELS) as picture:
+    with open_picture(path, MOST_ANIMATED_PIXELS) as picture:
         for number in wanted:
-            allowance.spend(canvas * (number - done))  # each frame is drawn over the one before
+            allowance.spend(_COPIES * canvas * (number - done))  # each frame is drawn over the one before
             done = number
             picture.seek(number)
             rgb, notices = flattened(picture)

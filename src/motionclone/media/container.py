@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from motionclone.errors import InputError
+from motionclone.media.boxes import check_boxes
 from motionclone.media.limits import FREE_PIXELS, MOST_FRAME_PIXELS, PIXELS_PER_BYTE
 from motionclone.media.paths import check_file, spoken
 
@@ -34,9 +35,10 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             FFmpeg raises over the file while the block reads it.
     """
     check_file(path, "video")
+    check_boxes(path)
     name = spoken(path)
-    # Text in a file may be in any encoding.
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    bound = {"max_pixels": str(MOST_FRAME_PIXELS)}
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"} | bound
     try:  # An absolute path is never taken for a protocol, as "http:x" would be.
         with av.open(str(path.absolute()), options=options, metadata_errors="replace") as container:
             stream = _main_stream(container)
@@ -48,7 +50,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                     f"the frames of {name} are {stream.width}x{stream.height} by its header, and at most "
                     f"{MOST_FRAME_PIXELS:,} pixels were expected; give a smaller version"
                 )
-            stream.codec_context.options = {"max_pixels": str(MOST_FRAME_PIXELS)}  # its frames may say otherwise
+            stream.codec_context.options = bound  # its frames may say otherwise
             yield container, stream
     except InputError:
         raise

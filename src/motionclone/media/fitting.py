@@ -25,7 +25,7 @@ def fitted(
     """
     if fit == "squash":
         # As the authors' numbers show: on 8-bit pixels, with aligned corners.
-        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(np.require(picture, requirements="W")).permute(2, 0, 1)[None]
         resized = functional.interpolate(pixels, (height, width), mode="bilinear", align_corners=True).float()
         return resized[0] / 127.5 - 1, []
     rows, columns = picture.shape[0], picture.shape[1] * pixel_aspect

@@ -4,6 +4,7 @@ A clip is read in two steps: list the timestamps of all frames, choose some, the
 already at their final size. So memory is bounded by what is asked for, whatever the length and size of the file.
 """
 
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from motionclone.media.animation import animation_takes, is_animated_webp
 from motionclone.media.film import film_takes
 from motionclone.media.fitting import Fit, fitted
 from motionclone.media.folder import FOLDER_FPS, folder_takes, sha256_of_folder
-from motionclone.media.limits import HIGHEST_FPS, LOWEST_FPS, check_size, is_number
+from motionclone.media.limits import HIGHEST_FPS, LOWEST_FPS, check_size, is_number, shown
 from motionclone.media.paths import as_path, is_folder, spoken
 from motionclone.media.shots import Take, UnsteadyError
 from motionclone.media.timeline import Request, choose
@@ -71,11 +72,17 @@ def read_clip(
     """
     _check_numbers(num_frames, height, width, start, end, fps, fit)
     path = as_path(path)
+    num_frames, height, width = (operator.index(number) for number in (num_frames, height, width))
     request = Request(
         num_frames, float(start), None if end is None else float(end), None if fps is None else float(fps)
     )
     for take in _takes(path, fit == "squash", request.fps):
-        chosen, rate = choose(take.timeline, request, spoken(path))
+        try:
+            chosen, rate = choose(take.timeline, request, spoken(path))
+        except InputError:
+            if take.certain:
+                raise
+            continue
         try:
             frames, about = _fitted_frames(take, chosen, height, width, fit)
         except UnsteadyError:
@@ -125,14 +132,14 @@ def _check_numbers(num_frames: Any, height: Any, width: Any, start: Any, end: An
     """The errors that need no file."""
     check_size(height, width, num_frames)
     if num_frames < 2:
-        raise InputError(f"the number of frames must be at least 2, got {num_frames}; motion needs two frames")
+        raise InputError(f"the number of frames must be at least 2, got {shown(num_frames)}; motion needs two frames")
     if fit not in get_args(Fit):
-        raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, got {fit!r}")
+        raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, got {shown(fit)}")
     if not (is_number(start) and start >= 0):
-        raise InputError(f"start must be 0 or more seconds after the first frame, got {start!r}")
+        raise InputError(f"start must be 0 or more seconds after the first frame, got {shown(start)}")
     if end is not None and not (is_number(end) and end > start):
-        raise InputError(f"end must come after start, got start {start} s and end {end} s")
+        raise InputError(f"end must come after start, got start {start} s and end {shown(end)} s")
     if fps is not None and not (is_number(fps) and fps > 0):
-        raise InputError(f"fps must be a positive number of frames per second, got {fps!r}")
+        raise InputError(f"fps must be a positive number of frames per second, got {shown(fps)}")
     if fps is not None and not LOWEST_FPS <= fps <= HIGHEST_FPS:
         raise InputError(f"fps must be from {LOWEST_FPS:g} to {HIGHEST_FPS:g} frames per second, got {fps:g}")

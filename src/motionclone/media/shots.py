@@ -26,11 +26,13 @@ class Take:
         timeline: when its frames are shown.
         shots: the frames of rising numbers, one after the other.
         notices: sentences worth telling about the whole.
+        certain: whether the timeline was found by decoding, so that a request may be refused for it.
     """
 
     timeline: Timeline
     shots: Callable[[Sequence[int]], Iterator[Shot]]
     notices: tuple[str, ...] = ()
+    certain: bool = True
 
 
 class UnsteadyError(Exception):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from motionclone.errors import InputError
-from motionclone.media.limits import MOST_PICTURE_PIXELS
+from motionclone.media.limits import MOST_PICTURE_PIXELS, MOST_PICTURE_SIDE
 from motionclone.media.paths import check_file, spoken
 
 # Formats of pictures alone (JPEG includes MPO). Pillow's others start programs (EPS), or are of no use here.
@@ -31,7 +31,7 @@ def open_picture(path: Path, most_pixels: int = MOST_PICTURE_PIXELS) -> Iterator
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow thinks of metadata
             with Image.open(path, formats=FORMATS) as picture:
-                if picture.width * picture.height > most_pixels:
+                if picture.width * picture.height > most_pixels or max(picture.size) > MOST_PICTURE_SIDE:
                     raise Image.DecompressionBombError
                 yield picture
     except InputError:
@@ -67,11 +67,16 @@ def flattened(picture: Image.Image) -> tuple[NDArray[np.uint8], list[str]]:
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     notices = []
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
+        picture = _in_mode(picture, "RGBA")
         opacity = picture.getchannel("A")
         if opacity.getextrema() != (255, 255):
             notices.append("is transparent in parts and was put on white")
             ground = Image.new("RGB", picture.size, "white")
             ground.paste(picture, mask=opacity)
             picture = ground
-    return np.array(picture.convert("RGB")), notices
+    return np.asarray(_in_mode(picture, "RGB")), notices
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """The picture itself where it can be: a copy of a large one is large."""
+    return picture if picture.mode == mode else picture.convert(mode)

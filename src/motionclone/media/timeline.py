@@ -45,13 +45,11 @@ class Timeline:
 
     def notices(self) -> Iterator[str]:
         """What is wrong with the file although it can be used."""
+        used = f"used the {len(self.pts)} frames" if len(self.pts) > 1 else "used the one frame"
         if self.cut:
-            yield (
-                f"the file looks cut short or damaged: {self.cut}; "
-                f"used the {len(self.pts)} frames ({self.length:.2f} s) that could be read"
-            )
+            yield f"the file looks cut short or damaged: {self.cut}; {used} ({self.length:.2f} s) that could be read"
         elif self.damaged:
-            yield f"the file is damaged: used the {len(self.pts)} frames that could be read"
+            yield f"the file is damaged: {used} that could be read"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from motionclone.errors import InputError
 from motionclone.models.configs import read_config
 from motionclone.models.networks import Stored, empty_network, reading
 from motionclone.models.texts import said
-from motionclone.models.weights import fill, read_weights
+from motionclone.models.weights import fill, floats_in, read_weights
 
 _MOTION_NAMES = {  # AnimateDiff's part of a name -> diffusers'
     ".temporal_transformer.": ".",
@@ -83,8 +83,8 @@ def _with_diffusers_names(weights: Mapping[str, Tensor], dtype: torch.dtype) -> 
     for name, tensor in weights.items():
         for original, ours in _MOTION_NAMES.items():
             name = name.replace(original, ours)
-        renamed[name] = tensor.to(dtype)
-    return renamed
+        renamed[name] = tensor
+    return floats_in(dtype, renamed)
 
 
 def load_sparse_control(path: Path, dtype: torch.dtype) -> SparseControlNetModel:
@@ -140,7 +140,8 @@ def load_dreambooth(
 
     `base`, a folder in diffusers' layout, gives the configurations; its weights are not read.
     """
-    weights = {n: tensor.to(dtype) for n, tensor in read_weights(path).items() if n.startswith(_DREAMBOOTH_PREFIXES)}
+    found = {name: tensor for name, tensor in read_weights(path).items() if name.startswith(_DREAMBOOTH_PREFIXES)}
+    weights = floats_in(dtype, found)
     if not weights:
         raise InputError(f"{path} is no Stable Diffusion checkpoint: no name starts with {_DREAMBOOTH_PREFIXES[0]}*.")
     unet, vae, text_encoder = (

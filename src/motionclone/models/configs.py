@@ -1,6 +1,7 @@
 """Configurations of diffusers' and transformers' classes, checked as far as can be without building anything."""
 
 import inspect
+import math
 import types
 import typing
 from pathlib import Path
@@ -11,8 +12,9 @@ from diffusers import ConfigMixin
 from motionclone.errors import InputError
 from motionclone.models.texts import read_mapping, said
 
-COUNTS = ("layers", "blocks", "depth", "heads", "groups")  # in the names of values that count parts of a network
-MOST = 1000  # of them; the largest models have about a hundred
+# In the names of values that are small numbers in every network: of its parts, and of what these take.
+COUNTS = ("layers", "blocks", "depth", "head", "groups", "_padding")
+MOST = 1000  # the largest models have about a hundred
 
 
 def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, Any]:
@@ -34,7 +36,7 @@ def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, 
 
 
 def _few(value: Any) -> bool:
-    """Whether all whole numbers in a value, however nested, are numbers of layers that a model can have."""
+    """Whether all whole numbers in a value, however nested, are as small as in all models."""
     if isinstance(value, list):
         return all(map(_few, value))
     return not isinstance(value, int) or 0 <= value <= MOST
@@ -45,7 +47,11 @@ def _check_kinds(kind: Any, config: dict[str, Any], source: Path) -> None:
     hints = typing.get_type_hints(kind.__init__)
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         value, default = config.get(name, parameter.default), parameter.default
-        if name not in config or value == default or _fits(value, hints.get(name, Any)) or _alike(value, default):
+        if name not in config or (value == default and type(value) is type(default)):
+            continue
+        emptied = value == [] and isinstance(default, tuple | list) and len(default) > 0
+        endless = isinstance(value, float) and math.isinf(value)
+        if not emptied and not endless and (_fits(value, hints.get(name, Any)) or _alike(value, default)):
             continue
         raise InputError(f"{source} has {said(repr(value), 40)} as {name}, which is of another kind; fetch it again.")
 
@@ -65,7 +71,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _alike(value: Any, default: Any) -> bool:
-    """Whether a value is of the kind of the default; the hints of diffusers are not always right."""
+    """Whether a value is of the kind of the default; hints are not always right, and null is false in older files."""
+    if value is None:
+        return isinstance(default, bool | str | None)
     if isinstance(default, tuple | list):
-        return isinstance(value, list) and bool(value) and all(_alike(each, default[0]) for each in value)
+        return isinstance(value, list) and bool(default) and all(_alike(each, default[0]) for each in value)
     return type(value) is type(default) or (type(value) is int and type(default) is float)

@@ -43,13 +43,13 @@ def fetch(place: HubPlace, files: Sequence[str]) -> Path:
     Raises:
         InputError: there is no such repository or revision, or it is not here and the hub cannot be reached.
     """
-    commit, problem = _commit_of(place)
+    problem = _unreachable(place)
     try:
         folder = huggingface_hub.snapshot_download(
             place.hub_id,
-            revision=commit or place.revision,
+            revision=place.revision,
             allow_patterns=list(files),
-            local_files_only=commit is None,
+            local_files_only=problem is not None,
         )
     except Exception as error:  # of the network, the hub and the disk
         raise InputError(_why_not(place, problem or error)) from error
@@ -60,33 +60,30 @@ def _why_not(place: HubPlace, problem: Exception) -> str:
     if isinstance(problem, RevisionNotFoundError):
         return f"{place.hub_id} has no revision {place.revision} on the hub; give another one behind the @."
     why, remedy = said(problem), "check the id and the connection, or download it elsewhere and give its folder"
-    if constants.HF_HUB_OFFLINE:
-        why = "HF_HUB_OFFLINE is set"
-    elif isinstance(problem, GatedRepoError):
+    if isinstance(problem, GatedRepoError):
         why, remedy = "its terms were not accepted", "accept them there and log in with `hf auth login`"
     elif isinstance(problem, RepositoryNotFoundError):
         why, remedy = "there is none of that id, or it is private", "check the id, or log in with `hf auth login`"
     return f"{place} is no folder here and could not be fetched from the Hugging Face hub ({why}); {remedy}."
 
 
-def _commit_of(place: HubPlace) -> tuple[str | None, Exception | None]:
-    """The commit that the hub has for a revision, or what went wrong in asking.
+def _unreachable(place: HubPlace) -> Exception | None:
+    """What goes wrong when the hub is asked for a revision; None if nothing does.
 
     It is asked in a thread, as a name server that does not answer keeps a program longer than any timeout says.
     """
     if constants.HF_HUB_OFFLINE:
-        return None, None
-    found: list[str | None] = []
-    problems: list[Exception] = [TimeoutError("it does not answer")]
+        return ConnectionError("HF_HUB_OFFLINE is set")
+    problems: list[Exception | None] = [TimeoutError("it does not answer")]
 
     def ask() -> None:
         try:
-            info = huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=PATIENCE)
-            found.append(info.sha)
+            huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=PATIENCE)
+            problems.append(None)
         except Exception as error:  # of the network, and what the hub answers
             problems.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(1.5 * PATIENCE)
-    return (found[0], None) if found else (None, problems[-1])
+    return problems[-1]

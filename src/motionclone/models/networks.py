@@ -27,7 +27,7 @@ from motionclone.models.configs import read_config
 from motionclone.models.texts import read_mapping, said
 from motionclone.models.weights import check_whole, is_finite, read_weights
 
-LARGEST_TABLES = 2**26  # numbers in tables that are computed, such as those of positions; CogVideoX has half as many
+LARGEST_TABLES = 2**26  # numbers in tables that are computed, such as those of positions; CogVideoX-5b has 55 million
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ def load_part(kind: Any, folder: Path, part: str, dtype: torch.dtype, pickled: b
         missing = sorted(set(report["missing_keys"]) & {name for name, _ in network.named_parameters()})
         if missing:
             raise InputError(f"{place} lacks weights of its {kind.__name__}, such as {said(missing[0], 80)}.")
+        unused = len(report["unexpected_keys"])
+        if (
+            issubclass(kind, ConfigMixin) and unused > stored.tensors // 4
+        ):  # the classes of transformers read parts of files
+            raise InputError(f"{place} describes a {kind.__name__} without {unused} of its weights; fetch it again.")
         check_finite(network, place)
     return network
 
@@ -156,7 +161,7 @@ def _no_larger_than(stored: Stored, name: str, place: str | Path) -> Iterator[No
             # Generous, since weights may be tied, and since modules without weights belong to a network as well.
             "modules": 20 * stored.tensors + 2000,
             "numbers": 4 * stored.numbers + 2**20,
-            "tables": LARGEST_TABLES,
+            "tables": LARGEST_TABLES + stored.numbers,
         },
     )
 

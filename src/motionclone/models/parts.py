@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from motionclone.errors import InputError
 from motionclone.models.configs import read_config
 from motionclone.models.networks import reading
@@ -34,7 +36,7 @@ def load_tokenizer(kind: Any, place: Path) -> Any:
 
 
 def check_words(tokenizer: Any, text_encoder: Any, place: Path) -> None:
-    """Refuse a tokenizer of CLIP that gives its text encoder more words, or others, than it knows."""
+    """Refuse a tokenizer and a text encoder of CLIP that do not work together; an empty prompt is tried."""
     length, longest = tokenizer.model_max_length, text_encoder.config.max_position_embeddings
     if not 3 <= length <= longest:  # a mark at the beginning, one at the end, and something between
         raise InputError(
@@ -43,6 +45,9 @@ def check_words(tokenizer: Any, text_encoder: Any, place: Path) -> None:
     known = text_encoder.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise InputError(f"the tokenizer of {place} has {len(tokenizer)} words and its text encoder knows {known}.")
+    with reading(f"the text_encoder of {place}"), torch.no_grad():
+        words = tokenizer("", padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        text_encoder(words.input_ids)
 
 
 def load_scheduler(kind: Any, place: Path, **changes: Any) -> Any:

@@ -78,6 +78,11 @@ def _unwrapped(found: Any) -> dict[Any, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def floats_in(dtype: torch.dtype, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with floating-point numbers in `dtype`; `fill` refuses others where they are weights."""
+    return {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
+
+
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
     """Make exactly these tensors the weights of `module`: shared, not copied; none may be missing or left over."""
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
