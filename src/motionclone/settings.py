@@ -25,11 +25,16 @@ def check_text(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError("a text holds bytes that are no UTF-8; write it anew") from error
+        raise InputError(f"{text[:80]!r} holds bytes that are no UTF-8; write it anew, or rename the file") from error
     return text
 
 
+def _check_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(check_text, texts))
+
+
 Text = Annotated[str, AfterValidator(check_text)]
+Texts = Annotated[tuple[str, ...], AfterValidator(_check_texts)]
 
 
 class _Frozen(BaseModel):
@@ -46,7 +51,7 @@ class Extraction(_Frozen):
         le=10_000,
         description="Strongest entries kept of every attention row; as many as its frames is plain control.",
     )
-    blocks: tuple[Text, ...] = Field(
+    blocks: Texts = Field(
         default=("up_blocks.1",),
         min_length=1,
         max_length=1000,

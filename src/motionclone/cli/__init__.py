@@ -15,6 +15,7 @@ from motionclone.cli.models import models
 from motionclone.cli.rerunning import rerun, verify_run
 from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order
 from motionclone.errors import InputError
+from motionclone.settings import check_text
 
 app = App(
     name="motionclone",
@@ -44,8 +45,10 @@ def _run(words: list[str]) -> int:
     """Do what the words say; the exit code."""
     try:
         for word in words:
-            _check_word(word)
-        app(words)
+            check_text(word)  # names of files, too, go into libraries and records that know only Unicode
+            if "\0" in word:
+                raise InputError(f"{word!r} holds NUL, which no name or prompt has; take it out")
+        app(words, result_action="return_value")
         sys.stdout.flush()
     except InputError as error:
         say(f"motionclone: {error}")
@@ -60,13 +63,3 @@ def _run(words: list[str]) -> int:
         say("motionclone: stopped; no file was left half written")
         return 128 + getattr(stop, "number", signal.SIGINT)
     return 0
-
-
-def _check_word(word: str) -> None:
-    """Names of files and prompts go into libraries and records that know only Unicode."""
-    try:
-        word.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{word!r} is no UTF-8; rename the file, or write the words anew") from error
-    if "\0" in word:
-        raise InputError(f"{word!r} holds NUL, which no name or prompt has; take it out")

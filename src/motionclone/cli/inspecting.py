@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionclone.cli.terminal import say
+from motionclone.cli.terminal import printable, say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def inspect(
 
     found = load_motion(motion)
     record = found.record
-    table = Table(title=escape(str(motion)), show_header=False)
+    table = Table(title=escape(printable(str(motion))), show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     facts: dict[str, Any] = {
@@ -51,11 +51,11 @@ def inspect(
         "bytes": f"{motion.stat().st_size:,}",
     }
     for name, value in facts.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, escape(printable(str(value))))
     for site, m in found.maps.items():
         _, height, width = found.grid[site]
         table.add_row(
-            escape(site),
+            escape(printable(site)),
             f"{m.values.shape[1]} heads on {height}x{width} positions, mean top weight {m.values.float().mean():.3f}",
         )
     if heatmap is not None:

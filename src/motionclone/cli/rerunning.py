@@ -51,9 +51,7 @@ def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceO
     video
         The video, if it is not beside the record any more.
     """
-    import tempfile
-
-    from motionclone.files import sha256_of
+    from motionclone.files import scratch_file, sha256_of
     from motionclone.media.records import output_of
     from motionclone.media.writing import check_video, encode_video
 
@@ -64,11 +62,11 @@ def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceO
         raise InputError(f"the video of {record} is not beside it; give it with --video.")
     found = wanted if video is None else sha256_of(video)
     sources = sources_of(job, record.absolute().parent, place_options)
-    with tempfile.TemporaryDirectory() as folder:
-        suffix = video.suffix if video else str(output_of(kept).get("suffix"))
-        again = Path(folder) / f"again{suffix.lower()}"
-        check_video(again)
-        made = make(job, sources, settings, again)
+    suffix = str(video.suffix if video else output_of(kept).get("suffix")).lower()
+    name = Path(f"again{suffix}")
+    check_video(name)
+    made = make(job, sources, settings, name)
+    with scratch_file(suffix) as again:
         encode_video(again, made.generated.frames, made.fps, made.public)
         now = sha256_of(again)
         what = "the video" if video is None else str(video)

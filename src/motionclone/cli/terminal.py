@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from motionclone.errors import InputError
@@ -62,22 +62,22 @@ class _Stream:
                 encoding = self._stream.encoding
                 return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         except OSError as error:
-            self._fail(error)
+            self._failed(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError as error:
-            self._fail(error)
+            self._failed(error)
 
-    def _fail(self, error: OSError) -> None:
-        # What waits to be written goes nowhere, so that Python does not try again when it ends.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-        self._failed(error)
+    def end(self) -> None:
+        """If something still waits that cannot be written, it goes nowhere: else Python tries again when it ends."""
+        try:
+            self._stream.flush()
+        except OSError:
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
+                os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 @contextmanager
@@ -98,17 +98,24 @@ def standard_streams() -> "Iterator[None]":
     os.close(filler)
     kept = sys.stdout, sys.stderr
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
-        sys.stdout = _Stream(kept[0] or nowhere, lost)
-        sys.stderr = _Stream(kept[1] or nowhere, lambda _: None)
+        streams = _Stream(kept[0] or nowhere, lost), _Stream(kept[1] or nowhere, lambda _: None)
+        sys.stdout, sys.stderr = streams
         try:
             yield
         finally:
             sys.stdout, sys.stderr = kept
+            for stream in streams:
+                stream.end()
 
 
 def say(sentence: str) -> None:
-    """Tell the user, on standard error; what strangers wrote cannot steer the terminal."""
-    print("".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence), file=sys.stderr)
+    """Tell the user, on standard error."""
+    print(printable(sentence), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text on one line; what strangers wrote cannot steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quiet_libraries() -> None:

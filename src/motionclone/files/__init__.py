@@ -2,7 +2,7 @@
 
 from motionclone.files.names import check_free, check_not_input
 from motionclone.files.reading import parse_json, read_json, sha256_of
-from motionclone.files.whole import claimed, sweep, whole_file, whole_files
+from motionclone.files.whole import claimed, scratch_file, sweep, whole_file, whole_files
 
 __all__ = [
     "check_free",
@@ -10,6 +10,7 @@ __all__ = [
     "claimed",
     "parse_json",
     "read_json",
+    "scratch_file",
     "sha256_of",
     "sweep",
     "whole_file",

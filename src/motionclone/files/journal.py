@@ -30,8 +30,16 @@ def own(folder: Path, key: str, rest: str) -> Path:
 
 
 def keys(folder: Path) -> list[str]:
-    """Whose files of our own there are in a folder."""
-    return sorted({match[1] for path in folder.iterdir() if (match := _OWN_NAME.fullmatch(path.name))})
+    """Of which runs there are files in a folder; those of other users, who may mean us harm, are theirs."""
+    found = [(match[1], path) for path in folder.iterdir() if (match := _OWN_NAME.fullmatch(path.name))]
+    return sorted({key for key, _ in found} - {key for key, path in found if not _is_mine(path)})
+
+
+def _is_mine(path: Path) -> bool:
+    try:
+        return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+    except FileNotFoundError:  # the living clean up
+        return True
 
 
 def commit(folder: Path, key: str, moves: list[tuple[Path, Path]], gone: list[str]) -> None:

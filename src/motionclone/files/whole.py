@@ -15,6 +15,7 @@ nobody else's business.
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from motionclone.errors import InputError
 from motionclone.files.journal import commit, keys, own, settle, sync
-from motionclone.files.locks import Lock, hold, hold_now
+from motionclone.files.locks import hold, hold_now
 from motionclone.files.names import check_free
 
 
@@ -56,29 +57,46 @@ def whole_files(
         check_free(target, overwrite)
     with folder_for(targets[0]) as folder:
         sweep(folder)
-        key = secrets.token_hex(6)
-        temporary = [folder / f".motionclone-{key}-{n}{target.suffix}" for n, target in enumerate(targets)]
-        lock: Lock | None = None
         try:
-            lock = hold(own(folder, key, ".lock"))
-            assert lock is not None  # nobody else knows the key
-            yield tuple(temporary)
-            for path in temporary:
-                sync(path)
-            for target in targets:
-                if not overwrite and os.path.lexists(target):
-                    raise InputError(f"{target} has been made by another program meanwhile; choose another name")
-            commit(folder, key, list(zip(temporary, targets, strict=True)), [path.name for path in gone])
+            with _temporary(folder, [target.suffix for target in targets]) as (key, temporary):
+                yield temporary
+                for path in temporary:
+                    sync(path)
+                for target in targets:
+                    if not overwrite and os.path.lexists(target):
+                        raise InputError(f"{target} has been made by another program meanwhile; choose another name")
+                commit(folder, key, list(zip(temporary, targets, strict=True)), [path.name for path in gone])
         except OSError as error:
-            meant = next((t for t, path in zip(targets, temporary, strict=True) if str(path) == error.filename), None)
-            raise _unwritable(meant or targets[0], error) from error
+            named = [each for n, each in enumerate(targets) if str(error.filename).endswith(f"-{n}{each.suffix}")]
+            raise _unwritable((named or targets)[0], error) from error
+
+
+@contextmanager
+def scratch_file(suffix: str) -> Iterator[Path]:
+    """Yield the path of a file, not made yet, that is gone in the end; if the run dies, a later one removes it."""
+    folder = Path(tempfile.gettempdir())
+    sweep(folder)
+    try:
+        with _temporary(folder, [suffix]) as (_, (path,)):
+            yield path
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+@contextmanager
+def _temporary(folder: Path, suffixes: list[str]) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """A key, and paths of its own in a folder; in the end a commit that was begun is finished, and they are removed."""
+    key = secrets.token_hex(6)
+    lock = hold(own(folder, key, ".lock"))
+    assert lock is not None  # nobody else knows the key
+    try:
+        yield key, tuple(own(folder, key, f"-{n}{suffix}") for n, suffix in enumerate(suffixes))
+    finally:
+        try:
+            with suppress(OSError):  # a later run tries again
+                settle(folder, key)
         finally:
-            if lock is not None:
-                try:
-                    with suppress(OSError):  # a later run tries again
-                        settle(folder, key)
-                finally:
-                    lock.release()
+            lock.release()
 
 
 @contextmanager
