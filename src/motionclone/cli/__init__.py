@@ -13,7 +13,7 @@ from motionclone.cli.making import clone, extract, generate
 from motionclone.cli.measuring import evaluate, score
 from motionclone.cli.models import models
 from motionclone.cli.rerunning import rerun, verify_run
-from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order
+from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError
 from motionclone.settings import check_text
 
@@ -37,7 +37,7 @@ def main() -> None:
     # The libraries advise on things that are in order here; their errors still come. Read when they are imported.
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    with standard_streams(), stopping_in_order():
+    with standard_streams(), stopping_in_order(), warnings_said():
         sys.exit(_run(sys.argv[1:]))
 
 

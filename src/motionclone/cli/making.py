@@ -18,6 +18,7 @@ from motionclone.cli.options import (
     SettingsOptions,
     control_kind,
     settings_from,
+    typed,
 )
 from motionclone.cli.reading import (
     fitted_to_model,
@@ -87,7 +88,8 @@ def clone(
     )
     paths = tuple(Path(picture.path) for picture in pictures)
     sources = Sources(model_options.model, reference, paths, control)
-    run(job, sources, settings, output, overwrite, compare)
+    given = typed(model_options, settings_options, extraction_options, generation_options, conditioning_options)
+    run(job, sources, settings, output, overwrite, compare, given)
 
 
 def extract(
@@ -114,6 +116,7 @@ def extract(
     from motionclone.cloning import check
     from motionclone.extraction import extract_motion
     from motionclone.files import check_free, check_not_input, claimed
+    from motionclone.idle import refuse_idle
     from motionclone.media.places import kept_name
 
     if output.suffix != ".safetensors":
@@ -130,6 +133,7 @@ def extract(
             settings, clip = fitted, read_reference(reference, reference_options, fitted)
         say_notices(clip.notices)
         check(pipe, "", settings)
+        refuse_idle(pipe, settings, typed(model_options, settings_options, extraction_options))
         source = source_facts(reference.name, clip, reference_options)
         source["path"] = kept_name(reference, output.absolute().parent)
         motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)
@@ -182,7 +186,8 @@ def generate(
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
     sources = Sources(model_options.model, motion)
-    run(job, sources, settings, output or motion.with_suffix(".mp4"), overwrite)
+    given = typed(model_options, settings_options, generation_options)
+    run(job, sources, settings, output or motion.with_suffix(".mp4"), overwrite, typed=given)
 
 
 def _named(options: ModelOptions) -> ModelOptions:

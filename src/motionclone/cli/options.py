@@ -1,6 +1,6 @@
 """Options that several commands share, and the settings they make."""
 
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
@@ -199,17 +199,48 @@ else:
     GenerationOptions = options("GenerationOptions", "How the video is made.", **_sections)
 
 
+def typed(model: ModelOptions, *others: Any) -> dict[str, str]:
+    """What was typed of the settings, such as "conditioning.scale", and how, such as "--condition-scale"."""
+    found = {"per_frame_norm": "--no-per-frame-norm"} if not model.per_frame_norm else {}
+    for each, value in _given(*others):
+        section = each.metadata["section"]
+        name = _OTHER_NAMES.get(each.name, f"--{each.name.replace('_', '-')}")
+        found[f"{section}.{each.name}" if section else each.name] = f"--no-{name[2:]}" if value is False else name
+    return found
+
+
+def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
+    """The options of the settings that were given, with their values."""
+    found = [(each, getattr(part, each.name)) for part in parts for each in fields(part)]
+    return [(each, value) for each, value in found if value is not None and each.name != "preset"]
+
+
+def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> None:
+    """With another number of steps than the preset's, as large a share of them is guided, and ramped."""
+    before, now = chosen.sampling.steps, data["sampling"]["steps"]
+    if "steps" not in given or now == before or now < 1:
+        return
+    share = {"sampling": {"guided_steps": 1}, "guidance": {"warm_up": 0, "cool_down": 0}}
+    told = []
+    for section, least in share.items():
+        for name in least.keys() - given:
+            data[section][name] = max(least[name], round(data[section][name] * now / before))
+            told.append(f"{name.replace('_', '-')} {data[section][name]}")
+    if told:
+        say(f"note: {now} steps in place of the preset's {before}, and in proportion {', '.join(sorted(told))}")
+
+
 def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: str = "camera") -> Settings:
     """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
     from motionclone.models import name_of
 
     name = name_of(model)
-    data = preset(common.preset or (name if name in preset_names() else otherwise)).model_dump()
-    given = [(each, getattr(part, each.name)) for part in (common, *others) for each in fields(part)]
-    for each, value in given:
-        if value is not None and each.name != "preset":
-            section = each.metadata["section"]
-            (data[section] if section else data)[each.name] = value
+    chosen = preset(common.preset or (name if name in preset_names() else otherwise))
+    data = chosen.model_dump()
+    given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
+    for section, each, value in given:
+        (data[section] if section else data)[each] = value
+    _scale_to_steps(data, chosen, {each for _, each, _ in given})
     for side in ("height", "width"):
         pixels = data["sampling"][side]
         if pixels > 0 and pixels % 8:

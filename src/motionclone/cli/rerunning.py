@@ -65,7 +65,7 @@ def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceO
     suffix = str(video.suffix if video else output_of(kept).get("suffix")).lower()
     name = Path(f"again{suffix}")
     check_video(name)
-    made = make(job, sources, settings, name)
+    made = make(job, sources, settings, name, {})
     with scratch_file(suffix) as again:
         encode_video(again, made.generated.frames, made.fps, made.public)
         now = sha256_of(again)

@@ -1,5 +1,6 @@
 """Do jobs, and write what was made."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,8 +67,12 @@ def run(
     output: Path,
     overwrite: bool,
     compare: bool = False,
+    typed: Mapping[str, str] | None = None,
 ) -> None:
-    """Do a job, and write the video, its record and, to `compare`, the reference beside it; all or nothing."""
+    """Do a job, and write the video, its record and, to `compare`, the reference beside it; all or nothing.
+
+    What was `typed` and does not act is refused.
+    """
     from motionclone.files import check_not_input, claimed
     from motionclone.media.records import check_outputs, comparison_of, record_of, write_run
     from motionclone.media.writing import check_video, side_by_side
@@ -77,7 +82,7 @@ def run(
         check_outputs(output, overwrite, compare)
         outputs = [output, record_of(output), *([comparison_of(output)] if compare else [])]
         check_not_input(outputs, sources.files())
-        made = make(job, sources, settings, output)
+        made = make(job, sources, settings, output, typed or {})
         kept = job_for_record(made.job, sources, output.absolute().parent)
         comparison = None
         if compare and made.reference is not None:
@@ -101,7 +106,13 @@ def run(
     say(f"wrote {output} and {names} in {record['seconds']:.0f} s{fell}")
 
 
-def make(job: CloneJob | GenerateJob, sources: Sources, settings: Settings, output: Path) -> Made:
+def make(
+    job: CloneJob | GenerateJob,
+    sources: Sources,
+    settings: Settings,
+    output: Path,
+    typed: Mapping[str, str],
+) -> Made:
     """Do the job.
 
     Args:
@@ -109,15 +120,17 @@ def make(job: CloneJob | GenerateJob, sources: Sources, settings: Settings, outp
         sources: where what it names lies.
         settings: of the engine.
         output: by its suffix, what the video will be.
+        typed: as `refuse_idle` takes it.
     """
     check_text(job.prompt)
     if isinstance(job, CloneJob):
-        return _clone(job, sources, settings, output)
-    return _generate(job, sources, settings, output)
+        return _clone(job, sources, settings, output, typed)
+    return _generate(job, sources, settings, output, typed)
 
 
-def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path) -> Made:
+def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str]) -> Made:
     from motionclone.cloning import clone as clone_motion
+    from motionclone.idle import refuse_idle
     from motionclone.media.writing import check_video
 
     reference = sources.material
@@ -131,6 +144,7 @@ def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path) ->
     if fitted != settings:
         settings, clip = fitted, read_reference(reference, job.reference_options, fitted)
         _, condition, notices = read_pictures(pictures, sources.pictures, settings)
+    refuse_idle(pipe, settings, typed, condition=condition)
     say_notices((*clip.notices, *notices))
     with progress_bars() as bar:
         made = clone_motion(
@@ -145,9 +159,10 @@ def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path) ->
     return Made(replace(job, sha256=clip.sha256, pictures=pictures), made, clip.fps, clip.frames)
 
 
-def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Path) -> Made:
+def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str]) -> Made:
     from motionclone.cloning import generate as generate_from
     from motionclone.files import sha256_of
+    from motionclone.idle import refuse_idle
     from motionclone.media.writing import check_video
     from motionclone.motion import load_motion
 
@@ -158,6 +173,7 @@ def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Pa
     check_video(output, fps)
     pipe = load_model(job.model_options, place=sources.model)
     job = _with_revision(job, sources, pipe)
+    refuse_idle(pipe, settings, typed, motion=found)
     with progress_bars() as bar:
         made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
     return Made(replace(job, sha256=sha256), made, fps, None)
