@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
@@ -16,14 +17,17 @@ from diffusers import (
     DDIMScheduler,
     MotionAdapter,
     PNDMScheduler,
+    SparseControlNetModel,
     StableDiffusionPipeline,
     UNet2DConditionModel,
+    UNetMotionModel,
 )
 from safetensors.torch import load_file, save_file
 from tiny_transformers import FAMILIES
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import has_per_frame_norm, use_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.models import (
@@ -219,6 +223,12 @@ def lora(unet: nn.Module, seed: int) -> dict[str, torch.Tensor]:
     return weights
 
 
+def add_lora(unet: nn.Module, halves: dict[str, torch.Tensor], scale: float) -> None:
+    for down in [name for name in halves if ".down." in name]:
+        name = re.sub(r"processor\.(\w+)_lora\.down", r"\1", down).replace("to_out", "to_out.0")
+        unet.get_parameter(name).data += scale * halves[down.replace(".down.", ".up.")] @ halves[down]
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The authors' folder of models; plus `adapter`, the same motion module in diffusers' layout."""
@@ -268,15 +278,12 @@ def test_the_authors_files_make_what_diffusers_makes_of_the_same_weights(models:
         'dreambooth = "DreamBooth_LoRA/realisticVisionV60B1_v51VAE.safetensors"\n'
         'domain_adapter = "Motion_Module/v3_sd15_adapter.ckpt"\n'
         "domain_adapter_scale = 0.5\n"
+        'domain_adapter_for = "everything"\n'
     )
     pipe = load_pipeline(models / "authors.toml", device="cpu")
 
     parts = [part.half().float() for part in (tiny_unet(2), tiny_vae(2), tiny_text_encoder(2))]
-    halves = lora(parts[0], 4)
-    for down in [name for name in halves if ".down." in name]:
-        name = re.sub(r"processor\.(\w+)_lora\.down", r"\1", down).replace("to_out", "to_out.0")
-        change = halves[down.replace(".down.", ".up.")] @ halves[down]
-        parts[0].get_parameter(name).data += 0.5 * change
+    add_lora(parts[0], lora(parts[0], 4), 0.5)
     oracle = AnimateDiffPipeline(
         unet=parts[0],
         vae=parts[1],
@@ -300,6 +307,47 @@ def test_the_authors_files_make_what_diffusers_makes_of_the_same_weights(models:
     video = sampled(pipe)
     assert video.shape == (1, 4, 3, 16, 16)
     torch.testing.assert_close(video, sampled(oracle), rtol=0, atol=1e-5)
+
+
+def in_old_names(name: str) -> str:
+    """As diffusers' conversion script writes v3_sd15_adapter, which is what the hub has in its layout."""
+    return f"unet.{name}"
+
+
+def in_new_names(name: str) -> str:
+    """As diffusers saves LoRAs today."""
+    name = name.replace(".processor.", ".").replace(".to_out_lora.", ".to_out.0_lora.")
+    return f"unet.{name.replace('_lora.down', '.lora_A').replace('_lora.up', '.lora_B')}"
+
+
+@pytest.mark.parametrize("names", [str, in_old_names, in_new_names])
+def test_the_domain_adapter_is_for_pictures_as_the_authors_have_it(
+    tmp_path: Path, plain: ModelDescription, names: Callable[[str], str]
+) -> None:
+    control = SparseControlNetModel(
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        conditioning_channels=3,
+    )
+    control.save_pretrained(tmp_path / "control")
+    (tmp_path / "lora").mkdir()
+    halves = lora(tiny_unet(1), 4)
+    save_file({names(n): each for n, each in halves.items()}, tmp_path / "lora" / "diffusion_pytorch_model.safetensors")
+    description = plain.model_copy(
+        update={"domain_adapter": str(tmp_path / "lora"), "sketch_control": str(tmp_path / "control")}
+    )
+    for_text = load_pipeline(description, device="cpu")
+    for_sketches = load_pipeline(description, device="cpu", control="sketch")
+    changed = tiny_unet(1)
+    add_lora(changed, halves, 1.0)
+    for pipe, wanted in ((for_text, tiny_unet(1)), (for_sketches, changed)):
+        found = pipe.unet.state_dict()
+        for name, tensor in wanted.state_dict().items():
+            torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6, msg=name)
+    assert for_text.config["_motionclone_sources"].keys() == {"base", "motion_adapter"}
+    assert for_sketches.config["_motionclone_sources"]["domain_adapter"] == "lora x 1"
 
 
 @pytest.mark.parametrize(
@@ -349,10 +397,16 @@ def test_a_motion_module_must_fit_exactly(tmp_path: Path) -> None:
 def test_a_domain_adapter_must_fit_exactly(tmp_path: Path, plain: ModelDescription) -> None:
     weights = lora(tiny_unet(2), 4)
     key = next(iter(weights)).removesuffix(".down.weight")
+    description = plain.model_copy(
+        update={"domain_adapter": str(tmp_path / "adapter.ckpt"), "domain_adapter_for": "everything"}
+    )
     for change, sentence in [
         ({"lora_te_something.alpha": torch.zeros(1)}, "lora_te_something.alpha is no LoRA weight"),
         ({f"{key}.up.weight": None}, "only the down half"),
         ({f"{key}.up.weight": torch.zeros(3, 2)}, r"not \(3, 32\)"),
+        ({f"{key}.up.weight": torch.zeros(32, 3)}, "halves of ranks 2 and 3"),
+        ({f"{key}.up.weight": torch.tensor(1.0)}, "no finite matrix"),
+        ({f"{key}.up.weight": torch.full((32, 2), float("nan"))}, "no finite matrix"),
         ({key.replace("blocks.0", "blocks.9") + ".up.weight": torch.zeros(2, 2)}, "only the up half"),
         (
             {
@@ -364,7 +418,7 @@ def test_a_domain_adapter_must_fit_exactly(tmp_path: Path, plain: ModelDescripti
     ]:
         torch.save({n: each for n, each in (weights | change).items() if each is not None}, tmp_path / "adapter.ckpt")
         with pytest.raises(InputError, match=sentence):
-            load_pipeline(plain.model_copy(update={"domain_adapter": str(tmp_path / "adapter.ckpt")}), device="cpu")
+            load_pipeline(description, device="cpu")
 
 
 def test_a_dreambooth_file_must_have_every_weight(tmp_path: Path, models: Path, plain: ModelDescription) -> None:
@@ -479,6 +533,50 @@ def test_bad_models_are_named_in_a_sentence(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("PIAPipeline", r"PIA's UNet takes an image; use AnimateDiff with a picture \(--image\) instead\."),
+        ("AnimateDiffVideoToVideoPipeline", "save it as an AnimateDiffPipeline, which makes videos from text"),
+        ("AnimateDiffControlNetPipeline", "save it as an AnimateDiffPipeline, without its ControlNet"),
+        ("StableDiffusionXLPipeline", r"write a description \(\.toml\): base, motion_adapter"),
+        ("os.system", r"write a description \(\.toml\)"),
+        (["pipeline", "Own"], r"write a description \(\.toml\)"),
+    ],
+)
+def test_other_pipelines_are_refused_by_name_with_a_remedy(tmp_path: Path, name: object, remedy: str) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": name}))
+    with pytest.raises(InputError, match=f"which is not supported .*{remedy}") as raised:
+        load_pipeline(tmp_path, device="cpu")
+    assert str(name) in str(raised.value)
+
+
+def test_pia_is_refused_by_name(tmp_path: Path, plain: ModelDescription) -> None:
+    tiny_adapter(conv_in_channels=9).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"a motion adapter for PIA, .* follow the picture with a SparseCtrl"):
+        load_pipeline(plain.model_copy(update={"motion_adapter": str(tmp_path)}), device="cpu")
+    pia = type("PIAPipeline", (), {"unet": UNetMotionModel.from_unet2d(tiny_unet(1), tiny_adapter(conv_in_channels=9))})
+    with pytest.raises(InputError, match="PIAPipeline is not supported: its UNet takes an image; use AnimateDiff"):
+        backbone_of(pia())
+
+
+def test_a_part_of_another_kind_is_refused(tmp_path: Path, plain: ModelDescription) -> None:
+    AnimateDiffPipeline.from_pretrained(plain.base, motion_adapter=tiny_adapter()).save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    good = json.loads(index.read_text())
+    for change, sentence in [
+        ({"unet": ["diffusers", "AutoencoderKL"]}, "has a AutoencoderKL as its unet"),
+        ({"unet": ["os", "system"]}, "which is no class of diffusers or transformers"),
+        ({"unet": ["diffusers", "load_image"]}, "which is no class of diffusers or transformers"),
+        ({"scheduler": ["transformers", "CLIPTextModel"]}, "has a CLIPTextModel as its scheduler"),
+        ({"tokenizer": ["transformers", "AutoTokenizer"]}, "has a AutoTokenizer as its tokenizer"),
+        ({"vae": [None, None]}, "cannot be read"),
+    ]:
+        index.write_text(json.dumps({**good, **change}))
+        with pytest.raises(InputError, match=sentence):
+            load_pipeline(tmp_path, device="cpu")
+
+
 def test_bad_parts_are_named_in_a_sentence(tmp_path: Path, plain: ModelDescription, models: Path) -> None:
     (tmp_path / "words.ckpt").write_text("not a pickle")
     (tmp_path / "words.txt").write_text("no weights")
@@ -497,7 +595,13 @@ def test_bad_parts_are_named_in_a_sentence(tmp_path: Path, plain: ModelDescripti
         ({"base": unet}, "model_index.json"),
         ({"base": str(tmp_path)}, "model_index.json"),
         ({"dreambooth": str(models / "Motion_Module" / "v3_sd15_mm.ckpt")}, "is no Stable Diffusion checkpoint"),
-        ({"domain_adapter": str(models / "Motion_Module" / "v3_sd15_mm.ckpt")}, "is no domain adapter"),
+        (
+            {
+                "domain_adapter": str(models / "Motion_Module" / "v3_sd15_mm.ckpt"),
+                "domain_adapter_for": "everything",
+            },
+            "is no domain adapter",
+        ),
     ]:
         with pytest.raises(InputError, match=sentence):
             load_pipeline(plain.model_copy(update=change), device="cpu")
@@ -556,11 +660,21 @@ def test_devices_and_offload(plain: ModelDescription, monkeypatch: pytest.Monkey
         ({"offload": "disk"}, "offload is one of none, model, sequential"),
         ({"device": "cuda"}, "cuda is not available"),
         ({"device": "gpu"}, "'gpu' is no device"),
+        ({"device": 1.5}, "1.5 is no device"),
+        ({"device": "meta"}, "meta is not available"),
     ]:
         with pytest.raises(InputError, match=sentence):
             load_pipeline("no-such-model", **change)
+    for dtype in (torch.int8, torch.float8_e4m3fn, "float16"):
+        with pytest.raises(InputError, match=r"dtype is torch\.float32, torch\.float16 or torch\.bfloat16, not"):
+            load_pipeline(plain, dtype=dtype)
+    with pytest.raises(InputError, match="per_frame_norm is about AnimateDiff's motion modules"):
+        load_pipeline("cogvideox-2b", per_frame_norm=False)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="there is no device cuda:2; cuda has 2 here, counted from 0"):
+        load_pipeline("no-such-model", device="cuda:2")
     asked = []
     for name in ("enable_model_cpu_offload", "enable_sequential_cpu_offload", "to"):
         monkeypatch.setattr(
@@ -587,12 +701,21 @@ def test_named_models() -> None:
 
 def test_hub_ids_of_named_models_are_the_named_models(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr("motionclone.models.loading._load_complete", lambda found, dtype: asked.append(found))
-    with pytest.raises(AttributeError):  # at what was not loaded
-        load_pipeline("zai-org/CogVideoX-2b", device="cpu")
-    assert asked == [named_models()["cogvideox-2b"]]
-    assert name_of("zai-org/CogVideoX-2b") == "cogvideox-2b"
-    assert name_of("someone/else") == "someone/else"
+    named = named_models()["cogvideox-2b"]
+
+    def load_saved(place: str, *_: object) -> None:
+        asked.append(place)
+        raise InputError("far enough")
+
+    monkeypatch.setattr("motionclone.models.loading.load_saved", load_saved)
+    for name in ("zai-org/CogVideoX-2b", "cogvideox-2b", "zai-org/CogVideoX-2b@refs/pr/1", "cogvideox-2b@refs/pr/1"):
+        with pytest.raises(InputError, match="far enough"):
+            load_pipeline(name, device="cpu")
+        assert name_of(name) == "cogvideox-2b"
+    assert asked == [named.place, named.place, "zai-org/CogVideoX-2b@refs/pr/1", "zai-org/CogVideoX-2b@refs/pr/1"]
+    assert name_of("someone/else@main") == "someone/else@main"
+    with pytest.raises(InputError, match=r"mini is not one repository .* write a description"):
+        load_pipeline("mini@main", device="cpu")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("cogvideox-2b", "CogVideoXPipeline"), ("wan-2.1", "WanPipeline")])

@@ -6,7 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from motionclone.errors import InputError
-from motionclone.settings import Extraction, Guidance, Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.settings import (
+    Conditioning,
+    Extraction,
+    Guidance,
+    Sampling,
+    Settings,
+    parse_settings,
+    preset,
+    preset_names,
+)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -16,22 +25,43 @@ def test_presets_parse_and_survive_json(name):
     assert parse_settings(json.loads(json.dumps(found.model_dump(mode="json"))), name) == found
 
 
-@pytest.mark.parametrize(
-    ("name", "steps", "guided_steps", "guided_fraction"), [("camera", 100, 50, 0.3), ("object", 300, 180, 0.4)]
+# The four configurations in the authors' repository: LPengYang/MotionClone, configs/*.yaml.
+FOR_TEXT = (
+    "bad anatomy, extra limbs, ugly, deformed, noisy, blurry, distorted, out of focus,  poorly drawn face, "
+    "poorly drawn hands, missing fingers"
 )
-def test_presets_hold_the_paper_s_numbers(name, steps, guided_steps, guided_fraction):
-    found = preset(name)
-    assert found.extraction == Extraction(t_alpha=400, k=1, blocks=("up_blocks.1",), prompt="")
-    assert found.guidance == Guidance(
-        weight=2000, update="direction", guided_fraction=guided_fraction, warm_up=10, cool_down=10
+FOR_PICTURES = (
+    "ugly, deformed, noisy, blurry, distorted, out of focus, bad anatomy, extra limbs, poorly drawn face, "
+    "poorly drawn hands, missing fingers"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "guided_steps", "guided_fraction", "negative_prompt"),
+    [
+        ("camera", 100, 50, 0.3, FOR_TEXT),
+        ("object", 300, 180, 0.4, FOR_TEXT),
+        ("image", 100, 40, 0.3, FOR_PICTURES),
+        ("sketch", 200, 120, 0.4, FOR_PICTURES),
+    ],
+)
+def test_the_authors_presets_are_the_authors(name, steps, guided_steps, guided_fraction, negative_prompt):
+    assert preset(name) == Settings(
+        extraction=Extraction(t_alpha=400, k=1, blocks=("up_blocks.1",), prompt=""),
+        guidance=Guidance(weight=2000, update="direction", guided_fraction=guided_fraction, warm_up=10, cool_down=10),
+        sampling=Sampling(
+            steps=steps,
+            guided_steps=guided_steps,
+            guidance_scale=7.5 + 1,  # the authors' s is 7.5
+            negative_prompt=negative_prompt,
+            positive_prompt="",
+            num_frames=16,
+            height=512,
+            width=512,
+            shared_noise=True,
+        ),
+        conditioning=Conditioning(scale=1.0, at_extraction=True),
     )
-    sampling = found.sampling
-    assert (sampling.steps, sampling.guided_steps) == (steps, guided_steps)
-    assert sampling.guidance_scale == 7.5 + 1  # the paper's s = 7.5
-    assert (sampling.num_frames, sampling.height, sampling.width) == (16, 512, 512)
-    assert sampling.shared_noise
-    assert sampling.negative_prompt.startswith("bad anatomy")
-    assert sampling.positive_prompt == ""
 
 
 def test_every_setting_survives_json():

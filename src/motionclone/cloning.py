@@ -17,7 +17,9 @@ from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
+from motionclone.media.frames import as_frames
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule
@@ -58,7 +60,7 @@ class Generated:
 
 def clone(
     pipe: Any,
-    frames: Tensor,
+    frames: Any,
     prompt: str,
     settings: Settings | None = None,
     *,
@@ -70,7 +72,8 @@ def clone(
 
     Args:
         pipe: a diffusers pipeline of a supported family, such as from `load_pipeline`, or its backbone.
-        frames: the reference, (f, 3, h, w) in [-1, 1]; f, h, w are those of the settings.
+        frames: the reference, (f, 3, h, w) in [-1, 1], or another form that `as_frames` takes (a list of PIL images, as
+            diffusers' `load_video` gives); f, h, w are those of the settings.
         prompt: what the new video shows.
         settings: such as from `preset`.
         condition: pictures that the new video follows, for a pipeline with SparseCtrl.
@@ -83,6 +86,7 @@ def clone(
     settings = settings or Settings()
     backbone, sampling = backbone_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
+    frames = as_frames(frames)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
     check(backbone, prompt, settings)
@@ -187,6 +191,7 @@ def generate(
     check(backbone, prompt, settings)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
+    tell_idle(backbone, settings, first, condition)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     size = first.record.size or (sampling.height, sampling.width)
@@ -232,6 +237,7 @@ def generate(
             latents=backbone.initial_latents(noise, condition),
             generator=generator_of(seed, "sampling"),
         ).frames[0]
+    tell_other_count(pipe.scheduler, settings, len(guided))
     if not video.isfinite().all():
         raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
     record = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,6 +17,8 @@ from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
+from motionclone.media.frames import as_frames
+from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
 from motionclone.provenance import Provenance
 from motionclone.settings import Extraction
@@ -36,7 +39,7 @@ def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference"
 
 def extract_motion(
     pipe: Any,
-    frames: Tensor,
+    frames: Any,
     settings: Extraction | None = None,
     *,
     seed: int = 0,
@@ -48,7 +51,7 @@ def extract_motion(
 
     Args:
         pipe: a diffusers pipeline of a supported family, or its backbone.
-        frames: (f, 3, h, w), RGB in [-1, 1], of the size that will be generated.
+        frames: (f, 3, h, w), RGB in [-1, 1], or in another form that `as_frames` takes; of the size to generate.
         settings: noise step, k, blocks and prompt.
         seed: of the noise, and of the VAE's sample.
         source: facts about the clip for the motion's record, plain JSON values.
@@ -62,8 +65,7 @@ def extract_motion(
     """
     settings = settings or Extraction()
     backbone = backbone_of(pipe)
-    if frames.ndim != 4 or frames.shape[1] != 3 or not frames.isfinite().all():
-        raise InputError(f"frames must be (f, 3, h, w) with finite values in [-1, 1], not {tuple(frames.shape)}.")
+    frames = as_frames(frames)
     backbone.latents_shape(len(frames), *frames.shape[-2:])
     check_reading(backbone, settings)
     shown = None
@@ -179,5 +181,6 @@ def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, 
 
 
 def model_name(pipe: Any) -> str:
-    """What a pipeline was loaded from, as far as it tells."""
-    return str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    """What a pipeline was loaded from, as far as it tells; of a place on this machine, only the last part."""
+    name = str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    return bare_name(name) if Path(name).is_absolute() or Path(name).exists() else name

@@ -52,8 +52,9 @@ class AnimateDiff(Backbone):
 
     @staticmethod
     def fits(pipe: Any) -> bool:
-        """Whether a pipeline belongs to this family."""
-        return isinstance(getattr(pipe, "unet", None), UNetMotionModel)
+        """Whether a pipeline belongs to this family; PIA's does not, whose UNet takes an image beside the latents."""
+        unet = getattr(pipe, "unet", None)
+        return isinstance(unet, UNetMotionModel) and unet.config.in_channels == unet.config.out_channels
 
     @property
     @override
@@ -197,12 +198,7 @@ class AnimateDiff(Backbone):
 
     @override
     def check_prompt(self, prompt: str) -> None:
-        tokenizer = self.pipe.tokenizer
-        length, longest = len(tokenizer.tokenize(prompt)), tokenizer.model_max_length - 2  # begin and end marks
-        if length > longest:
-            raise InputError(
-                f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}."
-            )
+        check_length(self.pipe.tokenizer, prompt)
 
     @property
     def _controlled(self) -> bool:
@@ -316,6 +312,13 @@ class AnimateDiff(Backbone):
             "guidance_scale": sampling.guidance_scale,
             "negative_prompt": sampling.negative_prompt,
         }
+
+
+def check_length(tokenizer: Any, prompt: str) -> None:
+    """Refuse a prompt that a tokenizer of CLIP would cut short."""
+    length, longest = len(tokenizer.tokenize(prompt)), tokenizer.model_max_length - 2  # begin and end marks
+    if length > longest:
+        raise InputError(f"the prompt is {length} tokens long and the model reads {longest}; shorten it: {prompt!r}.")
 
 
 def _half(value: Any, part: int) -> Any:

@@ -208,7 +208,7 @@ def is_stacked(pipe: Any, latents: Tensor) -> bool:
     half, odd = divmod(len(latents), 2)
     if not wanted or len(latents) == 1:
         return False
-    same = not odd and torch.equal(latents[:half], latents[half:])
+    same = not odd and torch.allclose(latents[:half], latents[half:], rtol=0, atol=0, equal_nan=True)
     if scale is not None and not same:
         raise InputError(
             f"the denoiser was called with {len(latents)} rows, which are not the same latents for the negative prompt "

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from motionclone.backbones.animatediff import AnimateDiff
+from motionclone.backbones.animatediff_sdxl import AnimateDiffSDXL
 from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.cogvideox import CogVideoX
 from motionclone.backbones.hunyuan_video import HunyuanVideo, HunyuanVideo15
@@ -13,7 +14,7 @@ from motionclone.backbones.ltx2 import LTX2
 from motionclone.backbones.wan import Wan
 from motionclone.errors import InputError
 
-FAMILIES = (AnimateDiff, CogVideoX, Wan, LTX, LTX2, HunyuanVideo, HunyuanVideo15)
+FAMILIES = (AnimateDiffSDXL, AnimateDiff, CogVideoX, Wan, LTX, LTX2, HunyuanVideo, HunyuanVideo15)
 
 
 def backbone_of(pipe: Any) -> Backbone:
@@ -33,6 +34,8 @@ def backbone_of(pipe: Any) -> Backbone:
             backbone = family(pipe)
             backbone.check_network()
             return backbone
+    if type(pipe).__name__ == "PIAPipeline":
+        raise InputError("PIAPipeline is not supported: its UNet takes an image; use AnimateDiff with a SparseCtrl.")
     raise InputError(
         f"{type(pipe).__name__} is not supported: expected a pipeline of AnimateDiff (its unet a UNetMotionModel), "
         "CogVideoX, Wan, LTX-Video, LTX-2 (from text), HunyuanVideo or HunyuanVideo-1.5 (guided by "

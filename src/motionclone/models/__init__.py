@@ -4,8 +4,9 @@ Nothing here is needed to use motionclone: a pipeline of a supported family, mad
 """
 
 from motionclone.models.description import ModelDescription, read_model_description
+from motionclone.models.devices import Offload
 from motionclone.models.known import HubModel, name_of, named_models
-from motionclone.models.loading import Offload, load_pipeline
+from motionclone.models.loading import load_pipeline
 
 __all__ = [
     "HubModel",

@@ -7,6 +7,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import (
     AnimateDiffPipeline,
+    AnimateDiffSDXLPipeline,
     AnimateDiffSparseControlNetPipeline,
     AutoencoderKL,
     DDIMScheduler,
@@ -15,66 +16,110 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from motionclone.errors import InputError
-from motionclone.models.checkpoints import (
-    fill,
-    load_dreambooth,
-    load_motion_module,
-    load_sparse_control,
-    merge_domain_adapter,
-)
-from motionclone.models.description import PLACES, ModelDescription, could_be_hub_id
-from motionclone.models.parts import load_part, reading
+from motionclone.models.checkpoints import load_dreambooth, load_motion_module, load_sparse_control
+from motionclone.models.configs import read_config
+from motionclone.models.description import PLACES, ModelDescription
+from motionclone.models.lora import LORA_FILES, merge_domain_adapter
+from motionclone.models.networks import files_of, load_part
+from motionclone.models.parts import check_choices, check_words, load_scheduler, load_tokenizer
+from motionclone.models.places import Located, check_place, locate, path_of
+from motionclone.models.texts import read_mapping, said
+from motionclone.models.weights import fill
 
-_BASE_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_SECOND_PARTS = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL has two readers of a prompt
+_NETWORKS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+_BETAS = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}  # that AnimateDiff was trained on
 
 
-def assemble(description: ModelDescription, dtype: torch.dtype) -> AnimateDiffPipeline:
-    """The pipeline of a description, each of its weights in memory once."""
+def assemble(
+    description: ModelDescription, dtype: torch.dtype, follows_pictures: bool = False, pickled: bool = False
+) -> tuple[Any, dict[str, str]]:
+    """The pipeline of a description, each of its weights in memory once; and where its parts came from.
+
+    Args:
+        description: its base is Stable Diffusion 1.x (an AnimateDiffPipeline is made) or XL (AnimateDiffSDXLPipeline).
+        dtype: of all networks.
+        follows_pictures: whether it is made to, which is when most domain adapters are merged.
+        pickled: let weights in diffusers' layout be .bin files.
+    """
     _check_places(description)
-    base = description.base
-    adapter = _load_motion_adapter(description.motion_adapter, dtype)
-    with reading(base):
-        index = AnimateDiffPipeline.load_config(base)
-        lacking = [part for part in _BASE_PARTS if index.get(part, [None])[0] is None]
-        if lacking or "UNet2DConditionModel" not in index["unet"] or "text_encoder_2" in index:
-            raise InputError(
-                f"{base} is a {index.get('_class_name')}; the base of a motion adapter is a Stable Diffusion 1.x model "
-                f"with {', '.join(_BASE_PARTS)}."
-            )
-        tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer")
-        check_vocabulary(tokenizer, base)
-        scheduler = _animatediff_scheduler(base)
-        if description.dreambooth is not None:
-            unet, vae, text_encoder = load_dreambooth(Path(description.dreambooth), base, dtype)
-        else:
-            unet = load_part(UNet2DConditionModel, base, "unet", dtype)
-            vae = load_part(AutoencoderKL, base, "vae", dtype)
-            text_encoder = load_part(CLIPTextModel, base, "text_encoder", dtype)
-    if description.domain_adapter is not None:
-        merge_domain_adapter(unet, Path(description.domain_adapter), description.domain_adapter_scale)
-    return AnimateDiffPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=_join(unet, adapter, f"{description.motion_adapter} on {base}"),
-        motion_adapter=None,
-        scheduler=scheduler,
-    )
+    base, index = _locate_base(description, pickled)
+    adapter, adapter_source = _load_motion_adapter(description.motion_adapter, dtype, pickled)
+    sources = {"base": base.source, "motion_adapter": adapter_source}
+    components = _load_base(description, base.path, "text_encoder_2" in index, dtype, pickled)
+    unet = components.pop("unet")
+    if description.dreambooth is not None:
+        sources["dreambooth"] = path_of(description.dreambooth).name
+    if description.domain_adapter is not None and (follows_pictures or description.domain_adapter_for == "everything"):
+        lora = locate(description.domain_adapter, "domain_adapter", LORA_FILES)
+        merge_domain_adapter(unet, lora.path, description.domain_adapter_scale)
+        sources["domain_adapter"] = f"{lora.source} x {description.domain_adapter_scale:g}"
+    components["unet"] = _join(unet, adapter, f"{description.motion_adapter} on {description.base}")
+    if "text_encoder_2" not in index:
+        return AnimateDiffPipeline(**components, motion_adapter=None), sources
+    zeros = index.get("force_zeros_for_empty_prompt", True) is True
+    return AnimateDiffSDXLPipeline(**components, motion_adapter=None, force_zeros_for_empty_prompt=zeros), sources
 
 
-def with_control(pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype) -> AnimateDiffSparseControlNetPipeline:
-    """The same parts and a SparseCtrl, in diffusers' pipeline for both."""
-    if Path(place).is_file():
-        network = load_sparse_control(Path(place), dtype)
+def _check_places(description: ModelDescription) -> None:
+    """Refuse what is plainly not there before anything large is read."""
+    for name in PLACES:
+        place = getattr(description, name)
+        if place is not None and name != "dreambooth":
+            check_place(place, name)
+    if description.dreambooth is not None and not path_of(description.dreambooth).is_file():
+        raise InputError(f"there is no dreambooth {description.dreambooth}; give a file that is here.")
+
+
+def _locate_base(description: ModelDescription, pickled: bool) -> tuple[Located, dict[str, Any]]:
+    """The folder of the base, with all that is needed of it, and its model_index.json."""
+    place = description.base
+    index = read_mapping(locate(place, "base", ["model_index.json"]).path / "model_index.json")
+    large = "text_encoder_2" in index
+    parts = _PARTS + (_SECOND_PARTS if large else ())
+    lacking = [part for part in parts if not isinstance(index.get(part), list) or None in index[part]]
+    if lacking or "UNet2DConditionModel" not in index["unet"]:
+        raise InputError(
+            f"{place} is a {said(index.get('_class_name'), 80)}; the base of a motion adapter is a Stable Diffusion "
+            f"1.x or XL model with {', '.join(parts)}."
+        )
+    if large and description.dreambooth is not None:
+        raise InputError("dreambooth is for bases of Stable Diffusion 1.x; give the folder of the XL model as base.")
+    files = [file for part in parts for file in files_of(part, pickled)]
+    if description.dreambooth is not None:  # in the place of the base's own weights
+        files = [file for file in files if file.endswith((".json", ".txt"))]
+    return locate(place, "base", ["model_index.json", *files]), index
+
+
+def _load_base(
+    description: ModelDescription, folder: Path, large: bool, dtype: torch.dtype, pickled: bool
+) -> dict[str, Any]:
+    """Everything in a pipeline of Stable Diffusion that AnimateDiff takes over."""
+    components: dict[str, Any] = {"scheduler": _animatediff_scheduler(folder / "scheduler")}
+    if description.dreambooth is not None:
+        file = path_of(description.dreambooth)
+        components |= zip(_NETWORKS, load_dreambooth(file, folder, dtype), strict=True)
     else:
-        with reading(place):
-            kind = SparseControlNetModel.load_config(place).get("_class_name")
-            if kind != "SparseControlNetModel":
-                raise InputError(f"{place} is a {kind}, not a SparseControlNetModel.")
-            network = load_part(SparseControlNetModel, place, "", dtype)
+        networks = _NETWORKS | ({"text_encoder_2": CLIPTextModelWithProjection} if large else {})
+        components |= {part: load_part(kind, folder, part, dtype, pickled) for part, kind in networks.items()}
+    for second in ("", "_2") if large else ("",):
+        tokenizer = load_tokenizer(CLIPTokenizer, folder / f"tokenizer{second}")
+        check_words(tokenizer, components[f"text_encoder{second}"], folder)
+        components[f"tokenizer{second}"] = tokenizer
+    return components
+
+
+def with_control(pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype, pickled: bool = False) -> tuple[Any, str]:
+    """The same parts and a SparseCtrl, in diffusers' pipeline for both; and where the SparseCtrl came from."""
+    located = locate(place, "SparseCtrl", files_of(pickled=pickled))
+    if located.path.is_file():
+        network = load_sparse_control(located.path, dtype)
+    else:
+        network = load_part(SparseControlNetModel, located.path, "", dtype, pickled)
     unet = pipe.unet
     for name in ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim"):
         wanted, found = (_listed(getattr(part.config, name), len(unet.down_blocks)) for part in (unet, network))
@@ -85,50 +130,33 @@ def with_control(pipe: AnimateDiffPipeline, place: str, dtype: torch.dtype) -> A
             f"{place} takes latents and diffusers' pipeline gives it 4 channels; this model's VAE has "
             f"{pipe.vae.config.latent_channels}."
         )
-    return AnimateDiffSparseControlNetPipeline(**{**pipe.components, "controlnet": network})
+    return AnimateDiffSparseControlNetPipeline(**{**pipe.components, "controlnet": network}), located.source
 
 
 def _listed(value: Any, count: int) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value] * count
 
 
-def _check_places(description: ModelDescription) -> None:
-    """Refuse what is plainly not there before anything large is read."""
-    for name in PLACES:
-        place = getattr(description, name)
-        remote = name not in ("dreambooth", "domain_adapter") and could_be_hub_id(place or "")
-        if place is not None and not remote and not Path(place).exists():
-            raise InputError(f"there is no {name} {place}.")
+def _load_motion_adapter(place: str, dtype: torch.dtype, pickled: bool) -> tuple[MotionAdapter, str]:
+    found = locate(place, "motion_adapter", files_of(pickled=pickled))
+    if found.path.is_file():
+        return load_motion_module(found.path, dtype), found.source
+    if read_config(MotionAdapter, found.path).get("conv_in_channels"):
+        raise InputError(
+            f"{place} is a motion adapter for PIA, whose UNet takes an image; take one of AnimateDiff's, and follow "
+            "the picture with a SparseCtrl (control)."
+        )
+    return load_part(MotionAdapter, found.path, "", dtype, pickled), found.source
 
 
-def check_vocabulary(tokenizer: CLIPTokenizer, place: str) -> None:
-    """Refuse what transformers makes of a tokenizer folder that is missing or empty: a tokenizer without words."""
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise InputError(f"the tokenizer of {place} has no vocabulary; vocab.json and merges.txt were expected.")
-
-
-def _load_motion_adapter(place: str, dtype: torch.dtype) -> MotionAdapter:
-    if Path(place).is_file():
-        return load_motion_module(Path(place), dtype)
-    with reading(place):
-        config = MotionAdapter.load_config(place)
-        if config.get("_class_name") != "MotionAdapter":
-            raise InputError(f"{place} is a {config.get('_class_name')}, not a MotionAdapter.")
-        if config.get("conv_in_channels"):
-            raise InputError(f"{place} is a motion adapter for PIA, whose UNet takes an image; AnimateDiff's does not.")
-        return load_part(MotionAdapter, place, "", dtype)
-
-
-def _animatediff_scheduler(base: str) -> DDIMScheduler:
+def _animatediff_scheduler(place: Path) -> DDIMScheduler:
     """DDIM on the linear betas AnimateDiff was trained with, unless the base's scheduler is that already."""
-    config = DDIMScheduler.load_config(base, subfolder="scheduler")
-    betas = (config.get("beta_schedule"), config.get("beta_start"), config.get("beta_end"))
-    if config.get("_class_name") == "DDIMScheduler" and betas == ("linear", 0.00085, 0.012):
-        return DDIMScheduler.from_config(config, clip_sample=False)
+    config = read_mapping(place / "scheduler_config.json")
+    if config.get("_class_name") == "DDIMScheduler" and _BETAS.items() <= config.items():
+        return load_scheduler(DDIMScheduler, place, clip_sample=False)
+    check_choices(config, place)
     return DDIMScheduler(
-        beta_schedule="linear",
-        beta_start=0.00085,
-        beta_end=0.012,
+        **_BETAS,
         clip_sample=False,
         steps_offset=1,
         timestep_spacing="linspace",

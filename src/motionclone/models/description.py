@@ -1,61 +1,64 @@
 """Which parts make an AnimateDiff model, and where they are."""
 
-import tomllib
 from pathlib import Path
-from re import fullmatch
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from motionclone.errors import InputError
-from motionclone.models.checkpoints import WEIGHT_SUFFIXES
-from motionclone.models.parts import said
+from motionclone.errors import InputError, in_one_line
+from motionclone.models.places import could_be_hub_id, path_of
+from motionclone.models.texts import read_mapping, said
 
 PLACES = ("base", "motion_adapter", "dreambooth", "domain_adapter", "image_control", "sketch_control")
 
+Place = Annotated[str, Field(min_length=1, max_length=4096)]
 
-class ModelDescription(BaseModel, frozen=True, extra="forbid"):
-    """The parts of an AnimateDiff model: folders and files here, or ids on the Hugging Face hub."""
 
-    base: str
-    """Stable Diffusion 1.x in diffusers' layout: a folder with model_index.json, or a hub id."""
-    motion_adapter: str
-    """A MotionAdapter (folder or hub id), or an original motion module file such as v3_sd15_mm.ckpt."""
-    dreambooth: str | None = None
-    """A single-file checkpoint whose UNet, VAE and text encoder take the place of the base's."""
-    domain_adapter: str | None = None
-    """An original domain adapter file such as v3_sd15_adapter.ckpt, merged into the UNet."""
-    domain_adapter_scale: float = 1.0
-    image_control: str | None = None
-    """SparseCtrl for pictures: a folder, a hub id, or an original file such as v3_sd15_sparsectrl_rgb.ckpt."""
-    sketch_control: str | None = None
+class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """The parts of an AnimateDiff model: folders and files here, or repositories on the Hugging Face hub.
+
+    On the hub they are organisation/name or organisation/name@revision; the revision is a commit, tag or branch.
+    """
+
+    base: Place
+    """Stable Diffusion 1.x or XL in diffusers' layout: a folder with model_index.json, or on the hub."""
+    motion_adapter: Place
+    """A MotionAdapter (folder, or on the hub), or an original motion module file such as v3_sd15_mm.ckpt."""
+    dreambooth: Place | None = None
+    """A single-file checkpoint of Stable Diffusion 1.x; its UNet, VAE and text encoder take the place of the base's."""
+    domain_adapter: Place | None = None
+    """A LoRA that is merged into the UNet: an original file such as v3_sd15_adapter.ckpt, a folder, or on the hub."""
+    domain_adapter_scale: float = Field(default=1.0, ge=-10, le=10)
+    domain_adapter_for: Literal["pictures", "everything"] = "pictures"
+    """When it is merged: where pictures or sketches are followed, as the authors do, or always."""
+    image_control: Place | None = None
+    """SparseCtrl for pictures: a folder, on the hub, or an original file such as v3_sd15_sparsectrl_rgb.ckpt."""
+    sketch_control: Place | None = None
     """SparseCtrl for sketches, likewise."""
 
 
 def read_model_description(path: str | Path) -> ModelDescription:
     """Read a .toml, .yaml or .yml file with the fields of ModelDescription.
 
-    A relative path is relative to the file. What exists there is that path; what does not, but could be a hub id
+    A relative path is relative to the file. What exists there is that path; what does not, but could be on the hub
     ("organisation/name"), is left as it is.
+
+    Raises:
+        InputError: it is not there, or no such file.
     """
-    path = Path(path).expanduser()
+    path = path_of(path)
     if not path.is_file():
-        raise InputError(f"there is no model description {path}.")
+        raise InputError(f"there is no model description {path}; check the path.")
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-        description = ModelDescription.model_validate(content)
+        description = ModelDescription.model_validate(read_mapping(path, "model description"))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
-        raise InputError(f"{path} is no model description ({wrong}).") from error
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({said(error)}).") from error
+        raise InputError(f"{path} is no model description ({said(in_one_line(error))}).") from error
     places = {}
     for name in PLACES:
         place = getattr(description, name)
         if place is not None:
-            here = path.parent / Path(place).expanduser()
-            places[name] = str(here) if here.exists() or not could_be_hub_id(place) else place
+            here = path.parent / path_of(place)
+            places[name] = str(here) if path_of(here).exists() or not could_be_hub_id(place) else place
     return description.model_copy(update=places)
 
 
@@ -63,8 +66,3 @@ def folder_description(folder: Path) -> ModelDescription:
     """A folder with base, motion_adapter and, if there are any, image_control and sketch_control."""
     parts = ("base", "motion_adapter", "image_control", "sketch_control")
     return ModelDescription.model_validate({name: str(folder / name) for name in parts if (folder / name).is_dir()})
-
-
-def could_be_hub_id(place: str) -> bool:
-    """Whether `place` has the form organisation/name and is not plainly a file."""
-    return fullmatch(r"\w[\w.-]*/\w[\w.-]*", place) is not None and Path(place).suffix.lower() not in WEIGHT_SUFFIXES

@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from motionclone.errors import InputError
 from motionclone.models.description import ModelDescription, folder_description
+from motionclone.models.hub import HubPlace
+from motionclone.models.texts import said
 
 MINI = Path(str(files("motionclone") / "mini"))
 
@@ -16,6 +19,8 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     """The pipeline of a diffusion transformer on the Hugging Face hub. Its settings are the preset of its name."""
 
     hub_id: str
+    revision: str | None = None
+    """A commit of it; None where none was seen in use, which is what the hub shows first."""
     pipeline: str
     """diffusers' class of it, and below of its parts."""
     network: str
@@ -28,6 +33,11 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     """Of the pipeline."""
     dtype: Literal["float16", "bfloat16"] = "bfloat16"
     """What it was trained in."""
+
+    @property
+    def place(self) -> str:
+        """Hub id and, if there is one, revision."""
+        return str(HubPlace(self.hub_id, self.revision))
 
 
 MINI_DIT = "mini-dit"
@@ -94,22 +104,47 @@ _ON_THE_HUB: dict[str, dict[str, Any]] = {
 }
 
 
+# The commits are those that the hub's own pages list with these files.
+_ANIMATEDIFF = ModelDescription(
+    base="SG161222/Realistic_Vision_V5.1_noVAE@672a55008829cf5e581a6a33159daf03c44a0f0b",
+    motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3@449d8993ead63a068e1030eb26925132814db1c8",
+    domain_adapter="guoyww/animatediff-motion-lora-v1-5-3@8b5ff2775000d82040bf595e66f14db7246c1534",
+    image_control="guoyww/animatediff-sparsectrl-rgb@b8003d681d813c095e459b9141122894daff2d13",
+    sketch_control="guoyww/animatediff-sparsectrl-scribble@e684fe698719a84cd874620f4f4aa6bbdced7178",
+)
+
+
 def named_models() -> Mapping[str, ModelDescription | HubModel]:
     """Every model that `load_pipeline` knows by name, with where its parts are; `mini-dit` is made of `mini`'s."""
     return {
         "mini": folder_description(MINI),
         MINI_DIT: folder_description(MINI),
-        "animatediff": ModelDescription(
-            base="SG161222/Realistic_Vision_V5.1_noVAE",
-            motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3",
-            image_control="guoyww/animatediff-sparsectrl-rgb",
-            sketch_control="guoyww/animatediff-sparsectrl-scribble",
-        ),
+        "animatediff": _ANIMATEDIFF,
         **{name: HubModel.model_validate(parts) for name, parts in _ON_THE_HUB.items()},
     }
 
 
+def find_named(model: str) -> ModelDescription | HubModel | None:
+    """The model of a name or hub id, either with @revision behind it; None if there is none.
+
+    Raises:
+        InputError: a revision of something that is not one repository.
+    """
+    name, _, revision = model.partition("@")
+    found = named_models().get(name_of(name))
+    if found is None or name == model:
+        return found
+    if isinstance(found, ModelDescription):
+        raise InputError(
+            f"{name} is not one repository of the hub; write a description (.toml) with revisions instead."
+        )
+    if HubPlace.parsed(f"{found.hub_id}@{revision}") is None:
+        raise InputError(f"{said(revision, 80)} is no revision; give a commit, tag or branch behind the @.")
+    return found.model_copy(update={"revision": revision})
+
+
 def name_of(model: str) -> str:
-    """The name of the model with this hub id; anything else is returned as it is."""
+    """The name of the model with this name or hub id, whatever its revision; anything else is returned as it is."""
     names = {parts.hub_id: name for name, parts in named_models().items() if isinstance(parts, HubModel)}
-    return names.get(model, model)
+    known = model.partition("@")[0]
+    return names.get(known, known if known in named_models() else model)

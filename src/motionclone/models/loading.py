@@ -1,14 +1,12 @@
 """`load_pipeline`."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import diffusers
 import torch
 from diffusers import (
     AnimateDiffPipeline,
     AnimateDiffSparseControlNetPipeline,
-    DiffusionPipeline,
     LTXImageToVideoPipeline,
     LTXPipeline,
     WanImageToVideoPipeline,
@@ -20,35 +18,15 @@ from torch import nn
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.errors import InputError
-from motionclone.models.animatediff import assemble, check_vocabulary, with_control
-from motionclone.models.description import (
-    ModelDescription,
-    could_be_hub_id,
-    folder_description,
-    read_model_description,
-)
-from motionclone.models.known import MINI, MINI_DIT, HubModel, name_of, named_models
+from motionclone.models.animatediff import assemble, with_control
+from motionclone.models.description import ModelDescription, folder_description, read_model_description
+from motionclone.models.devices import Offload, check_offload, usable_device
+from motionclone.models.known import MINI, MINI_DIT, HubModel, find_named, named_models
 from motionclone.models.mini_dit import assemble_mini_dit
-from motionclone.models.parts import reading
-
-Offload = Literal["none", "model", "sequential"]
-
-# Pipelines that can be loaded whole, from a folder or the hub.
-PIPELINES = (
-    "AnimateDiffPipeline",
-    "AnimateDiffSparseControlNetPipeline",
-    "CogVideoXPipeline",
-    "CogVideoXImageToVideoPipeline",
-    "WanPipeline",
-    "WanImageToVideoPipeline",
-    "LTXPipeline",
-    "LTXImageToVideoPipeline",
-    "LTX2Pipeline",
-    "HunyuanVideoPipeline",
-    "HunyuanVideoImageToVideoPipeline",
-    "HunyuanVideo15Pipeline",
-    "HunyuanVideo15ImageToVideoPipeline",
-)
+from motionclone.models.networks import reading
+from motionclone.models.places import check_place, could_be_hub_id, path_of
+from motionclone.models.saved import load_saved, read_index
+from motionclone.models.texts import said
 
 
 def load_pipeline(
@@ -60,11 +38,13 @@ def load_pipeline(
     vae_tiling: bool = False,
     per_frame_norm: bool = True,
     control: str | Path | None = None,
+    pickled: bool = False,
 ) -> Any:
     """Load a model and make it ready: an unmodified diffusers pipeline, in evaluation mode, its weights frozen.
 
     `model` is a name (see `named_models`), a ModelDescription or the .toml or .yaml file of one, a folder (a saved
-    pipeline, or `base/` beside `motion_adapter/`), or the hub id of a complete pipeline of a supported family.
+    pipeline, or `base/` beside `motion_adapter/`), or the hub id of a complete pipeline of a supported family. Names
+    and hub ids may have a revision: name@revision, organisation/name@revision.
 
     `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in
     (float16 for AnimateDiff, bfloat16 for transformers without a name), on a CPU to float32. `offload` keeps the
@@ -73,36 +53,48 @@ def load_pipeline(
     `per_frame_norm` is what AnimateDiff was trained with and diffusers leaves out; see `use_per_frame_norm`.
     `control` makes videos follow pictures: "image" or "sketch" for the model's own way (AnimateDiff's SparseCtrl; of
     transformers the image-to-video pipeline of the same weights), or the folder, hub id or file of a SparseCtrl.
+    `pickled` lets weights in diffusers' layout be .bin files where there are no .safetensors; code in them is never
+    run. Original .ckpt files that a description names are read, likewise as plain weights, without it.
+
+    Where the parts came from is in the pipeline's configuration, `_motionclone_sources`: organisation/name@commit, or
+    the name of a file or folder without its path.
 
     Raises:
         InputError: if the model is not there, cannot be read, or cannot do what is asked of it.
     """
-    target = _usable_device(device)
-    if offload not in get_args(Offload):
-        raise InputError(f"offload is one of {', '.join(get_args(Offload))}, not {offload!r}.")
-    if offload != "none" and target.type == "cpu":
-        raise InputError(f'offload="{offload}" needs a GPU to move weights to, and this runs on the CPU; use "none".')
+    target = usable_device(device)
+    check_offload(offload, target)
     found = model if isinstance(model, ModelDescription) else _find(model)
+    has_motion_modules = model != MINI_DIT and _is_animatediff(found)
+    if not per_frame_norm and not has_motion_modules:
+        raise InputError(
+            "per_frame_norm is about AnimateDiff's motion modules, which this model has not; leave it out."
+        )
     if dtype is None:
         dtype = torch.float32 if target.type == "cpu" else _trained_in(found)
+    elif dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise InputError(f"dtype is torch.float32, torch.float16 or torch.bfloat16, not {dtype!r}.")
 
     place = _control_place(found, control)
-    if model == MINI_DIT:
-        pipe: Any = assemble_mini_dit(MINI, dtype)
-    elif isinstance(found, ModelDescription):
-        pipe = assemble(found, dtype)
-    else:
-        pipe = _load_complete(found, dtype)
-    if control is not None:
-        pipe = _controlled(pipe, control, place, dtype)
-    pipe.register_to_config(_name_or_path=str(model) if not isinstance(model, ModelDescription) else model.base)
+    name = model.base if isinstance(model, ModelDescription) else str(model)
+    with reading(said(name, 80)):
+        if model == MINI_DIT:
+            pipe, sources = assemble_mini_dit(MINI, dtype), {"model": MINI_DIT}
+        elif isinstance(found, ModelDescription):
+            pipe, sources = assemble(found, dtype, control is not None, pickled)
+        else:
+            pipe, sources = load_saved(found.place if isinstance(found, HubModel) else found, dtype, pickled)
+        if control is not None:
+            pipe, of_control = _controlled(pipe, control, place, dtype, pickled)
+            sources |= of_control
+    pipe.register_to_config(_name_or_path=name, _motionclone_sources=sources)
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.eval().requires_grad_(False)
-    if per_frame_norm:
-        for name in ("unet", "controlnet"):
-            if name in pipe.components:
-                use_per_frame_norm(pipe.components[name])
+    if has_motion_modules and per_frame_norm:
+        for network in ("unet", "controlnet"):
+            if network in pipe.components:
+                use_per_frame_norm(pipe.components[network])
     if model == "mini" and target.type == "cpu":  # so small that SDPA, slow backwards on a CPU, saves no memory
         pipe.unet.set_attn_processor(AttnProcessor())
     if vae_tiling:
@@ -116,35 +108,23 @@ def load_pipeline(
     return pipe
 
 
-def _usable_device(device: str | torch.device | None) -> torch.device:
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device is None:
-        return torch.device(next(name for name, there in present.items() if there))
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"{device!r} is no device; name one such as cuda, cuda:1, mps or cpu.") from error
-    if not present.get(wanted.type, True):
-        raise InputError(f"device {wanted} is not available here; use cpu, or leave the device out.")
-    return wanted
+def _is_animatediff(model: ModelDescription | HubModel | str) -> bool:
+    return isinstance(model, ModelDescription) or (isinstance(model, str) and "unet" in read_index(model))
 
 
 def _trained_in(model: ModelDescription | HubModel | str) -> torch.dtype:
     if isinstance(model, HubModel):
         return torch.float16 if model.dtype == "float16" else torch.bfloat16
-    if isinstance(model, str):
-        with reading(model):
-            return torch.bfloat16 if "transformer" in DiffusionPipeline.load_config(model) else torch.float16
-    return torch.float16
+    return torch.float16 if _is_animatediff(model) else torch.bfloat16
 
 
 def _find(model: str | Path) -> ModelDescription | HubModel | str:
     """Which description `model` means, or which folder or hub id of a complete pipeline."""
     named = named_models()
-    name = name_of(model) if isinstance(model, str) and not Path(model).exists() else model
-    if name in named:
-        return named[str(name)]
-    path = Path(model).expanduser()
+    path = path_of(model)
+    may_be_named = isinstance(model, str) and (model.partition("@")[0] in named or not path.exists())
+    if may_be_named and (known := find_named(str(model))) is not None:
+        return known
     if path.suffix in (".toml", ".yaml", ".yml"):
         return read_model_description(path)
     if (path / "model_index.json").is_file():
@@ -160,8 +140,8 @@ def _find(model: str | Path) -> ModelDescription | HubModel | str:
     if isinstance(model, str) and could_be_hub_id(model):
         return model
     raise InputError(
-        f"there is no model {str(model)!r}: give a name ({', '.join(named)}), a folder, a model description "
-        "(.toml, .yaml) or the hub id of a pipeline."
+        f"there is no model {said(repr(str(model)), 80)}: give a name ({', '.join(named)}), a folder, a model "
+        "description (.toml, .yaml) or the hub id of a pipeline."
     )
 
 
@@ -174,10 +154,8 @@ def _control_place(model: ModelDescription | HubModel | str, control: str | Path
         if own is None and isinstance(model, ModelDescription):
             raise _no_control(control)
         return own
-    place = Path(control).expanduser()
-    if not place.exists() and not (isinstance(control, str) and could_be_hub_id(control)):
-        raise InputError(f"there is no SparseCtrl {control}; give a folder, a file or a hub id.")
-    return str(place) if place.exists() else str(control)
+    check_place(str(control), "SparseCtrl")
+    return str(control)
 
 
 def _no_control(control: str | Path) -> InputError:
@@ -185,45 +163,22 @@ def _no_control(control: str | Path) -> InputError:
     return InputError(f"this model has no SparseCtrl of its own for {what}; say which to use (control).")
 
 
-def _controlled(pipe: Any, control: str | Path, place: str | None, dtype: torch.dtype) -> Any:
-    """The pipeline that follows pictures, made of the same weights and, for AnimateDiff, a SparseCtrl."""
+def _controlled(
+    pipe: Any, control: str | Path, place: str | None, dtype: torch.dtype, pickled: bool
+) -> tuple[Any, dict[str, str]]:
+    """The pipeline that follows pictures, made of the same weights and, for AnimateDiff, a SparseCtrl from there."""
     if isinstance(pipe, AnimateDiffPipeline | AnimateDiffSparseControlNetPipeline):
         if place is not None:
-            return with_control(pipe, place, dtype)
+            pipe, source = with_control(pipe, place, dtype, pickled)
+            return pipe, {"control": source}
         if "controlnet" not in pipe.components:
             raise _no_control(control)
-        return pipe  # saved with its SparseCtrl
+        return pipe, {}  # saved with its SparseCtrl
     if control == "image" and backbone_of(pipe).shown_frames:
-        return pipe  # an image-to-video model
+        return pipe, {}  # an image-to-video model
     kinds: dict[Any, Any] = {LTXPipeline: LTXImageToVideoPipeline}
     if isinstance(pipe, WanPipeline) and pipe.config.expand_timesteps:
         kinds[WanPipeline] = WanImageToVideoPipeline
     if control != "image" or type(pipe) not in kinds:
         raise InputError(f"this model, a {type(pipe).__name__}, cannot be made to follow {control}; try another model.")
-    return kinds[type(pipe)].from_pipe(pipe)
-
-
-def _load_complete(model: HubModel | str, dtype: torch.dtype) -> Any:
-    """A saved pipeline, from a folder or the hub; its scheduler is kept."""
-    place = model.hub_id if isinstance(model, HubModel) else model
-    with reading(place):
-        index = DiffusionPipeline.load_config(place)
-        name = str(index.get("_class_name"))
-        if name not in PIPELINES:
-            raise InputError(
-                f"{place} is a {name}, which is not supported ({', '.join(PIPELINES)}); to give a Stable Diffusion "
-                "base a motion adapter, write a description (.toml): base, motion_adapter, ..."
-            )
-        # A saved UNetMotionModel has the motion adapter's weights already; the adapter would only be a second copy.
-        spare: dict[str, Any] = {"motion_adapter": None} if "UNetMotionModel" in index.get("unet", ()) else {}
-        precision: Any = dtype
-        if index.get("vae", [None])[-1] == "AutoencoderKLWan":  # as all examples of diffusers load it
-            precision = {"default": dtype, "vae": torch.float32}
-        pipe = getattr(diffusers, name).from_pretrained(place, dtype=precision, **spare)
-    if "unet" in pipe.components:
-        check_vocabulary(pipe.tokenizer, place)
-        pipe.register_modules(motion_adapter=None)
-    for part_name, part in pipe.components.items():
-        if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
-            raise InputError(f"the {part_name} of {place} lacks weights.")
-    return pipe
+    return kinds[type(pipe)].from_pipe(pipe), {}

@@ -9,7 +9,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from motionclone.models.parts import load_part
+from motionclone.models.networks import load_part
 
 
 class FramewiseAutoencoder(AutoencoderKL):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class FramewiseAutoencoder(AutoencoderKL):  # type: ignore[misc]
 
 def assemble_mini_dit(folder: Path, dtype: torch.dtype) -> CogVideoXPipeline:
     """The pipeline of the weights in `folder`: base/{vae, text_encoder, tokenizer} and dit/{transformer, scheduler}."""
-    base, own = str(folder / "base"), str(folder / "dit")
+    base, own = folder / "base", folder / "dit"
     vae = load_part(FramewiseAutoencoder, base, "vae", dtype)
     vae.register_to_config(temporal_compression_ratio=1)
     return CogVideoXPipeline(

@@ -1,0 +1,99 @@
+"""Bring what is needed of a repository on the Hugging Face hub here: tensors without code, and never a long wait."""
+
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+from motionclone.errors import InputError
+from motionclone.models.texts import said
+
+PATIENCE = 5.0  # seconds that the hub has to begin an answer
+PAUSE = 60.0  # seconds for which a hub that did not is not asked again
+_silent_since = -PAUSE
+_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """A repository of models, and one of its revisions."""
+
+    hub_id: str
+    revision: str | None = None
+    """A commit, tag or branch; None is what the hub shows first."""
+
+    @staticmethod
+    def parsed(place: str) -> "HubPlace | None":
+        """From organisation/name or organisation/name@revision; None if it has neither form."""
+        match = _ID.fullmatch(place) if len(place) <= 200 else None
+        return None if match is None else HubPlace(match[1], match[2])
+
+    def __str__(self) -> str:
+        return self.hub_id if self.revision is None else f"{self.hub_id}@{self.revision}"
+
+
+def fetch(place: HubPlace, files: Sequence[str]) -> Path:
+    """The folder of a snapshot that has these files (patterns), as far as the repository does; its name is the commit.
+
+    What is here already is not asked for again. Without a connection, or with HF_HUB_OFFLINE, it is what is here.
+
+    Raises:
+        InputError: there is no such repository or revision, or it is not here and the hub cannot be reached.
+    """
+    problem = _unreachable(place)
+    try:
+        folder = huggingface_hub.snapshot_download(
+            place.hub_id,
+            revision=place.revision,
+            allow_patterns=list(files),
+            local_files_only=problem is not None,
+        )
+    except Exception as error:  # of the network, the hub and the disk
+        raise InputError(_why_not(place, problem or error)) from error
+    return Path(folder)
+
+
+def _why_not(place: HubPlace, problem: Exception) -> str:
+    if isinstance(problem, RevisionNotFoundError):
+        return f"{place.hub_id} has no revision {place.revision} on the hub; give another one behind the @."
+    why, remedy = said(problem), "check the id and the connection, or download it elsewhere and give its folder"
+    if isinstance(problem, GatedRepoError):
+        why, remedy = "its terms were not accepted", "accept them there and log in with `hf auth login`"
+    elif isinstance(problem, RepositoryNotFoundError):
+        why, remedy = "there is none of that id, or it is private", "check the id, or log in with `hf auth login`"
+    return f"{place} is no folder here and could not be fetched from the Hugging Face hub ({why}); {remedy}."
+
+
+def _unreachable(place: HubPlace) -> Exception | None:
+    """What goes wrong when the hub is asked for a revision; None if nothing does.
+
+    It is asked in a thread, as a name server that does not answer keeps a program longer than any timeout says.
+    """
+    global _silent_since
+    if constants.HF_HUB_OFFLINE:
+        return ConnectionError("HF_HUB_OFFLINE is set")
+    silence = TimeoutError("it does not answer")
+    if time.monotonic() - _silent_since < PAUSE:  # for the other parts of the same model
+        return silence
+    answers: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=PATIENCE)
+            answers.append(None)
+        except Exception as error:  # of the network, and what the hub answers
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(1.5 * PATIENCE)
+    answer = answers[0] if answers else silence
+    if answer is silence or "Timeout" in type(answer).__name__:
+        _silent_since = time.monotonic()
+    return answer
