@@ -122,15 +122,17 @@ def _arguments(backbone: Backbone, prompt: str, settings: Settings) -> dict[str,
 
 def _check_call(backbone: Backbone, arguments: Mapping[str, Any]) -> None:
     """InputError if the pipeline takes other arguments, or needs more: it is for another task, as video to video."""
-    takes = inspect.signature(type(backbone.pipe).__call__).parameters
-    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
-    strange = [name for name in (*arguments, "latents", "generator") if name not in takes and not anything]
-    known = {"self", *arguments, *backbone.picture_arguments}
+    parameters = inspect.signature(type(backbone.pipe).__call__).parameters.values()
+    takes = {parameter.name for parameter in parameters}
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    brought = ("self", *arguments, "latents", "generator")
+    strange = [name for name in brought if name not in takes and not anything]
     needed = [
-        name
-        for name, parameter in takes.items()
-        if name not in known and (name in PICTURES or parameter.default is parameter.empty)
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        parameter.name
+        for parameter in parameters
+        if parameter.name not in (*brought, *backbone.picture_arguments)
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and (parameter.name in PICTURES or parameter.default is parameter.empty)
     ]
     if strange or needed:
         wants = [f"needs {', '.join(needed)}"] * bool(needed) + [f"takes no {', '.join(strange)}"] * bool(strange)

@@ -1,7 +1,7 @@
 """Compute blocks again in the backward pass instead of keeping what is inside them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from torch.utils.weak import WeakIdKeyDictionary
@@ -57,8 +58,9 @@ def checkpointed(network: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[No
                 for place, make in makers.items():
                     filled[place] = make()
                 inner_args, inner_kwargs = tree_unflatten(filled, structure)
-                brought = weights_brought(network, block) if hooked else nullcontext()
-                with brought, weights_as_computed():
+                if not hooked:
+                    return context.copy().run(forward, *inner_args, **inner_kwargs)
+                with weights_brought(network, block), _Weights(block):
                     return context.copy().run(forward, *inner_args, **inner_kwargs)
 
             tensors = [leaves[place] for place in places]
@@ -94,14 +96,26 @@ def _output_of(forward: Callable[..., Any], tensors: Sequence[Tensor], number: i
 
 
 def weights_as_computed() -> saved_tensors_hooks:
-    """Inside the `with`, the backward pass takes weights as the forward pass had them.
+    """Inside the `with`, but for checkpoints, the backward pass takes weights as the forward pass had them.
 
-    Those that are stored in float8, or elsewhere between two uses, have other values or none by then. What else is
-    to be done with saved tensors, by a checkpoint, is still done.
+    Those that are stored in float8, or elsewhere between two uses, have other values or none by then.
     """
-    pack, unpack = torch._C._autograd._top_saved_tensors_default_hooks(True) or (_as_it_is, _as_it_is)
-    return saved_tensors_hooks(lambda tensor: pack(tensor.detach()), unpack)
+    return saved_tensors_hooks(lambda tensor: tensor.detach(), lambda tensor: tensor)
 
 
-def _as_it_is(kept: Any) -> Any:
-    return kept
+class _Weights(TorchFunctionMode):
+    """The same for a checkpoint, which keeps frozen weights themselves: operations are given a view of their values."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.own = {id(tensor) for tensor in (*block.parameters(), *block.buffers())}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(torch.is_tensor(each) and each.requires_grad for each in (*args, *kwargs.values())):
+            args = [self._values(each) for each in args]
+            kwargs = {name: self._values(each) for name, each in kwargs.items()}
+        return func(*args, **kwargs)
+
+    def _values(self, argument: Any) -> Any:
+        return argument.detach() if id(argument) in self.own and not argument.requires_grad else argument

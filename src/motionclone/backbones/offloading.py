@@ -36,6 +36,7 @@ def weights_brought(network: nn.Module, block: nn.Module) -> Iterator[None]:
     path = next(name for name, part in network.named_modules() if part is block).split(".")
     around = [network.get_submodule(".".join(path[:i])) for i in range(len(path))]
     inside = list(block.modules())
+    own = {id(each) for each in (*around, *inside, *block.parameters(), *block.buffers())}
     found = (getattr(hook, "group", None) for part in (*around, *inside) for hook in _hooks(part))
     groups = {id(group): group for group in found if group is not None}  # of diffusers' group offload
     with ExitStack() as stack:
@@ -45,6 +46,8 @@ def weights_brought(network: nn.Module, block: nn.Module) -> Iterator[None]:
                     stack.callback(hook.post_forward, part, None)
                     hook.pre_forward(part)
         for group in groups.values():
+            if not any(id(each) in own for each in (*group.modules, *group.parameters, *group.buffers)):
+                continue
             if not any(group.offload_leader is part for part in inside):
                 stack.callback(group.offload_)
             if not any(group.onload_leader is part for part in inside):
