@@ -73,7 +73,7 @@ def seconds_to(words: list[str], folder: Path) -> tuple[float, float]:
     return whole, first or whole
 
 
-def faults(folder: Path, compared: bool, finished: bool) -> list[str]:
+def faults(folder: Path, finished: bool) -> list[str]:
     """What is wrong with the files of `out.mp4`; a run that was killed may be unfinished, but never mixed."""
     found = []
     video, record, beside = (folder / name for name in ("out.mp4", "out.json", "out-compare.mp4"))
@@ -88,9 +88,9 @@ def faults(folder: Path, compared: bool, finished: bool) -> list[str]:
     litter = [path.name for path in folder.iterdir() if path.name.startswith(".")]
     if finished:
         found += [f"{name} was left" for name in litter]
-        wanted = {video, record} | ({beside} if compared else set())
-        if missing := {path.name for path in wanted if not path.exists()}:
-            found.append(f"{missing} missing")
+        found += [f"{path.name} is missing" for path in (video, record) if not path.exists()]
+        if beside.exists():
+            found.append("an older comparison stayed")
     elif not litter and video.exists() != record.exists():
         found.append("a video without its record, or the other way round, and nothing that could mend it")
     return found
@@ -137,7 +137,7 @@ def main() -> None:
             if code not in (0, 128 + sent, -sent) or (sent is signal.SIGKILL and code == 128 + sent):
                 print(f"run {number}: exit code {code} after {sent.name}")
                 wrong += 1
-            found = faults(folder, False, False)
+            found = faults(folder, False)
             record = folder / "out.json"
             if not record.exists():
                 state = "unfinished" if (folder / "out.mp4").exists() else "nothing"
@@ -149,7 +149,7 @@ def main() -> None:
                 found += [f"{path.name} was left" for path in folder.iterdir() if path.name.startswith(".")]
             seen[state] += 1
             call([*kinds["clone"], "--overwrite"], folder)
-            found += faults(folder, False, True)
+            found += faults(folder, True)
             for fault in found:
                 print(f"run {number}, {kind} over {older if before else 'nothing'}, {sent.name}: {fault}")
             wrong += len(found)

@@ -267,6 +267,11 @@ def test_what_is_not_known_to_be_ours_is_not_parted_or_removed(tmp_path):
     with pytest.raises(InputError, match=r"a\.json is the record of .*a\.mp4"):
         check_outputs(tmp_path / "a.gif", True, False)
     check_outputs(tmp_path / "a.mp4", True, False)
+    (tmp_path / "a-compare.mp4").touch()
+    (tmp_path / "a-compare.json").touch()  # so it is a video by itself
+    check_outputs(tmp_path / "a.mp4", True, False)
+    with pytest.raises(InputError, match="a record of its own"):
+        check_outputs(tmp_path / "a.mp4", True, True)
 
 
 @pytest.mark.parametrize("limit", [300, 1500, 2500])

@@ -20,7 +20,7 @@ from motionclone.cli.terminal import counting_bar, quiet_libraries, say
 from motionclone.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from motionclone.lab.cases import Case
     from motionclone.lab.score import ScoredVideo
@@ -164,7 +164,7 @@ def score(
     """
     import json
 
-    from motionclone.files import check_free, whole_file
+    from motionclone.files import check_free, check_not_input, whole_file
     from motionclone.lab.metrics import load_embedder
     from motionclone.lab.score import score_videos
     from motionclone.lab.score_list import inputs_of, listed_videos
@@ -173,7 +173,7 @@ def score(
         check_free(output, overwrite)
     listed = listed_videos(videos, references)
     if output is not None:
-        _check_no_input(output, inputs_of(videos, listed))
+        check_not_input([output], inputs_of(videos, listed), "the list of scores")
     quiet_libraries()
     embedder = load_embedder(judge)
     with counting_bar("scoring") as done:
@@ -186,13 +186,6 @@ def score(
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         say(f"wrote {output}")
     _print(scored)
-
-
-def _check_no_input(output: Path, inputs: "Iterable[Path]") -> None:
-    """Refuse to write over what is read, by whatever spelling or link."""
-    for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
-            raise InputError(f"{output} is read as {path}; choose another output.")
 
 
 def _print(scored: "Sequence[ScoredVideo]") -> None:

@@ -16,7 +16,7 @@ _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
 _PICTURES = Group("Pictures to follow (for models with SparseCtrl)", sort_key=1)
 _SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
-_PLACES = Group("Where things are (if they are neither beside the record nor where they were)", sort_key=1)
+_PLACES = Group("Where things are now (if they are not found)", sort_key=1)
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from errno import EINVAL, ENOTSUP
 from pathlib import Path
 
@@ -117,10 +118,16 @@ def _facts(path: Path) -> tuple[int, int] | None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has nothing of the kind
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    """Wait until a file is on the disk; a folder's list of names as well, where that can be had."""
+    if path.is_dir():
+        with suppress(OSError):  # Windows, and folders that may not be read
+            _fsync(path, os.O_RDONLY)
+    else:
+        _fsync(path, os.O_RDWR)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     except OSError as error:

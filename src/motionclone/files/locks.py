@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ class Lock:
         if os.name == "nt":  # where open files stay
             with suppress(OSError):
                 self.path.unlink()
+
+
+def owner_of(path: Path) -> str:
+    """What a lock file says of its owner."""
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(100) or "another process"
+    return "another process"
 
 
 def hold(path: Path) -> Lock | None:
@@ -61,7 +69,7 @@ def hold_now(path: Path, *, sure: bool) -> Lock | None:
             if kept:
                 with suppress(OSError):  # it holds on a full disk, too
                     os.truncate(descriptor, 0)
-                    os.write(descriptor, f"process {os.getpid()}".encode())
+                    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
                 return Lock(path, descriptor)
             # Else it was released, and so removed, between opening and locking.
         except OSError as error:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from motionclone.errors import InputError
 from motionclone.files.journal import commit, keys, own, settle, sync
-from motionclone.files.locks import hold, hold_now
+from motionclone.files.locks import hold, hold_now, owner_of
 from motionclone.files.names import check_free
 
 
@@ -117,12 +117,12 @@ def claimed(*paths: Path) -> Iterator[None]:
             place = own(folder, hashlib.sha256(stem).hexdigest()[:12], ".lock")
             try:
                 lock = hold(place)
-                owner = place.read_text(errors="replace") if lock is None else ""
             except OSError as error:
                 raise _unwritable(path, error) from error
             if lock is None:
+                owner = owner_of(place)
                 raise InputError(
-                    f"another run of motionclone ({owner}) is writing {path}; wait for it or choose another output"
+                    f"another run of motionclone, {owner}, is writing {path}; wait, or choose another output"
                 )
             held.callback(lock.release)
         yield

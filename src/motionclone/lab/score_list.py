@@ -170,7 +170,9 @@ def _of_folder(folder: Path, references: Path | None) -> list[ListedVideo]:
 def _reference(source: _Source, folder: Path, references: Path | None) -> Path:
     """The clip of that name and hash: among the references, with the videos, or where this user has read it."""
     given = None if references is None else references / source.name
-    if given is not None and _is_file(given) and sha256_of(given) == source.sha256:
+    if given is not None and _is_file(given):
+        if sha256_of(given) != source.sha256:
+            raise InputError(f"{given} is not the clip that a record names, by its hash; restore that very file.")
         return given
     return find(source.name, source.sha256, folder, "--references")
 

@@ -127,9 +127,8 @@ def _home() -> Path:
 
 def likeness(place: Path) -> str:
     """A digest of a model, file or folder, that takes no time: names, sizes, beginnings and ends of its files."""
-    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
     digest = hashlib.sha256()
-    for path in files:
+    for path in _parts(place):
         size, name = path.stat().st_size, path.relative_to(place).as_posix()
         with path.open("rb") as file:
             start = file.read(_SAMPLE)
@@ -138,4 +137,14 @@ def likeness(place: Path) -> str:
     return digest.hexdigest()
 
 
-_SAMPLE = 2**16
+def _parts(place: Path) -> list[Path]:
+    """The files of a model; not what runs, too, may write into its folder."""
+    if not place.is_dir():
+        return [place]
+    inner = [path for folder in place.iterdir() if folder.is_dir() for path in folder.rglob("*")]
+    outer = [path for path in place.iterdir() if path.name in _OUTER or path.suffix in _WEIGHTS]
+    return sorted(path for path in (*inner, *outer) if path.is_file() and not path.name.startswith("."))
+
+
+_SAMPLE = 2**16  # bytes
+_OUTER, _WEIGHTS = ("model_index.json", "config.json"), (".safetensors", ".bin", ".ckpt", ".pt", ".pth")

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from motionclone.errors import InputError
-from motionclone.files import read_json, sha256_of, sweep, whole_files
+from motionclone.files import check_free, read_json, sha256_of, sweep, whole_files
 from motionclone.media.writing import VIDEO_SUFFIXES, check_writable, encode_video
 
 
@@ -61,8 +61,11 @@ def check_outputs(video: Path, overwrite: bool, compare: bool) -> None:
             would stand beside this one.
     """
     check_writable(video, overwrite)
+    beside = comparison_of(video)
     if compare:
-        check_writable(comparison_of(video), overwrite)
+        check_free(beside, overwrite)
+        if record_of(beside).exists():
+            raise InputError(f"{beside} has a record of its own, and is no comparison; choose another name")
     else:
         _comparison_to_go(video, overwrite)
     record = record_of(video)
@@ -75,7 +78,7 @@ def check_outputs(video: Path, overwrite: bool, compare: bool) -> None:
 def _comparison_to_go(video: Path, overwrite: bool) -> Path | None:
     """The comparison of an older video, which goes with it; one that is not known to be that is not touched."""
     beside = comparison_of(video)
-    if not os.path.lexists(beside):
+    if not os.path.lexists(beside) or record_of(beside).exists():  # then it is a video by itself
         return None
     known = overwrite and record_of(video).is_file() and beside.is_file()
     if known and _said_by(record_of(video)).get("comparison") == sha256_of(beside):
