@@ -40,10 +40,10 @@ def animation_takes(path: Path) -> Iterator[Take]:
     Raises:
         InputError: it is cut short, damaged, or too large.
     """
-    with open_picture(path, MOST_ANIMATED_PIXELS) as picture:
-        canvas = picture.width * picture.height
     durations = np.array(_durations(path), dtype=np.int64)
     durations[durations < _LEAST] = _INSTEAD
+    with open_picture(path, MOST_ANIMATED_PIXELS) as picture:
+        canvas = picture.width * picture.height
     if not len(durations):
         raise InputError(f"{spoken(path)} is an animation without a picture; export it again.")
     pts = np.cumsum(durations) - durations

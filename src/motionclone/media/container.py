@@ -22,6 +22,10 @@ _FORMATS = (
     "mov,matroska,avi,gif,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,dv,nut,yuv4mpegpipe,"
     "apng,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 )
+# Decoders refuse larger frames. FFmpeg decodes a few already as it opens a file; PyAV before 17.1 crashes if it is
+# given options for that and a format tells its streams late (FLV, MPEG).
+_BOUND = {"max_pixels": str(MOST_FRAME_PIXELS)}
+_BOUNDED_PROBES = tuple(int(part) for part in av.__version__.split(".")[:2]) >= (17, 1)
 # What PyAV raises over files that are no good; its own errors are of FFmpeg's numbers.
 _FILE_ERRORS = (av.error.FFmpegError, OSError, EOFError, ValueError, MemoryError, OverflowError)
 
@@ -35,12 +39,15 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             FFmpeg raises over the file while the block reads it.
     """
     check_file(path, "video")
-    check_boxes(path)
     name = spoken(path)
-    bound = {"max_pixels": str(MOST_FRAME_PIXELS)}
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"} | bound
     try:  # An absolute path is never taken for a protocol, as "http:x" would be.
-        with av.open(str(path.absolute()), options=options, metadata_errors="replace") as container:
+        check_boxes(path)
+        with av.open(
+            str(path.absolute()),
+            options=_BOUND if _BOUNDED_PROBES else {},
+            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+            metadata_errors="replace",
+        ) as container:
             stream = _main_stream(container)
             if stream is None:
                 kind = "only sound" if container.streams.audio else "no video stream, or was cut short"
@@ -50,7 +57,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                     f"the frames of {name} are {stream.width}x{stream.height} by its header, and at most "
                     f"{MOST_FRAME_PIXELS:,} pixels were expected; give a smaller version"
                 )
-            stream.codec_context.options = bound  # its frames may say otherwise
+            stream.codec_context.options = _BOUND  # its frames may say otherwise
             yield container, stream
     except InputError:
         raise

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from motionclone.errors import InputError
 from motionclone.media.container import Allowance, good_frames, open_video, packets
 from motionclone.media.endings import TORN, ends_whole
-from motionclone.media.limits import MOST_FRAMES
+from motionclone.media.limits import MOST_FRAME_PIXELS, MOST_FRAMES
 from motionclone.media.paths import spoken
 from motionclone.media.timeline import Timeline, rising
 
@@ -150,6 +150,9 @@ def decoded_timeline(path: Path, source: Source, survey: Survey) -> Timeline | N
         if source == "order":
             pts, tick = list(range(len(pts))), 1 / (stream.average_rate or Fraction(25))
     if not pts:
-        raise InputError(f"{spoken(path)}: not one frame could be decoded; export the video again or convert it to MP4")
+        raise InputError(
+            f"{spoken(path)}: not one frame could be decoded; it is damaged, or its frames have more than "
+            f"{MOST_FRAME_PIXELS:,} pixels: export the video again, smaller, or convert it to MP4"
+        )
     hurt = damaged > 0 or survey.promise.frames > len(pts)  # Some lost frames raise no error.
     return survey.promise.timeline(pts, tick, hurt, partly=hurt and source == "frames")
