@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import torch
+from hostile_lab import hostile_folder, hostile_list
 from test_lab import FACTS, SMALL, lines_of, setup
 from test_report import METHODS, result, write_results, write_run
 
@@ -23,6 +24,7 @@ from motionclone.lab.lock import LOCK, locked
 from motionclone.lab.report import read_run, write_report
 from motionclone.lab.results import appending, read_results
 from motionclone.lab.running import describe, run_suite
+from motionclone.lab.score_list import listed_videos
 from motionclone.media.writing import write_video
 from motionclone.models import load_pipeline
 
@@ -267,3 +269,27 @@ def test_ctrl_c_keeps_what_is_finished_and_waits_for_nothing(tmp_path):
     assert len(lines_of(folder)) >= 2
     assert sorted(path.name for path in folder.iterdir()) == ["results.jsonl", "suite.json", "videos"]
     assert run_suite(setup(SMALL), folder).made == 8
+
+
+@pytest.mark.parametrize("seed", range(90))
+def test_whatever_a_stranger_left_is_read_or_refused_in_a_sentence(tmp_path, seed):
+    said = "fine"
+    try:
+        if seed % 3:
+            hostile_folder(tmp_path, seed)
+            read_run(tmp_path)
+        else:
+            listed_videos(hostile_list(tmp_path, seed // 3))
+    except InputError as refused:
+        said = str(refused)
+    assert said.isprintable()
+    assert len(said) < 2000
+
+
+def test_a_run_writes_nothing_elsewhere(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / "videos").mkdir(parents=True)
+    (tmp_path / "run" / "videos" / "drawn").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="leads out of the folder of the run"):
+        run_suite(setup(SMALL), tmp_path / "run")
+    assert not list((tmp_path / "elsewhere").iterdir())

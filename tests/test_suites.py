@@ -46,7 +46,7 @@ def test_every_suite_runs_to_its_end_on_every_bundled_model(model, tmp_path, mon
     else:  # there is no SparseCtrl for it
         assert refused.keys() == {method.name for method in suite.methods if method.condition != "none"}
         assert "cannot be made to follow" in refused["image-cloned"]
-        assert f"refused (1 of 1 cases): {refused['image-cloned']}" in report
+        assert f"refused (1 of 1 case): {refused['image-cloned']}" in report
     assert failed <= ({"inversion-1", "inversion-2"} if model == "mini-dit" else set())
     assert code == (1 if failed else 0)
     frames = 4 if model == "mini" else 2  # of the attention: with all of them kept, control is plain

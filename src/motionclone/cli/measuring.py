@@ -92,14 +92,16 @@ def evaluate(
     if workers is None:
         workers = os.cpu_count() or 1 if facts.device == "cpu" else 1
     setup = Setup(
-        suite_for(suite, base, facts, drawn=references is None),
-        tuple(chosen),
-        base,
-        model_options.model,
-        partial(load_model, model_options),
-        {name: value for name, value in asdict(model_options).items() if name not in ("model", "device", "dtype")},
-        facts,
-        judge,
+        suite=suite_for(suite, base, facts, drawn=references is None),
+        cases=tuple(chosen),
+        base=base,
+        model=model_options.model,
+        load=partial(load_model, model_options),
+        loading={
+            name: value for name, value in asdict(model_options).items() if name not in ("model", "device", "dtype")
+        },
+        facts=facts,
+        judge=judge,
     )
     for omission in setup.suite.left_out:
         say(f"note: {omission.label} is left out: {omission.reason.rstrip('.')}")

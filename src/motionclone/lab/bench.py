@@ -18,7 +18,7 @@ from motionclone.lab.measures import measure_motion
 from motionclone.lab.methods import ConditionKind, Method
 from motionclone.lab.metric import Goal, Video
 from motionclone.lab.metrics import Embedder, load_embedder
-from motionclone.lab.results import VIDEOS
+from motionclone.lab.results import VIDEOS, video_place
 from motionclone.lab.scoring import floor, score
 from motionclone.lab.suites import Suite
 from motionclone.lab.world import Scene
@@ -76,6 +76,10 @@ class Bench:
             raise self.pipes[condition]
         return self.pipes[condition]
 
+    def prepare(self) -> None:
+        """Load the judge and read every reference: what is wrong with them is said before anything is written."""
+        self.references  # noqa: B018 - kept from now on
+
     def load(self) -> None:
         """Load every model of the suite now, rather than between two videos."""
         self.pipe("none")
@@ -104,7 +108,7 @@ class Bench:
     def write_references(self) -> None:
         """Each as a video, to be looked at."""
         for name, reference in self.references.items():
-            write_video(self.folder / VIDEOS / "reference" / f"{name}.mp4", reference.frames, FPS, overwrite=True)
+            write_video(video_place(self.folder, "reference", name), reference.frames, FPS, overwrite=True)
 
     def line(self, method: Method, case: Case) -> dict[str, Any]:
         """Make and score one video: its line of the results, or the reason why there is none.
@@ -121,9 +125,10 @@ class Bench:
         except Exception as error:
             reason = without_places(f"{type(error).__name__}: {error}")[:2000]
             return line | {"outcome": "failed", "reason": reason}
-        video = f"{VIDEOS}/{method.name}/{case.name}.mp4"
+        place = video_place(self.folder, method.name, case.name)
         provenance = dict(made.provenance) | {"method": method.name, "case": case.name}
-        write_video(self.folder / video, made.frames, FPS, provenance=provenance, overwrite=True)
+        write_video(place, made.frames, FPS, provenance=provenance, overwrite=True)
+        video = f"{VIDEOS}/{method.name}/{case.name}.mp4"
         return line | {"video": video, "seconds": round(made.seconds, 2)} | scores
 
     def _scores(self, method: Method, case: Case, settings: Settings, made: Made) -> dict[str, Any]:

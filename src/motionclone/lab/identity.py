@@ -51,6 +51,11 @@ def _hash(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def printable(text: object) -> str:
+    """What a sentence can hold of a text: on one line, every other sign escaped, and no more than 300 of them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:300])
+
+
 # A path: perhaps ~ or a drive, then parts behind slashes; what is kept is the part behind the last of them.
 _PATH = re.compile(r"(?<![\w:/\\.])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,()<>|]+)*[/\\](?=[^\s/\\'\":;,()<>|])")
 

@@ -45,7 +45,9 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
     heat = None
     if method.prompt == "precise":
         if case.caption is None:
-            raise InputError(f"nobody has said what {case.motion} shows, so it cannot be read with a precise prompt.")
+            raise InputError(
+                "nobody has said what these references show, so there is no precise prompt to read them with."
+            )
         extraction = settings.extraction.model_copy(update={"prompt": case.caption})
         settings = settings.model_copy(update={"extraction": extraction})
     if method.kind == "ceiling":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motionclone.lab.plots import montage
-from motionclone.lab.results import VIDEOS, DescribedCase, DescribedMethod, video_in
+from motionclone.lab.results import DescribedCase, DescribedMethod, video_place
 from motionclone.lab.tables import Run
 
 _COLUMNS = 8
@@ -30,11 +30,10 @@ def montages(
         InputError: if a video is damaged, or lies elsewhere.
     """
     rows: list[tuple[str, bool, list[Path | None]]] = []
-    references = [video_in(folder, f"{VIDEOS}/reference/{case.name}.mp4") for case in cases]
-    rows.append(("reference", False, references))
+    rows.append(("reference", False, [_video(folder, "reference", case) for case in cases]))
     for method in methods:
-        lines = [run.lines.get((method.name, case.name)) for case in cases]
-        videos = [video_in(folder, line.video) if line is not None and line.video else None for line in lines]
+        made = [(method.name, case.name) in run.lines for case in cases]
+        videos = [_video(folder, method.name, case) if there else None for case, there in zip(cases, made, strict=True)]
         rows.append((method.label, method.kind != "heat map", videos))
     drawn, missing = [], []
     for label, generated, videos in rows:
@@ -46,6 +45,11 @@ def montages(
         note = "" if count == len(videos) else f"{count} of {len(videos)} videos are there; the others are grey"
         drawn.append(Montage(label, f"data:video/mp4;base64,{address}", note))
     return drawn, missing
+
+
+def _video(folder: Path, method: str, case: DescribedCase) -> Path | None:
+    place = video_place(folder, method, case.name)
+    return place if place.is_file() else None
 
 
 def spread(cases: Sequence[DescribedCase]) -> list[DescribedCase]:

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import ENOSPC
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from motionclone.errors import InputError
 from motionclone.files import whole_file
 from motionclone.lab.cases import CaseKind
+from motionclone.lab.identity import printable
 
 RESULTS, DESCRIPTION, VIDEOS = "results.jsonl", "suite.json", "videos"
 LARGEST_DESCRIPTION, LARGEST_RESULTS, LONGEST_LINE, MOST_LINES = 1 << 24, 1 << 27, 1 << 20, 100_000
@@ -25,7 +27,7 @@ class _Kept(BaseModel):
 
 
 def _file_name(name: str) -> str:
-    if name.strip(". ") == "" or any(sign in name for sign in "/\\\0"):
+    if name.strip(". ") == "" or "/" in name or "\\" in name or not name.isprintable():
         raise ValueError("should be the name of a file, without its folder")
     return name
 
@@ -213,7 +215,7 @@ def appending(folder: Path) -> Iterator[Any]:
             try:
                 file.seek(end)
                 if file.write(data) != len(data):
-                    raise OSError(28, "no space left")
+                    raise OSError(ENOSPC, os.strerror(ENOSPC))
             except OSError as error:
                 file.truncate(end)
                 raise _unwritten(path, error) from error
@@ -222,15 +224,13 @@ def appending(folder: Path) -> Iterator[Any]:
         yield append
 
 
-def video_in(folder: Path, video: str) -> Path | None:
-    """A video of the run, by its path in the folder; None if it is not there.
+def video_place(folder: Path, method: str, case: str) -> Path:
+    """Where the video of a case lies.
 
     Raises:
         InputError: if a link leads out of the folder's videos.
     """
-    path = folder / video
-    if not path.is_file():
-        return None
+    path = folder / VIDEOS / method / f"{case}.mp4"
     if not path.resolve().is_relative_to(folder.resolve() / VIDEOS):
         raise InputError(f"{path} leads out of the folder of the run; put the video itself there, or take it away.")
     return path
@@ -278,5 +278,5 @@ def _unwritten(path: Path, error: OSError) -> InputError:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))[:200] or "the whole"
-    return f"{where}: {first['msg']}"
+    where = printable(".".join(map(str, first["loc"]))) or "the whole"
+    return f"{where}: {printable(first['msg'])}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from motionclone import __version__
 from motionclone.lab.bench import Bench, Setup
-from motionclone.lab.identity import content_of, public_name
+from motionclone.lab.identity import content_of, public_name, without_places
 from motionclone.lab.lock import locked
 from motionclone.lab.results import Description, appending, read_results, write_description
 from motionclone.lab.workers import compute_shared
@@ -34,7 +34,7 @@ def describe(setup: Setup) -> Description:
         "model_content": content_of(setup.model),
         "judge": public_name(setup.judge),
         "judge_content": content_of(setup.judge),
-        "loading": dict(setup.loading),
+        "loading": {name: without_places(v) if isinstance(v, str) else v for name, v in setup.loading.items()},
         "device": setup.facts.device,
         "dtype": setup.facts.dtype,
         "seed": setup.base.seed,
@@ -84,7 +84,7 @@ def run_suite(
             the disk is full. Nothing that was kept is lost.
     """
     bench = Bench(setup, folder, {} if pipe is None else {"none": pipe})
-    assert bench.references  # read before anything is written
+    bench.prepare()
     description = describe(setup)
     with locked(folder):
         write_description(folder, description)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.lab.cases import CLIP_SUFFIXES
+from motionclone.lab.identity import printable
 from motionclone.media.places import find
 from motionclone.media.records import check_belongs, read_record
 
@@ -98,7 +99,9 @@ def listed_videos(place: Path, references: Path | None = None) -> list[ListedVid
     for video in videos:
         for path in (video.video, video.reference):
             if not _is_file(path):
-                raise InputError(f"{place} speaks of {path}, which is not there; restore it or take the line out.")
+                raise InputError(
+                    f"{place} speaks of {printable(path)}, which is not there; restore it or take the line out."
+                )
     return videos
 
 
@@ -145,13 +148,14 @@ def _of_folder(folder: Path, references: Path | None) -> list[ListedVideo]:
         if path.suffix.lower() not in CLIP_SUFFIXES or not record.exists():
             continue
         if record in videos:
-            raise InputError(f"{path} and {videos[record].video} have one record, {record}; move one elsewhere.")
+            one, other = printable(path), printable(videos[record].video)
+            raise InputError(f"{one} and {other} have one record, {printable(record)}; move one elsewhere.")
         try:
             whole = read_record(record)
             kept = _Record.model_validate(whole)
         except ValidationError as error:
             raise InputError(
-                f"{record} is not a record of a cloned video ({_first(error)}); move {path} elsewhere."
+                f"{printable(record)} is not a record of a cloned video ({_first(error)}); move the video elsewhere."
             ) from error
         check_belongs(path, whole)
         source = kept.motion.source
@@ -178,18 +182,19 @@ def _reference(source: _Source, folder: Path, references: Path | None) -> Path:
 
 
 def _content(path: Path) -> bytes:
+    name = printable(path)
     try:
         if not path.is_file():
-            raise InputError(f"there is no file {path}; give a folder of videos or a list (.jsonl).")
+            raise InputError(f"there is no file {name}; give a folder of videos or a list (.jsonl).")
         size = path.stat().st_size
         if size > LARGEST:
-            raise InputError(f"{path} has {size / 1e6:.0f} MB, and a list or record has at most {LARGEST / 1e6:.0f}.")
+            raise InputError(f"{name} has {size / 1e6:.0f} MB, and a list or record has at most {LARGEST / 1e6:.0f}.")
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); make it readable.") from error
+        raise InputError(f"{name} cannot be read ({error.strerror}); make it readable.") from error
 
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))[:200]
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    where = printable(".".join(map(str, first["loc"])))
+    return f"{where}: {printable(first['msg'])}" if where else printable(first["msg"])

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ def sections_of(run: Run, folder: Path) -> Iterator[Section]:
     yield _videos(run, methods, folder)
 
 
+def _count(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" + ("" if len(things) == 1 else "s")
+
+
 def command(description: Description) -> str:
     """What makes such a run."""
     return f"motionclone evaluate {shlex.quote(without_places(description.suite))}"
@@ -82,9 +86,9 @@ def _about(run: Run) -> Section:
         ) + (f" Not begun: {', '.join(waiting)}." if waiting else "")
     model = without_places(description.model)
     paragraphs = [
-        f"{len(description.methods)} ways of making videos with the model {model} were tried on the same "
-        f"{len(description.cases)} cases, each a reference clip and a prompt. Each video was then compared with the "
-        "motion of its reference and with its prompt.",
+        f"{_count(description.methods, 'way')} of making videos with the model {model} were tried on "
+        f"{_count(description.cases, 'case')}, each a reference clip and a prompt. Each video was then compared "
+        "with the motion of its reference and with its prompt.",
         "Brackets hold 95 % intervals: the cases are drawn again with replacement, 2000 times, and 95 of 100 of the "
         "values so found lie within. They tell how much the choice of cases matters, not other models, seeds or kinds "
         "of motion. A dash stands where there is nothing to measure, for example the path of an object that was never "
@@ -95,8 +99,8 @@ def _about(run: Run) -> Section:
     ]
     if run.unusable:
         paragraphs.append(
-            f"{run.unusable} {'line' if run.unusable == 1 else 'lines'} of results.jsonl could not be used (cut off by "
-            "an interruption, or of another suite) and were left out."
+            f"{_count(range(run.unusable), 'line')} of results.jsonl could not be used (cut off by an interruption, or "
+            "of another suite) and were left out."
         )
     kinds = dict.fromkeys(case.kind for case in description.cases)
     counted = ", ".join(f"{sum(case.kind == kind for case in description.cases)} {kind}" for kind in kinds)
@@ -137,7 +141,7 @@ def _not_made(run: Run) -> Section:
     labels = {method.name: method.label for method in run.description.methods}
     terms = [(omission.label, f"left out: {omission.reason}") for omission in run.description.left_out]
     for (method, outcome, reason), count in reasons.items():
-        terms.append((labels[method], f"{outcome} ({count} of {len(run.description.cases)} cases): {reason}"))
+        terms.append((labels[method], f"{outcome} ({count} of {_count(run.description.cases, 'case')}): {reason}"))
     failed = any(line.outcome == "failed" for line in run.lines.values())
     notice = "Some methods failed; called again, evaluate tries them again." if failed else ""
     return Section("What was not made", notice, terms=tuple(terms))
