@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check clean
+.PHONY: demo test parity lint check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -15,6 +15,12 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/pytest
+
+# Parity with the authors on lesser processors than this one, and with two threads: sums run in other orders.
+parity: .venv/installed
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest tests/test_parity.py
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/test_parity.py
+	TEST_THREADS=2 $(BIN)/pytest tests/test_parity.py
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

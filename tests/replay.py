@@ -1,17 +1,37 @@
-"""A naive transcription of the authors' run with SparseCtrl: diffusers' networks and the formulas, nothing of ours.
+"""A naive transcription of the authors' run: diffusers' networks and the formulas; of ours, only the per-frame norm.
 
-It stands in for golden numbers of sketches; on pictures it is held to the authors' own (test_parity.py).
+In float64 it is the truth that rounding is measured from. In float32 it measures this machine's rounding, and stands in
+for golden numbers of what the authors' runs do not have.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-ABAR = (1 - torch.linspace(0.00085, 0.012, 1000)).cumprod(0)
+
+@dataclass(frozen=True)
+class Shown:
+    """What SparseCtrl is shown of the frames with these numbers, (1, c, n, h, w)."""
+
+    frames: Sequence[int]
+    at_extraction: Tensor
+    at_generation: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step."""
+
+    energies: dict[str, Tensor]  # by site; none where the step is not guided
+    gradient: Tensor  # of lambda * ramp * energy
+    latents: Tensor  # after it
 
 
 @contextmanager
@@ -28,76 +48,110 @@ def _projections(unet: Any, sites: Sequence[str]) -> Iterator[dict[str, list[Ten
         handle.remove()
 
 
-def _maps(unet: Any, sites: Sequence[str], *call: Any, **residuals: Any) -> tuple[dict[str, Tensor], Tensor]:
-    """Temporal attention (p, heads, f, f) of every site, and the prediction."""
-    with _projections(unet, sites) as found:
-        prediction = unet(*call, **residuals).sample
-    maps = {}
-    for site, parts in found.items():
-        query, key = (part.unflatten(-1, (unet.get_submodule(site).heads, -1)).transpose(1, 2) for part in parts)
-        maps[site] = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
-    return maps, prediction
-
-
-def _residuals(network: Any, shown: Tensor, frames: Sequence[int], count: int, *call: Any) -> dict[str, Any]:
-    """SparseCtrl's, from what it is shown (1, c, n, h, w) of some of the `count` frames."""
-    picture = torch.zeros(1, shown.shape[1], count, *shown.shape[-2:])
-    mask = torch.zeros(1, 1, count, *shown.shape[-2:])
-    picture[:, :, list(frames)], mask[:, :, list(frames)] = shown, 1.0
-    down, middle = network(*call, controlnet_cond=picture, conditioning_mask=mask, return_dict=False)
-    return {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
-
-
-def replay(
-    pipe: Any,
-    sites: Sequence[str],
-    numbers: dict[str, Tensor],
-    timesteps: Sequence[int],
-    ramps: Sequence[float],
-    frames: Sequence[int],
-    at_extraction: Tensor,
-    at_generation: Tensor,
-) -> tuple[dict[str, tuple[Tensor, Tensor]], list[float], list[Tensor]]:
-    """Values and indices of the representation; the energy of every guided step; the latents after every step.
+class Replay:
+    """The run of a case in one precision.
 
     Args:
-        pipe: holds the networks.
-        sites: the guided temporal attentions.
+        pipe: holds the networks; it is not called.
+        facts: of the case, as in its json.
         numbers: latents of the reference, noise and text embeddings, by their golden names.
-        timesteps: all of them.
-        ramps: of the guided steps, which come first.
-        frames: at which SparseCtrl is shown something.
-        at_extraction: what, (1, c, n, h, w).
-        at_generation: what, likewise.
+        sites: the guided temporal attentions.
+        dtype: of the networks and all numbers.
+        shown: if there is a SparseCtrl.
     """
-    unet, network, latents = pipe.unet, pipe.controlnet, numbers["motion_noise"]
-    count = latents.shape[2]
-    null, negative, words = (
-        numbers[f"{name}_embeds"].repeat_interleave(count, 0) for name in ("null_text", "uncond", "cond")
-    )
-    noisy = ABAR[400].sqrt() * numbers["video_latents"] + (1 - ABAR[400]).sqrt() * latents
-    with torch.no_grad():
-        residuals = _residuals(network, at_extraction, frames, count, noisy, 400, null)
-        reference, _ = _maps(unet, sites, noisy, 400, null, **residuals)
-    representation = {site: tuple(attention.max(-1, keepdim=True)) for site, attention in reference.items()}
-    energies, found = [], []
-    for number, timestep in enumerate(timesteps):
-        now = ABAR[timestep]
-        after = ABAR[timesteps[number + 1]] if number + 1 < len(timesteps) else torch.tensor(1.0)
+
+    def __init__(
+        self,
+        pipe: Any,
+        facts: dict[str, Any],
+        numbers: dict[str, Tensor],
+        sites: Sequence[str],
+        dtype: torch.dtype,
+        shown: Shown | None = None,
+    ) -> None:
+        self.tokenizer, self.text_encoder = pipe.tokenizer, deepcopy(pipe.text_encoder).to(dtype)
+        self.unet, self.control = deepcopy(pipe.unet).to(dtype), deepcopy(getattr(pipe, "controlnet", None))
+        if self.control is not None:
+            self.control.to(dtype)
+        self.config, self.timesteps = facts["config"], facts["timesteps"]
+        self.ramps = [step["ramp"] for step in facts["steps"] if step["guided"]]
+        self.numbers, self.sites, self.dtype, self.shown = numbers, sites, dtype, shown
+        betas = facts["scheduler"]
+        betas = torch.linspace(betas["beta_start"], betas["beta_end"], betas["num_train_timesteps"], dtype=dtype)
+        self.abar = (1 - betas).cumprod(0)
+
+    @torch.no_grad()
+    def null_text(self) -> Tensor:
+        """Embedding of the empty prompt."""
+        tokens = self.tokenizer("", padding="max_length", max_length=77, return_tensors="pt").input_ids
+        return self.text_encoder(tokens)[0]
+
+    def _predict(self, latents: Tensor, timestep: int, words: str, shown: Tensor | None) -> Tensor:
+        embeddings = self.numbers[f"{words}_embeds"].to(self.dtype).repeat_interleave(latents.shape[2], 0)
+        if shown is None:
+            return self.unet(latents, timestep, embeddings).sample
+        size = (latents.shape[2], *shown.shape[-2:])
+        picture = torch.zeros(1, shown.shape[1], *size, dtype=self.dtype)
+        mask = torch.zeros(1, 1, *size, dtype=self.dtype)
+        frames = list(self.shown.frames)
+        picture[:, :, frames], mask[:, :, frames] = shown.to(self.dtype), 1.0
         with torch.no_grad():
-            residuals = _residuals(network, at_generation, frames, count, latents, timestep, negative)
-            unconditional = unet(latents, timestep, negative, **residuals).sample
-            residuals = _residuals(network, at_generation, frames, count, latents, timestep, words)
+            down, middle = self.control(
+                latents,
+                timestep,
+                embeddings,
+                controlnet_cond=picture,
+                conditioning_mask=mask,
+                conditioning_scale=self.config["controlnet_scale"],
+                return_dict=False,
+            )
+        residuals = {"down_block_additional_residuals": tuple(down), "mid_block_additional_residual": middle}
+        return self.unet(latents, timestep, embeddings, **residuals).sample
+
+    def _maps(self, *call: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """Temporal attention (p, heads, f, f) of every site, and the prediction."""
+        with _projections(self.unet, self.sites) as found:
+            prediction = self._predict(*call)
+        maps = {}
+        for site, parts in found.items():
+            heads = self.unet.get_submodule(site).heads
+            query, key = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
+            maps[site] = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+        return maps, prediction
+
+    @cached_property
+    @torch.no_grad()
+    def reference(self) -> dict[str, Tensor]:
+        """The reference's attention maps (p, heads, f, f), by site."""
+        timestep = self.config["add_noise_step"]
+        abar = self.abar[timestep]
+        video, noise = (self.numbers[name].to(self.dtype) for name in ("video_latents", "motion_noise"))
+        noisy = abar.sqrt() * video + (1 - abar).sqrt() * noise
+        return self._maps(noisy, timestep, "null_text", self.shown and self.shown.at_extraction)[0]
+
+    def step(self, number: int, latents: Tensor, representation: dict[str, Any]) -> Step:
+        """Step `number` from given latents, guided by `values` and `indices` by site."""
+        timestep, latents = self.timesteps[number], latents.to(self.dtype)
+        shown = self.shown and self.shown.at_generation
+        with torch.no_grad():
+            unconditional = self._predict(latents, timestep, "uncond", shown)
         start = latents.clone().requires_grad_()
-        maps, conditional = _maps(unet, sites, start, timestep, words, **residuals)
-        gradient = torch.zeros(())
-        if number < len(ramps):
-            losses = (mse_loss(maps[s].gather(-1, index), value) for s, (value, index) in representation.items())
-            energy = torch.stack(list(losses)).sum()
-            (gradient,) = torch.autograd.grad(2000 * ramps[number] * energy, start)
-            energies.append(float(energy.detach()))
-        eps = (conditional + 7.5 * (conditional - unconditional)).detach()
+        guided = number < len(self.ramps)
+        with torch.set_grad_enabled(guided):
+            maps, conditional = self._maps(start, timestep, "cond", shown)
+        energies, gradient = {}, torch.zeros_like(latents)
+        if guided:
+            energies = {
+                site: mse_loss(maps[site].gather(-1, kept.indices.long()), kept.values.to(self.dtype))
+                for site, kept in representation.items()
+            }
+            weight = self.config["motion_guidance_weight"] * self.ramps[number]
+            (gradient,) = torch.autograd.grad(weight * torch.stack(list(energies.values())).sum(), start)
+        after = torch.ones((), dtype=self.dtype)
+        if number + 1 < len(self.timesteps):
+            after = self.abar[self.timesteps[number + 1]]
+        now = self.abar[timestep]
+        eps = (conditional + self.config["cfg_scale"] * (conditional - unconditional)).detach()
         clean = (latents - (1 - now).sqrt() * eps) / now.sqrt()
         latents = after.sqrt() * clean + (1 - after).sqrt() * (eps - (1 - now).sqrt() * gradient)
-        found.append(latents)
-    return representation, energies, found
+        return Step({site: energy.detach() for site, energy in energies.items()}, gradient, latents)

@@ -14,11 +14,12 @@ SOURCE = Path(motionclone.__file__).parent
 # Rooms from the ground up; a room may import rooms on lower floors, and modules of its own.
 FLOORS = (
     ("errors",),
-    ("files", "provenance"),
+    ("files", "provenance", "settings"),
     ("motion", "guidance"),
-    ("objectives", "settings", "schedule"),
+    ("objectives", "schedule"),
     ("media", "steps"),
-    ("backbones",),
+    ("backbones", "plan"),
+    ("idle",),
     ("models", "extraction", "sampling"),
     ("inversion", "cloning"),
     ("lab",),
@@ -56,6 +57,33 @@ def test_imports_go_down_only():
             assert other == room or FLOOR[other] < FLOOR[room], f"{room} must not import {other}"
 
 
+def modules():
+    """Dotted name to path of every module."""
+    for path in SOURCE.rglob("*.py"):
+        yield ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def test_no_module_needs_itself():
+    known = dict(modules())
+    del known["motionclone"]  # which hands on the names of others, each when it is asked for
+    needs = {name: set() for name in known}
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                whole = (f"{node.module}.{alias.name}" for alias in node.names)
+                needs[name] |= {each if each in known else node.module for each in whole} & known.keys() - {name}
+    while leaves := [name for name, found in needs.items() if not found & needs.keys()]:
+        for name in leaves:
+            del needs[name]
+    assert not needs
+
+
+def test_files_are_short():
+    lengths = sorted((len(path.read_text().splitlines()), name) for name, path in modules())
+    assert lengths[-1][0] <= 350, lengths[-1]
+    assert lengths[len(lengths) // 2][0] <= 120
+
+
 def test_the_paper_needs_only_torch():
     for room, module in imports():
         top = module.split(".")[0]
@@ -72,6 +100,7 @@ def test_public_names():
         "Extraction",
         "Generated",
         "Guidance",
+        "GuidanceWarning",
         "InputError",
         "ModelDescription",
         "Motion",

@@ -123,7 +123,7 @@ def gradient(backbone, sites, *, cut=True, blocks=()):
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with checkpointed(list(blocks)):
+    with checkpointed(backbone.denoiser, list(blocks)):
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             listening(partial(backbone.tap, {}), sites) as found,
@@ -150,7 +150,7 @@ def test_cut_and_checkpoints_leave_the_gradient_and_save_memory(backbone, sites)
 def test_checkpoints_do_nothing_without_a_graph(backbone):
     with torch.no_grad():
         plain = backbone.denoiser(**call()).sample
-        with checkpointed(backbone.heavy_blocks()):
+        with checkpointed(backbone.denoiser, backbone.heavy_blocks()):
             assert torch.equal(backbone.denoiser(**call()).sample, plain)
 
 
@@ -168,7 +168,7 @@ def test_everything_is_left_as_found(backbone, sites, end, inside):
         with (
             torch.enable_grad(),
             layered(unet, "forward", lambda plain, *args, **kwargs: plain(*args, **kwargs)),
-            checkpointed(backbone.heavy_blocks()),
+            checkpointed(backbone.denoiser, backbone.heavy_blocks()),
             listening(partial(backbone.tap, {}), sites),
             graph_cut_at(last),
         ):

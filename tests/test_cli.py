@@ -2,84 +2,16 @@
 
 import json
 import re
-import sys
 
-import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import fill, tiny_adapter, tiny_control, tiny_pipe, tiny_unet
-from transformers import CLIPTokenizer
 
-from motionclone import cli
 from motionclone.media.reading import read_clip
 from motionclone.media.writing import read_provenance
 
 SMALL = ("--frames", "4", "--height", "64", "--width", "64", "--steps", "3", "--guided-steps", "2", "--preset", "mini")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny model in the layout that users have: base/ and motion_adapter/."""
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "words").mkdir()
-    pipe = tiny_pipe(folder / "words")
-    base = folder / "base"
-    image_unet = tiny_unet()
-    fill(image_unet)
-    adapter = tiny_adapter()
-    fill(adapter)
-    image_unet.save_pretrained(base / "unet")
-    pipe.vae.save_pretrained(base / "vae")
-    pipe.text_encoder.save_pretrained(base / "text_encoder")
-    CLIPTokenizer.from_pretrained(folder / "words", model_max_length=77).save_pretrained(base / "tokenizer")
-    pipe.scheduler.save_pretrained(base / "scheduler")
-    adapter.save_pretrained(folder / "motion_adapter")
-    for kind in ("image", "sketch"):
-        tiny_control(kind).save_pretrained(folder / f"{kind}_control")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-    }
-    (base / "model_index.json").write_text(json.dumps(index))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    """Ten frames of a square that moves to the right."""
-    path = tmp_path_factory.mktemp("clip") / "square.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for i in range(10):
-            picture = np.full((64, 96, 3), 40, np.uint8)
-            picture[20:40, 10 + 5 * i : 30 + 5 * i] = 220
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Run a command as the console script does: its exit code and what it said."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["motionclone", *map(str, words)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        heard = capfd.readouterr()
-        return code, heard.out + heard.err
-
-    return call
 
 
 def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, model, clip, tmp_path):
@@ -232,7 +164,7 @@ def bad_files(folder):
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "fast"), "no preset 'fast'"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--wieght", "3"), "--wieght"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--weight", "-3"), "guidance.weight"),
-        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3"), "guided_steps"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3", "--guided-steps", "5"), "guided_steps"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--blocks", "up_blocks.9"), "up_blocks.3"),
         (
             ("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "mini", "--height", "0"),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,21 +10,25 @@ import torch
 from motionclone.cli import main
 from motionclone.errors import InputError
 from motionclone.lab.bench import Setup
-from motionclone.lab.cases import clip_cases, world_cases
-from motionclone.lab.folder import pairs_of, score_pairs
-from motionclone.lab.measured import Measured
+from motionclone.lab.cases import clip_cases, clips_in, world_cases
+from motionclone.lab.facts import ModelFacts
+from motionclone.lab.measures import measure_motion
+from motionclone.lab.metric import Goal, Video
+from motionclone.lab.metric_list import heat_correlation
 from motionclone.lab.metrics import load_embedder, recognised
-from motionclone.lab.running import run_suite, whole_lines
-from motionclone.lab.scoring import appearance_scores, heat_score, motion_scores
-from motionclone.lab.suites import suite_named
-from motionclone.lab.world import TEST_MOTIONS, held_out_cases, held_out_scenes
+from motionclone.lab.running import run_suite
+from motionclone.lab.scoring import score
+from motionclone.lab.suites import suite_for
+from motionclone.lab.world import TEST_MOTIONS, held_out_pairs, held_out_scenes
 from motionclone.media.reading import read_clip
-from motionclone.media.writing import write_video
+from motionclone.media.writing import read_provenance, write_video
+from motionclone.models import load_pipeline
 from motionclone.motion import Motion, SparseMap
 from motionclone.settings import preset
 
 BASE = preset("mini")
 BLOCKS = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
+FACTS = ModelFacts(BLOCKS, attention_frames=16, own_steps=False, device="cpu", dtype="float32")
 QUICK = BASE.model_copy(update={"sampling": BASE.sampling.model_copy(update={"steps": 2, "guided_steps": 1})})
 
 
@@ -32,22 +37,34 @@ def embedder():
     return load_embedder()
 
 
-def test_a_case_shares_nothing_but_motion():
-    cases = held_out_cases("test", 40)
-    assert [c.motion for c in cases[: len(TEST_MOTIONS)]] == list(TEST_MOTIONS)
-    for case in cases:
-        a, b = case.reference, case.wanted
+def test_a_pair_shares_nothing_but_motion():
+    pairs = held_out_pairs("test", 40)
+    assert [pair.motion for pair in pairs[: len(TEST_MOTIONS)]] == list(TEST_MOTIONS)
+    for pair in pairs:
+        a, b = pair.reference, pair.target
         assert not {a.shape, a.colour, a.texture, a.background} & {b.shape, b.colour, b.texture, b.background}
-        assert case.kind == "object" or "plain" not in (a.texture, b.texture)
+        assert pair.kind == "object" or "plain" not in (a.texture, b.texture)
         torch.testing.assert_close(a.truth().path, b.truth().path)
-    assert held_out_cases("test", 40)[-1].wanted.caption == cases[-1].wanted.caption
-    looks = {c.wanted.seed for c in cases}
-    assert not looks & {c.wanted.seed for c in held_out_cases("validation", 40)}
+    assert held_out_pairs("test", 40)[-1].target.caption == pairs[-1].target.caption
+    looks = {pair.target.seed for pair in pairs}
+    assert not looks & {pair.target.seed for pair in held_out_pairs("validation", 40)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 15, 16, 19, 32])
+def test_so_many_cases_of_every_kind_and_each_the_same_whatever_the_count(count):
+    cases = world_cases("test", count, BASE.sampling)
+    assert len(cases) == count
+    assert len({case.kind for case in cases}) == min(count, 3)
+    for case in cases:
+        pair = held_out_pairs("test", 32)[case.number]
+        assert (case.name, case.prompt) == (pair.name, pair.target.caption)
+    if count % 16 == 0:  # what is reported of these belongs to them
+        assert [case.number for case in cases] == list(range(count))
 
 
 def test_every_method_changes_one_thing():
     plain = BASE.model_dump()
-    methods = suite_named("paper", BASE, lambda: BLOCKS).methods
+    methods = suite_for("paper", BASE, FACTS).methods
     assert len({m.name for m in methods}) == len(methods) >= 30
     two = {"noise-matched", "schedule-camera", "schedule-object", "independent-unguided"}
     for method in methods:
@@ -59,19 +76,47 @@ def test_every_method_changes_one_thing():
         )
         assert len(changed) <= (2 if method.name in two else 1), method.name
         assert changed or same, method.name
-    for suite in ("tune", "pictures", "blocks"):
-        methods = suite_named(suite, BASE, lambda: BLOCKS).methods
+    for name in ("tune", "pictures", "blocks"):
+        methods = suite_for(name, BASE, FACTS).methods
         assert len({m.name for m in methods}) == len(methods) >= 9
-        given = {m.settings(BASE, BASE.seed).model_dump_json() + m.follows + m.kind for m in methods}
+        given = {m.settings(BASE, BASE.seed).model_dump_json() + m.condition + m.kind for m in methods}
         assert len(given) == len(methods)  # no two are the same
     with pytest.raises(InputError, match="quick, paper, pictures, tune and blocks"):
-        suite_named("papers", BASE, lambda: BLOCKS)
+        suite_for("papers", BASE, FACTS)
 
 
-def setup(cases=2, seed=0):
-    suite = replace(suite_named("quick", QUICK, lambda: BLOCKS), cases=cases)
-    found = world_cases("test", 4, QUICK.sampling)[2:]  # diagonal and circle
-    return Setup(suite, tuple(found[:cases]), QUICK, "mini", None, "cpu", "mini", seed)
+def test_what_would_be_the_same_on_a_model_is_left_out_and_told():
+    facts = replace(FACTS, attention_frames=8, own_steps=True)
+    suite = suite_for("paper", BASE, facts)
+    names = {method.name: method for method in suite.methods}
+    assert names["plain"].changes == {"extraction": {"k": 8}}
+    assert {"k-2", "k-4"} <= names.keys()
+    assert not {"k-8", "guided-3", "guided-6", "guided-18"} & names.keys()
+    left_out = {left.label: left.reason for left in suite.left_out}
+    assert left_out.keys() == {*(f"{n} of 24 steps guided" for n in (3, 6, 18)), "object: fraction 0.4"}  # the preset's
+    assert set(left_out.values()) == {"the same as cloned on this model."}
+    unguided = BASE.model_copy(update={"guidance": BASE.guidance.model_copy(update={"weight": 0.0})})
+    left_out = suite_for("quick", unguided, FACTS, drawn=False).left_out
+    assert [left.label for left in left_out] == ["perfect clone, drawn", "unguided"]
+
+
+# For what is about files: nothing can be seen in so small a video.
+SMALL = QUICK.model_copy(
+    update={"sampling": QUICK.sampling.model_copy(update={"num_frames": 4, "height": 16, "width": 16})}
+)
+
+
+def setup(base=QUICK, seed=0, **changes):
+    base = base.model_copy(update={"seed": seed})
+    cases = tuple(case for case in world_cases("test", 16, base.sampling) if case.motion in ("diagonal", "circle"))
+    load = partial(load_pipeline, "mini", device="cpu")
+    made = Setup(suite_for("quick", base, FACTS), cases, base, "mini", load, {"offload": "none"}, FACTS, "mini")
+    return replace(made, **changes)
+
+
+def lines_of(folder):
+    """The results as they stand in the file."""
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
 class Pulled(Exception):  # noqa: N818 - no error
@@ -85,15 +130,15 @@ def test_an_interrupted_run_goes_on_and_counts_nothing_twice(tmp_path):
 
     with pytest.raises(Pulled):
         run_suite(setup(), tmp_path, on_done=pull)
-    results = tmp_path / "results.jsonl"
-    first = whole_lines(results)
+    first = lines_of(tmp_path)
     assert len(first) == 4
-    with results.open("a") as file:
+    with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"method": "cloned", "ca')  # killed while writing
     counts = []
-    run_suite(setup(), tmp_path, on_done=lambda done, total: counts.append((done, total)))
+    outcome = run_suite(setup(), tmp_path, on_done=lambda done, total: counts.append((done, total)))
+    assert (outcome.made, outcome.refused, outcome.failed) == (8, 0, 0)
     assert counts == [(4, 8), (5, 8), (6, 8), (7, 8), (8, 8)]
-    lines = whole_lines(results)
+    lines = lines_of(tmp_path)
     assert lines[:4] == first
     assert sorted((line["method"], line["case"]) for line in lines) == [
         (method, case) for method in ("ceiling", "cloned", "drawn", "unguided") for case in ("circle-0", "diagonal-0")
@@ -103,10 +148,14 @@ def test_an_interrupted_run_goes_on_and_counts_nothing_twice(tmp_path):
         assert by_name[method, "circle-0"]["scores"]["path"] > 0.98
     assert by_name["drawn", "circle-0"]["scores"]["leakage"] < by_name["ceiling", "circle-0"]["scores"]["leakage"] - 0.2
     for line in lines:
-        assert read_clip(tmp_path / line["video"], 16, 64, 64).frames.shape == (16, 3, 64, 64)
+        path = tmp_path / line["video"]
+        assert read_clip(path, 16, 64, 64).frames.shape == (16, 3, 64, 64)
+        assert read_provenance(path)["ai_generated"]
+        assert b"/work" not in path.read_bytes()
     with pytest.raises(InputError, match="another seed"):
         run_suite(setup(seed=1), tmp_path)
-    assert whole_lines(results) == lines
+    assert lines_of(tmp_path) == lines
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_judge_knows_the_world(embedder):
@@ -119,27 +168,28 @@ def test_the_judge_knows_the_world(embedder):
     assert not recognised(embedder, embedder.images(scenes[0].render()), wrong)["colour"]
 
 
+def goal(pair, embedder, kind, prompt):
+    frames, truth = pair.reference.render(), pair.reference.truth()
+    words = embedder.texts([prompt])[0]
+    return Goal(measure_motion(frames, truth=truth), kind, embedder.images(frames), prompt, words)
+
+
 def test_scores_tell_the_right_motion_and_words_from_others(embedder):
-    cases = held_out_cases("test", 14)
-    circle, zoom = cases[3], cases[7]
-    made = Measured(circle.wanted.render(), circle.wanted)  # a perfect clone
-    right, wrong = (
-        Measured(c.reference.render(), None, c.reference.truth().path, c.reference.truth().flow)
-        for c in (circle, cases[5])
-    )
-    good, bad = motion_scores(made, right, "object"), motion_scores(made, wrong, "object")
+    pairs = held_out_pairs("test", 14)
+    circle, zoom = pairs[3], pairs[7]
+    made = Video(circle.target.render(), embedder, circle.target)  # a perfect clone
+    right = goal(circle, embedder, "object", circle.target.caption)
+    wrong = goal(pairs[5], embedder, "object", zoom.target.caption)
+    good, bad = score(made, right), score(made, wrong)
     assert good["path"] > 0.98
-    for name in ("path", "flow", "motion_fidelity"):
+    for name in ("path", "flow", "motion_fidelity", "text"):
         assert good[name] > bad[name] + 0.15, name
     assert good["camera"] is None
-    panned = Measured(zoom.wanted.render(), zoom.wanted)
-    reference = Measured(zoom.reference.render(), known_flow=zoom.reference.truth().flow)
-    assert motion_scores(panned, reference, "camera")["camera"] > 0.9
-    look = embedder.images(circle.reference.render())
-    images, words = embedder.images(made.frames), embedder.texts([circle.wanted.caption, zoom.wanted.caption])
-    mine, others = (appearance_scores(images, text, look) for text in words)
-    assert mine["text"] > others["text"] + 0.2
-    assert mine["leakage"] < float((look @ look.T).mean()) - 0.2
+    assert (good["colour"], good["seen"]) == (1, 1)
+    assert good["leakage"] < float((right.look @ right.look.T).mean()) - 0.2
+    panned = score(Video(zoom.target.render(), embedder), goal(zoom, embedder, "camera", zoom.target.caption))
+    assert panned["camera"] > 0.9
+    assert "colour" not in panned  # nobody said what it should show
 
 
 def test_a_heat_map_of_the_true_speed_scores_one():
@@ -148,62 +198,25 @@ def test_a_heat_map_of_the_true_speed_scores_one():
     speed = torch.nn.functional.adaptive_avg_pool2d(flow[0, :1], (8, 8)).flatten() / 10
     values = speed.view(64, 1, 1, 1).expand(64, 1, 16, 1)
     motion = Motion({"s": SparseMap(values, torch.zeros_like(values).byte())}, {"s": (16, 8, 8)}, {})
-    assert heat_score(motion, Measured(torch.zeros(16, 3, 64, 64), known_flow=flow)) > 0.7  # half of the ranks are ties
-    assert heat_score(motion, Measured(torch.zeros(16, 3, 64, 64), known_flow=torch.ones(15, 2, 64, 64))) is None
-
-
-def two_videos(folder, lengths=(8, 8)):
-    cases = held_out_cases("test", 8)[6:]
-    lines = []
-    for case, length in zip(cases, lengths, strict=True):
-        write_video(folder / f"{case.name}.mp4", case.wanted.render()[:length], 8.0)
-        write_video(folder / f"{case.name}-ref.mp4", case.reference.render()[:length], 8.0)
-        lines.append({"video": f"{case.name}.mp4", "reference": f"{case.name}-ref.mp4", "prompt": case.wanted.caption})
-    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    return folder / "list.jsonl"
-
-
-def test_a_folder_of_videos_is_scored(tmp_path, embedder):
-    scored = score_pairs(pairs_of(two_videos(tmp_path)), embedder)
-    assert len(scored) == 2
-    for each in scored:
-        assert each.ceiling["flow"] > each.scores["flow"] > each.floor["flow"] + 0.2
-        assert each.scores["text"] > each.floor["text"] + 0.2
-
-
-@pytest.mark.parametrize("problem", ["lengths", "missing", "words", "empty", "record"])
-def test_folders_that_cannot_be_scored(tmp_path, embedder, problem):
-    place = two_videos(tmp_path, (8, 9) if problem == "lengths" else (8, 8))
-    said = {
-        "lengths": "has 8 frames and .* has 9",
-        "missing": "turn-back-0.mp4, which is not there",
-        "words": "not a list of video, reference and prompt",
-        "empty": "no videos with a record",
-        "record": "not a record of a cloned video",
-    }[problem]
-    if problem == "missing":
-        (tmp_path / "turn-back-0.mp4").unlink()
-    if problem == "words":
-        place.write_text('{"video": "a.mp4"}')
-    if problem == "record":
-        (tmp_path / "turn-back-0.json").write_text("{}")
-    if problem in ("empty", "record"):
-        place = tmp_path
-    with pytest.raises(InputError, match=said):
-        score_pairs(pairs_of(place), embedder)
+    assert heat_correlation(motion, flow) > 0.7  # half of the ranks are ties
+    assert heat_correlation(motion, torch.ones(15, 2, 64, 64)) is None
 
 
 def test_real_clips_are_cases(tmp_path):
-    two_videos(tmp_path)
-    cases = clip_cases(tmp_path, "test", 6, BASE.sampling)
+    for name in ("turn-back-0", "turn-back-0-ref", "zoom-in-0", "zoom-in-0-ref"):
+        write_video(tmp_path / f"{name}.mp4", held_out_pairs("test", 1)[0].reference.render()[:8], 8.0)
+    clips = clips_in(tmp_path)
+    cases = clip_cases(clips, "test", 6, BASE.sampling)
+    assert len(cases) == 6
     assert [c.name for c in cases[:5]] == [
         "turn-back-0-ref-0", "turn-back-0-0", "zoom-in-0-ref-0", "zoom-in-0-0", "turn-back-0-ref-1",
     ]  # fmt: skip
-    reference = cases[0].reference(BASE.sampling.model_copy(update={"num_frames": 8}))
-    assert reference.path is None
-    assert reference.flow.shape == (7, 2, 64, 64)
+    frames, truth = cases[0].reference(BASE.sampling.model_copy(update={"num_frames": 8}))
+    assert truth is None
+    assert frames.shape == (8, 3, 64, 64)
+    assert [case.name for case in clip_cases(clips, "test", 1, BASE.sampling)] == ["turn-back-0-ref-0"]
     with pytest.raises(InputError, match="no clips"):
-        clip_cases(tmp_path / "videos", "test", 6, BASE.sampling)
+        clips_in(tmp_path / "videos")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +225,14 @@ def test_real_clips_are_cases(tmp_path):
         (["evaluate", "quik"], "there is no suite 'quik'"),
         (["evaluate", "quick", "--clip", "no/where/at/all"], "no CLIP model"),
         (["evaluate", "quick", "--references", "nowhere"], "there are no clips"),
-        (["evaluate", "quick", "--cases", "0"], "--cases must be 1 or more"),
-        (["score", "nowhere", "--clip", "mini"], "there is no folder nowhere"),
+        (["evaluate", "quick", "--cases", "0"], "cases must be 1 to 512, got 0"),
+        (["evaluate", "quick", "--cases", "1000000000"], "cases must be 1 to 512"),
+        (["evaluate", "quick", "--k", "17"], "k is 17, more than the 16 frames"),
+        (["evaluate", "quick", "--height", "64", "--width", "128"], "scenes are square and 128x64"),
+        (["evaluate", "quick", "--height", "8", "--width", "8"], "16x16 pixels or more, not 8x8"),
+        (["evaluate", "quick", "--frames", "1000000"], "less than or equal to 10000"),
+        (["evaluate", "quick", "--offload", "model", "--device", "cpu"], "needs a GPU"),
+        (["evaluate", "quick", "--references", "evaluation-quick/videos"], "where results are written"),
     ],
 )
 def test_bad_requests_end_with_a_sentence_and_code_2(tmp_path, monkeypatch, capsys, arguments, said):

@@ -4,10 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
-from tiny import leaving_by
+from diffusers import AnimateDiffPipeline, DDIMScheduler, EulerDiscreteScheduler
+from tiny import leaving_by, tiny_pipe
 
-from motionclone.schedule import UnevenDDIMScheduler, uneven_schedule, uneven_timesteps
+from motionclone.errors import InputError
+from motionclone.schedule import (
+    UnevenDDIMScheduler,
+    check_schedule,
+    first_guided_timestep,
+    uneven_schedule,
+    uneven_timesteps,
+)
 
 
 def ddim(prediction="epsilon", **config):
@@ -46,6 +53,22 @@ def test_schedules_of_the_authors(steps, guided, fraction, boundary):
     assert (found[0], found[guided - 1], found[guided], found[-1]) == (999, boundary, boundary - 1, 0)
     assert found == sorted(set(found), reverse=True)
     assert sum(t >= boundary for t in found) == guided
+
+
+@pytest.mark.parametrize("train_timesteps", [20, 1000, 4000])
+@pytest.mark.parametrize("decimals", [1, 2, 3, 6])
+def test_fractions_are_meant_as_they_are_written(decimals, train_timesteps):
+    """.8 of 1000 begins at 200: as in the arithmetic of whole numbers, not in that of floats."""
+    whole = 10**decimals
+    for part in range(1, whole, max(1, whole // 1000)):
+        exact = (whole - part) * train_timesteps // whole
+        assert first_guided_timestep(part / whole, train_timesteps) == exact
+        assert first_guided_timestep(1 - (whole - part) / whole, train_timesteps) == exact
+
+
+@pytest.mark.parametrize(("fraction", "first"), [(0.3, 700), (0.4, 600), (0.8, 200), (0.26, 740), (0.16, 840), (1, 0)])
+def test_first_guided_timesteps(fraction, first):
+    assert first_guided_timestep(fraction) == first
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 0.4, 0.9, 1.0])
@@ -146,6 +169,45 @@ def test_keeps_the_scheduler_s_betas_and_meaning():
     ours = UnevenDDIMScheduler.uneven(theirs, 2, 0.3)
     assert torch.equal(ours.alphas_cumprod, theirs.alphas_cumprod)
     assert ours.config.prediction_type == "v_prediction"
+
+
+def test_counts_are_part_of_the_config(tmp_path):
+    """A scheduler that is made again from its config, or loaded, steps where the first did."""
+    first = UnevenDDIMScheduler.uneven(ddim(), 4, 0.25)
+    assert (first.config.guided_steps, first.config.guided_fraction) == (4, 0.25)
+    first.save_pretrained(tmp_path)
+    again = UnevenDDIMScheduler.uneven(first, 5, 0.5)
+    for scheduler, counts in (
+        (UnevenDDIMScheduler.from_config(first.config), (4, 0.25)),
+        (UnevenDDIMScheduler.from_pretrained(tmp_path), (4, 0.25)),
+        (UnevenDDIMScheduler.from_config(first.config, guided_steps=3), (3, 0.25)),
+        (UnevenDDIMScheduler.from_config(ddim().config), (50, 0.3)),
+        (again, (5, 0.5)),
+    ):
+        assert (scheduler.config.guided_steps, scheduler.config.guided_fraction) == counts
+        scheduler.set_timesteps(60)
+        assert scheduler.timesteps.tolist() == uneven_timesteps(60, *counts)
+    assert type(DDIMScheduler.from_config(first.config)) is DDIMScheduler
+
+
+def test_a_pipeline_is_saved_and_loaded_with_the_schedule(tmp_path):
+    pipe = tiny_pipe(tmp_path)
+    pipe.scheduler = UnevenDDIMScheduler.uneven(pipe.scheduler, 4, 0.25)
+    pipe.save_pretrained(tmp_path / "saved")
+    loaded = AnimateDiffPipeline.from_pretrained(tmp_path / "saved")
+    for scheduler in (loaded.scheduler, pipe.scheduler):
+        scheduler.set_timesteps(20)
+    assert torch.equal(loaded.scheduler.timesteps, pipe.scheduler.timesteps)
+
+
+@pytest.mark.parametrize(("train_timesteps", "steps"), [(20, 10), (4000, 2000)])
+def test_models_of_other_numbers_of_timesteps(train_timesteps, steps):
+    scheduler = UnevenDDIMScheduler.uneven(ddim(num_train_timesteps=train_timesteps), steps // 2, 0.5)
+    scheduler.set_timesteps(steps)
+    assert (int(scheduler.timesteps[0]), int(scheduler.timesteps[-1])) == (train_timesteps - 1, 0)
+    check_schedule(scheduler, steps, steps // 2, 0.5)
+    with pytest.raises(InputError, match="do not fit"):
+        check_schedule(scheduler, train_timesteps, 1, 0.5)
 
 
 @pytest.mark.parametrize("pixels", ["clip_sample", "thresholding"])

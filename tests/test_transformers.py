@@ -92,7 +92,7 @@ class Model:
         guidance = nullcontext() if settings is None else motion_guidance(self.pipe, self.motion, settings)
         shown = {} if self.picture is None else self.backbone.pipeline_condition(self.picture, 1.0)
         with (
-            self.backbone.guider_set(sampling),
+            self.backbone.prepared(sampling),
             guidance as trace,
             steps_heard(self.pipe.scheduler, lambda _t, latents: found.append(latents)),
         ):

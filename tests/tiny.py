@@ -21,10 +21,6 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
-from motionclone.motion import Motion
-from motionclone.sampling import Trace, motion_guidance
-from motionclone.schedule import UnevenDDIMScheduler
-from motionclone.settings import Guidance
 
 CHANNELS = (32, 32, 32, 32)
 
@@ -165,36 +161,6 @@ def sparse_pipe(
     use_per_frame_norm(pipe.controlnet)
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def guided_run(
-    pipe: AnimateDiffPipeline | AnimateDiffSparseControlNetPipeline,
-    motion: Motion,
-    numbers: dict[str, torch.Tensor],
-    settings: Guidance,
-    *,
-    steps: int,
-    guided_steps: int,
-    **shown: object,
-) -> tuple[list[torch.Tensor], Trace]:
-    """The golden run: latents after every step, and the guided steps."""
-    pipe.scheduler = UnevenDDIMScheduler.uneven(pipe.scheduler, guided_steps, settings.guided_fraction)
-    noise, latents = numbers["motion_noise"], []
-    with motion_guidance(pipe, motion, settings) as trace:
-        pipe(
-            prompt_embeds=numbers["cond_embeds"],
-            negative_prompt_embeds=numbers["uncond_embeds"],
-            latents=noise,
-            num_frames=noise.shape[2],
-            height=8 * noise.shape[3],
-            width=8 * noise.shape[4],
-            num_inference_steps=steps,
-            guidance_scale=8.5,
-            output_type="latent",
-            callback_on_step_end=lambda _pipe, _step, _t, state: latents.append(state["latents"]) or {},
-            **shown,
-        )
-    return latents, trace
 
 
 def leaving_by(end: type[BaseException] | None) -> AbstractContextManager[object]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from motionclone.backbones.per_frame_norm import per_frame_norm
     from motionclone.cloning import Generated, clone, generate
-    from motionclone.errors import InputError
+    from motionclone.errors import GuidanceWarning, InputError
     from motionclone.extraction import extract_motion
     from motionclone.media.conditions import Condition
     from motionclone.media.reading import Clip, read_clip
@@ -35,6 +35,7 @@ __all__ = [
     "Extraction",
     "Generated",
     "Guidance",
+    "GuidanceWarning",
     "InputError",
     "ModelDescription",
     "Motion",
@@ -61,6 +62,7 @@ _HOME = {
     "Extraction": "settings",
     "Generated": "cloning",
     "Guidance": "settings",
+    "GuidanceWarning": "errors",
     "InputError": "errors",
     "ModelDescription": "models",
     "Motion": "motion",

@@ -1,5 +1,6 @@
 """A motion and words in, a video and its record out."""
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 
 from motionclone import __version__
+from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
+from motionclone.media.frames import as_frames
 from motionclone.motion import Motion
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule
@@ -24,6 +28,9 @@ from motionclone.steps import step_index
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+# What diffusers' pipelines call the pictures that they cannot do without, though most have a default, None.
+PICTURES = ("image", "video", "conditioning_frames")
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Generated:
 
 def clone(
     pipe: Any,
-    frames: Tensor,
+    frames: Any,
     prompt: str,
     settings: Settings | None = None,
     *,
@@ -65,7 +72,8 @@ def clone(
 
     Args:
         pipe: a diffusers pipeline of a supported family, such as from `load_pipeline`, or its backbone.
-        frames: the reference, (f, 3, h, w) in [-1, 1]; f, h, w are those of the settings.
+        frames: the reference, (f, 3, h, w) in [-1, 1], or another form that `as_frames` takes (a list of PIL images, as
+            diffusers' `load_video` gives); f, h, w are those of the settings.
         prompt: what the new video shows.
         settings: such as from `preset`.
         condition: pictures that the new video follows, for a pipeline with SparseCtrl.
@@ -78,6 +86,7 @@ def clone(
     settings = settings or Settings()
     backbone, sampling = backbone_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
+    frames = as_frames(frames)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
     check(backbone, prompt, settings)
@@ -100,9 +109,35 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
-    backbone.pipeline_arguments(sampling)  # refuses what the pipeline would ignore
+    _check_call(backbone, _arguments(backbone, prompt, settings))
     for text in (_positive(prompt, settings), sampling.negative_prompt):
         backbone.check_prompt(text)
+
+
+def _arguments(backbone: Backbone, prompt: str, settings: Settings) -> dict[str, Any]:
+    """Of the pipeline, but for pictures and noise. InputError if there is something that it would ignore."""
+    own = {"prompt": _positive(prompt, settings), "num_inference_steps": settings.sampling.steps, "output_type": "pt"}
+    return backbone.pipeline_arguments(settings.sampling) | own
+
+
+def _check_call(backbone: Backbone, arguments: Mapping[str, Any]) -> None:
+    """InputError if the pipeline takes other arguments, or needs more: it is for another task, as video to video."""
+    takes = inspect.signature(type(backbone.pipe).__call__).parameters
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    strange = [name for name in (*arguments, "latents", "generator") if name not in takes and not anything]
+    known = {"self", *arguments, *backbone.picture_arguments}
+    needed = [
+        name
+        for name, parameter in takes.items()
+        if name not in known and (name in PICTURES or parameter.default is parameter.empty)
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+    if strange or needed:
+        wants = [f"needs {', '.join(needed)}"] * bool(needed) + [f"takes no {', '.join(strange)}"] * bool(strange)
+        raise InputError(
+            f"{type(backbone.pipe).__name__} {' and '.join(wants)}, so it cannot be called from here; read the motion "
+            "with extract_motion and call the pipeline yourself inside motion_guidance."
+        )
 
 
 def fitting(pipe: Any, settings: Settings) -> Settings:
@@ -129,7 +164,7 @@ def _positive(prompt: str, settings: Settings) -> str:
 @torch.no_grad()
 def generate(
     pipe: Any,
-    motion: Motion | Mapping[int, Motion],
+    motion: Motion | Mapping[float, Motion],
     prompt: str,
     settings: Settings | None = None,
     *,
@@ -154,6 +189,7 @@ def generate(
     check(backbone, prompt, settings)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
+    tell_idle(backbone, settings, first, condition)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     size = first.record.size or (sampling.height, sampling.width)
@@ -184,7 +220,7 @@ def generate(
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
         motion_guidance(backbone, motion, settings.guidance, on_guided_step=guided.append),
-        backbone.guider_set(sampling),
+        backbone.prepared(sampling),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         steps_heard(pipe.scheduler, end_of_step, pipe),
         warnings.catch_warnings(),
@@ -195,13 +231,11 @@ def generate(
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
-            **backbone.pipeline_arguments(sampling),
-            prompt=_positive(prompt, settings),
-            num_inference_steps=sampling.steps,
+            **_arguments(backbone, prompt, settings),
             latents=backbone.initial_latents(noise, condition),
             generator=generator_of(seed, "sampling"),
-            output_type="pt",
         ).frames[0]
+    tell_other_count(pipe.scheduler, settings, len(guided))
     if not video.isfinite().all():
         raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
     record = {

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see, and how others are told in it."""
+"""The one exception and the one warning that users are meant to see, and how others are told in them."""
 
 from typing import Any
 
@@ -8,6 +8,10 @@ class InputError(ValueError):
 
     The command line prints it and exits with code 2; no file is left half written.
     """
+
+
+class GuidanceWarning(UserWarning):
+    """Something that was asked for does not act, or not as far: one sentence that says what, why and what to do."""
 
 
 def in_one_line(error: Exception) -> str:

@@ -1,7 +1,9 @@
 """Read the motion of a clip: noise it once, run part of one forward pass, keep the strongest attention (Sec. 3.3)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,9 +13,12 @@ from motionclone import __version__
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import listening, stopping_at
 from motionclone.backbones.families import backbone_of
+from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
+from motionclone.media.frames import as_frames
+from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
 from motionclone.provenance import Provenance
 from motionclone.settings import Extraction
@@ -34,7 +39,7 @@ def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference"
 
 def extract_motion(
     pipe: Any,
-    frames: Tensor,
+    frames: Any,
     settings: Extraction | None = None,
     *,
     seed: int = 0,
@@ -46,7 +51,7 @@ def extract_motion(
 
     Args:
         pipe: a diffusers pipeline of a supported family, or its backbone.
-        frames: (f, 3, h, w), RGB in [-1, 1], of the size that will be generated.
+        frames: (f, 3, h, w), RGB in [-1, 1], or in another form that `as_frames` takes; of the size to generate.
         settings: noise step, k, blocks and prompt.
         seed: of the noise, and of the VAE's sample.
         source: facts about the clip for the motion's record, plain JSON values.
@@ -60,14 +65,9 @@ def extract_motion(
     """
     settings = settings or Extraction()
     backbone = backbone_of(pipe)
-    if frames.ndim != 4 or frames.shape[1] != 3 or not frames.isfinite().all():
-        raise InputError(f"frames must be (f, 3, h, w) with finite values in [-1, 1], not {tuple(frames.shape)}.")
+    frames = as_frames(frames)
     backbone.latents_shape(len(frames), *frames.shape[-2:])
-    if settings.t_alpha < backbone.guided_from:
-        raise InputError(
-            f"t_alpha is {settings.t_alpha} and the network that is read works from {backbone.guided_from:g} on; use "
-            f"{backbone.guided_from:g} to 999."
-        )
+    check_reading(backbone, settings)
     shown = None
     shown_frames = shown_frames or backbone.shown_frames
     if shown_frames:
@@ -89,6 +89,16 @@ def extract_motion(
     )
     backbone.pipe.maybe_free_model_hooks()
     return motion
+
+
+def check_reading(backbone: Backbone, settings: Extraction) -> None:
+    """InputError if the model has no such blocks, or the network that is read does not work at t_alpha."""
+    backbone.sites(settings.blocks)
+    if settings.t_alpha < backbone.guided_from:
+        raise InputError(
+            f"t_alpha is {settings.t_alpha} and the network that is read works from {backbone.guided_from:g} on; use "
+            f"{backbone.guided_from:g} to 999."
+        )
 
 
 def motion_of_latents(
@@ -127,7 +137,7 @@ def motion_of_latents(
 def motion_at(
     pipe: Any,
     noisy: Tensor,
-    timestep: int,
+    timestep: float,
     settings: Extraction,
     steer: Callable[[Call], Call] | None = None,
     about: Mapping[str, Any] | None = None,
@@ -146,8 +156,13 @@ def motion_at(
         raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")
     if settings.k > frames:
         raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
-    with listening(partial(backbone.tap, call), sites) as found, stopping_at(backbone.after(sites)):
-        backbone.denoiser(**call)
+    whole = has_closing_hooks(backbone.denoiser)
+    with (
+        backbone.reading(call) as reading,
+        listening(partial(backbone.tap, call), sites) as found,
+        nullcontext() if whole else stopping_at(backbone.after(sites)),
+    ):
+        backbone.denoiser(**reading, return_dict=False)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
     grid = {site: backbone.grid(call, found[site][0]) for site in sites}
@@ -166,5 +181,6 @@ def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, 
 
 
 def model_name(pipe: Any) -> str:
-    """What a pipeline was loaded from, as far as it tells."""
-    return str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    """What a pipeline was loaded from, as far as it tells; of a place on this machine, only the last part."""
+    name = str(getattr(pipe, "name_or_path", "") or pipe.config.get("_name_or_path", "") or type(pipe).__name__)
+    return bare_name(name) if Path(name).is_absolute() or Path(name).exists() else name

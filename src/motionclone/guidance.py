@@ -11,9 +11,9 @@ from typing import Literal
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.settings import Update
 
 Prediction = Literal["epsilon", "v_prediction", "flow_prediction"]
-Update = Literal["direction", "noise"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class NoiseLevel:
     def of_diffusion(cls, alpha_bar: float) -> "NoiseLevel":
         """The level of a variance-preserving model, from its cumulative alpha."""
         return cls(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
+
+    @classmethod
+    def of_ratio(cls, ratio: float) -> "NoiseLevel":
+        """The level of a variance-preserving model, from sigma / alpha."""
+        return cls.of_diffusion(1 / (1 + ratio**2))
 
 
 def ramp(step: int, guided_steps: int, warm_up: int = 10, cool_down: int = 10) -> float:
@@ -86,7 +91,8 @@ def output_increment(
         after: noise level after this step.
         prediction: what the model's output means.
         update: the rule.
-        response: dz_after/dm of the step; by default that of a deterministic first-order one (DDIM, Euler).
+        response: dz_after/dm of the step, as the solver carries it on; by default that of a deterministic first-order
+            one (DDIM, Euler).
 
     Returns:
         The increment, of the gradient's shape.
@@ -99,7 +105,9 @@ def output_increment(
     if update == "noise":
         per_noise = 1.0 if prediction == "epsilon" else 1 / now.alpha  # dm / d eps at fixed z
         return gradient * (now.sigma * per_noise)
-    return gradient * (-after.sigma * now.sigma / (response or first_order_response(now, after, prediction)))
+    if response is None:
+        response = first_order_response(now, after, prediction)
+    return gradient * (-after.sigma * now.sigma / response)
 
 
 def first_order_response(now: NoiseLevel, after: NoiseLevel, prediction: Prediction) -> float:

@@ -10,6 +10,7 @@ add differences between c and further calls of the same step.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,21 +25,19 @@ from motionclone.backbones.backbone import Call, Guidable, named_arguments, with
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
 from motionclone.backbones.families import backbone_of, check_denoiser
-from motionclone.backbones.patching import Forward, is_call_of, layered
+from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.errors import InputError
-from motionclone.guidance import matching_weight, output_increment, ramp
+from motionclone.errors import GuidanceWarning, InputError
+from motionclone.guidance import output_increment
+from motionclone.idle import tell_idle_guidance
 from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import energy
-from motionclone.schedule import first_guided_timestep
+from motionclone.plan import Plan, plan_run
 from motionclone.settings import Guidance
-from motionclone.steps import coming_step, has_first_order_steps, noise_levels, prediction_of, probed_response
+from motionclone.steps import prediction_of
 
 # Energies of half precision models are multiplied by this before the backward pass, so that gradients do not underflow.
 HALF_PRECISION_LOSS_SCALE = 2.0**12
-
-# Steps from purer noise than this are not guided by the `noise` update: there x0 hangs on eps without bound.
-LEAST_ALPHA = 1e-3
 
 
 @dataclass(frozen=True)
@@ -58,27 +57,29 @@ class Trace:
     """The guided steps so far."""
 
     steps: list[GuidedStep] = field(default_factory=list)
+    shortfall: str | None = None
+    """After the `with`, what was asked for and not reached, as the warning says it."""
 
 
 @dataclass(frozen=True)
 class _Guided:
     """A call that was guided, and whose increment all further ones of the same step are to have."""
 
-    schedule: Tensor  # the scheduler's own timesteps, which it makes anew for every run
+    plan: Plan
     timestep: float
     latents: Tensor  # of the conditional part
     increment: Tensor
 
-    def has_step(self, schedule: Tensor, timestep: float, latents: Tensor) -> bool:
+    def has_step(self, plan: Plan, timestep: float, latents: Tensor) -> bool:
         """Whether a call with these belongs to the same step."""
-        same = self.schedule is schedule and self.timestep == timestep and self.latents.shape == latents.shape
+        same = self.plan is plan and self.timestep == timestep and self.latents.shape == latents.shape
         return same and bool((self.latents == latents).all())
 
 
 @contextmanager
 def motion_guidance(
     pipe: Any,
-    motion: Motion | Mapping[int, Motion],
+    motion: Motion | Mapping[float, Motion],
     settings: Guidance | None = None,
     *,
     on_guided_step: Callable[[GuidedStep], None] | None = None,
@@ -107,32 +108,30 @@ def motion_guidance(
     pipe = backbone.pipe
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
+    tell_idle_guidance(settings)
     trace = Trace()
+    plans: list[Plan] = []
     last: _Guided | None = None
+    calls_of_others = False
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
-        nonlocal last
+        nonlocal last, calls_of_others
         if not is_call_of(pipe):
+            calls_of_others = calls_of_others or not is_under(pipe)  # else it is one that reads a motion
             return plain(*args, **kwargs)
         call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         latents = call[backbone.latents_name]
-        schedule = pipe.scheduler.timesteps
-        if last is not None and last.has_step(schedule, timestep, latents):
+        if not plans or not plans[-1].goes_on(pipe.scheduler, timestep):  # a run begins
+            plans.append(plan_run(pipe.scheduler, timestep, settings, backbone.guided_from))
+            if plans[-1].steps:
+                check_denoiser(backbone.denoiser)
+        if last is not None and last.has_step(plans[-1], timestep, latents):
             return with_increment(None, plain(*args, **kwargs), last.increment, call)
-        plan = _plan(backbone, timestep, settings)
-        if plan is None:
+        planned = plans[-1].coming(pipe.scheduler, timestep)
+        if planned is None:
             return plain(*args, **kwargs)
-        index, weight = plan
-        if last is None or last.schedule is not schedule:  # a run begins
-            check_denoiser(backbone.denoiser)
-        now, after = noise_levels(pipe.scheduler, timestep)
-        if settings.update == "noise":
-            if now.alpha < LEAST_ALPHA:
-                return plain(*args, **kwargs)
-            if settings.match_direction:
-                weight *= matching_weight(now, after)
-        wanted = motion if isinstance(motion, Motion) else _motion_at(motion, timestep)
+        wanted = motion if isinstance(motion, Motion) else _motion_at(motion, planned.timestep)
         unconditional_call, conditional_call = backbone.split(call)
         with torch.no_grad():
             unconditional = plain(**unconditional_call) if unconditional_call else None
@@ -141,29 +140,36 @@ def motion_guidance(
         )
         if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
             raise InputError(
-                f"guided step {index + 1} (t = {timestep:g}) is not finite before any weight; compute in float32 or "
-                "bfloat16 if this is float16, else look for NaN in the latents and the model's weights."
+                f"guided step {planned.index + 1} (t = {timestep:g}) is not finite before any weight; compute in "
+                "float32 or bfloat16 if this is float16, else look for NaN in the latents and the model's weights."
             )
-        gradient = weight * gradient
-        step = GuidedStep(
-            index, timestep, math.fsum(by_site.values()), by_site, weight, float(torch.linalg.vector_norm(gradient))
-        )
-        if not math.isfinite(step.energy + step.gradient_norm):
+        gradient = planned.weight * gradient
+        energy, norm = math.fsum(by_site.values()), float(torch.linalg.vector_norm(gradient))
+        if not math.isfinite(energy + norm):
             raise InputError(
-                f"guided step {index + 1} (t = {timestep:g}) is not finite: energy {step.energy}, gradient norm "
-                f"{step.gradient_norm}; use a lower weight than {settings.weight:g}."
+                f"guided step {planned.index + 1} (t = {timestep:g}) is not finite: energy {energy}, gradient norm "
+                f"{norm}; use a lower weight than {settings.weight:g}."
             )
-        probes = settings.update == "direction" and not has_first_order_steps(pipe.scheduler)
-        response = probed_response(pipe.scheduler, timestep, after, latents) if probes else None
-        increment = output_increment(gradient, now, after, prediction_of(pipe.scheduler), settings.update, response)
-        trace.steps.append(step)
+        prediction = prediction_of(pipe.scheduler)
+        increment = output_increment(
+            gradient, planned.now, planned.after, prediction, settings.update, planned.response
+        )
+        trace.steps.append(GuidedStep(planned.index, timestep, energy, by_site, planned.weight, norm))
         if on_guided_step is not None:
-            on_guided_step(step)
-        last = _Guided(schedule, timestep, conditional_call[backbone.latents_name], increment)
+            on_guided_step(trace.steps[-1])
+        last = _Guided(plans[-1], timestep, conditional_call[backbone.latents_name], increment)
         return with_increment(unconditional, conditional, increment, call)
 
     with layered(backbone.denoiser, "forward", guided, owner=pipe, under_hooks=True):
         yield trace
+    trace.shortfall = next((plan.shortfall for plan in plans if plan.shortfall), None)
+    if calls_of_others and not plans and settings.weight > 0:
+        trace.shortfall = (
+            "guidance guided no step: another pipeline called the network, and guidance was given "
+            f"{type(pipe).__name__}; give it the pipeline that runs."
+        )
+    if trace.shortfall is not None:
+        warnings.warn(trace.shortfall, GuidanceWarning, stacklevel=3)
 
 
 def energy_and_gradient(
@@ -196,7 +202,7 @@ def energy_and_gradient(
 
         try:
             with (
-                checkpointed(backbone.heavy_blocks() if checkpointing else []),
+                checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
                 listening(partial(backbone.tap, call), sites, energy_at) as energies,
             ):
                 with graph_cut_at(backbone.after(sites)), weights_as_computed():
@@ -235,25 +241,13 @@ def _size(grid: tuple[int, int, int]) -> str:
     return f"{frames} frames of {height}x{width} positions"
 
 
-def _motion_at(motions: Mapping[int, Motion], timestep: float) -> Motion:
+def _motion_at(motions: Mapping[float, Motion], timestep: float) -> Motion:
     if timestep not in motions:
         raise InputError(
             f"there is no motion for t = {timestep:g}, but for {', '.join(map(str, sorted(motions)))}; "
             "invert along the schedule of the generation."
         )
-    return motions[int(timestep)]
-
-
-def _plan(backbone: Guidable, timestep: float, settings: Guidance) -> tuple[int, float] | None:
-    """Index among the guided steps and weight of a step, or None if it is not guided."""
-    scheduler = backbone.pipe.scheduler
-    lowest = first_guided_timestep(settings.guided_fraction, scheduler.config.num_train_timesteps)
-    boundary = max(lowest, backbone.guided_from)
-    index = coming_step(scheduler, timestep)
-    if settings.weight == 0 or scheduler.timesteps[index] < boundary:
-        return None
-    count = int((scheduler.timesteps >= boundary).sum())
-    return index, settings.weight * ramp(index, count, settings.warm_up, settings.cool_down)
+    return motions[timestep]
 
 
 def check_fits(backbone: Guidable, motion: Motion) -> None:

@@ -1,12 +1,15 @@
 """Where the steps go: the paper's uneven DDIM schedule, most of it on the guided, noisy part (Sec. 4.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DDIMScheduler
+from diffusers import (
+    SchedulerMixin as SchedulerMixin,
+)  # pipelines saved with our scheduler look here for how to load it
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -16,8 +19,11 @@ from motionclone.guidance import NoiseLevel, clean_and_noise
 
 
 def first_guided_timestep(guided_fraction: float, train_timesteps: int = 1000) -> int:
-    """The lowest timestep that is guided: guidance covers the noisiest `guided_fraction` of the schedule."""
-    return int((1 - guided_fraction) * train_timesteps)
+    """The lowest timestep that is guided: guidance covers the noisiest `guided_fraction` of the schedule.
+
+    Fractions are meant as they are written, in decimals: .8 of 1000 begins at 200, not at 199.99999999999997.
+    """
+    return int(round((1 - guided_fraction) * train_timesteps, 6))
 
 
 def uneven_timesteps(steps: int, guided_steps: int, guided_fraction: float, train_timesteps: int = 1000) -> list[int]:
@@ -43,11 +49,23 @@ def uneven_timesteps(steps: int, guided_steps: int, guided_fraction: float, trai
 class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
     """diffusers' DDIM on any descending timesteps: it steps to the next one instead of assuming a stride.
 
-    Make one with `uneven`; give it to a pipeline as `pipe.scheduler`.
+    Make one with `uneven`; give it to a pipeline as `pipe.scheduler`. Its counts, `guided_steps` and `guided_fraction`,
+    are part of its config.
     """
 
-    guided_steps: int = 50
-    guided_fraction: float = 0.3
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> "UnevenDDIMScheduler | tuple[UnevenDDIMScheduler, dict[str, Any]]":
+        """From a config of its own, or of another scheduler and the counts; by default those of `camera`."""
+        counts = {
+            name: kwargs.pop(name, config.get(name, usual))
+            for name, usual in (("guided_steps", 50), ("guided_fraction", 0.3))
+        }
+        others = {name: value for name, value in config.items() if name not in counts}
+        made, unused = super().from_config(others, return_unused_kwargs=True, **kwargs)
+        made.register_to_config(**counts)
+        return (made, unused) if return_unused_kwargs else made
 
     @classmethod
     def uneven(cls, scheduler: DDIMScheduler, guided_steps: int, guided_fraction: float) -> "UnevenDDIMScheduler":
@@ -60,15 +78,16 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
             raise InputError(
                 "the uneven schedule is for latents: set the scheduler's clip_sample and thresholding to False."
             )
-        made: UnevenDDIMScheduler = cls.from_config(scheduler.config)
-        made.guided_steps, made.guided_fraction = guided_steps, guided_fraction
+        made = cls.from_config(scheduler.config, guided_steps=guided_steps, guided_fraction=guided_fraction)
+        assert isinstance(made, cls)
         return made
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         """Called by the pipeline. Raises InputError if there are fewer steps than guided ones."""
         self.num_inference_steps = num_inference_steps
+        config = self.config
         timesteps = uneven_timesteps(
-            num_inference_steps, self.guided_steps, self.guided_fraction, self.config.num_train_timesteps
+            num_inference_steps, config.guided_steps, config.guided_fraction, config.num_train_timesteps
         )
         self.timesteps = torch.tensor(timesteps, device=device)
 
@@ -106,17 +125,22 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         return DDIMSchedulerOutput(prev_sample=earlier, pred_original_sample=clean)
 
 
+def keeps_its_steps(scheduler: Any) -> bool:
+    """Whether a scheduler is no DDIM, in whose place the uneven schedule stands."""
+    return not isinstance(scheduler, DDIMScheduler)
+
+
 def check_schedule(scheduler: Any, steps: int, guided_steps: int, guided_fraction: float) -> None:
     """InputError if the counts do not fit; schedulers other than DDIM keep their own timesteps, whatever the counts."""
-    if isinstance(scheduler, DDIMScheduler):
-        uneven_timesteps(steps, guided_steps, guided_fraction)
+    if not keeps_its_steps(scheduler):
+        uneven_timesteps(steps, guided_steps, guided_fraction, scheduler.config.num_train_timesteps)
 
 
 @contextmanager
 def uneven_schedule(pipe: Any, guided_steps: int, guided_fraction: float) -> Iterator[None]:
     """The uneven schedule in place of a pipeline's DDIM scheduler inside the `with`; other schedulers are kept."""
     before = pipe.scheduler
-    if isinstance(before, DDIMScheduler):
+    if not keeps_its_steps(before):
         pipe.scheduler = UnevenDDIMScheduler.uneven(before, guided_steps, guided_fraction)
     try:
         yield

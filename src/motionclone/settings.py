@@ -3,12 +3,38 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from motionclone.errors import InputError
-from motionclone.guidance import Update
+
+Update = Literal["direction", "noise"]
+"""How the gradient enters a step: see `output_increment`."""
+
+LONGEST_TEXT = 20_000
+"""Characters. Text encoders read up to a few thousand."""
+MOST_SIDE, MOST_PIXELS = 8192, 2**28
+"""Of one frame and of all together (3.2 GB as float32): more than the largest models make."""
+
+
+def check_text(text: str) -> str:
+    """The text. InputError if it is longer than any model reads, or holds bytes that are no UTF-8."""
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"a text has {len(text):,} characters and models read {LONGEST_TEXT:,} at most; shorten it")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{text[:80]!r} holds bytes that are no UTF-8; write it anew, or rename the file") from error
+    return text
+
+
+def _check_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(check_text, texts))
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+Texts = Annotated[tuple[str, ...], AfterValidator(_check_texts)]
 
 
 class _Frozen(BaseModel):
@@ -20,12 +46,18 @@ class Extraction(_Frozen):
 
     t_alpha: int = Field(default=400, ge=0, le=999, description="Noise step at which the reference is read.")
     k: int = Field(
-        default=1, ge=1, description="Strongest entries kept of every attention row; k = its frames is plain control."
+        default=1,
+        ge=1,
+        le=10_000,
+        description="Strongest entries kept of every attention row; as many as its frames is plain control.",
     )
-    blocks: tuple[str, ...] = Field(
-        default=("up_blocks.1",), min_length=1, description="Blocks whose attention is cloned."
+    blocks: Texts = Field(
+        default=("up_blocks.1",),
+        min_length=1,
+        max_length=1000,
+        description="Blocks whose attention is cloned, such as up_blocks.1.",
     )
-    prompt: str = Field(
+    prompt: Text = Field(
         default="", description="What the model is told of the reference; the paper uses the null text."
     )
 
@@ -33,7 +65,7 @@ class Extraction(_Frozen):
 class Guidance(_Frozen):
     """How strongly, when and by which rule a motion guides (Sec. 3.4)."""
 
-    weight: float = Field(default=2000.0, ge=0, description="Lambda; 0 switches guidance off.")
+    weight: float = Field(default=2000.0, ge=0, description="Strength, lambda; 0 switches guidance off.")
     update: Update = Field(
         default="direction", description="`direction` as the authors' code, `noise` as Eq. 2 is printed."
     )
@@ -43,8 +75,8 @@ class Guidance(_Frozen):
     guided_fraction: float = Field(
         default=0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided."
     )
-    warm_up: int = Field(default=10, ge=0, description="Guided steps over which the weight rises.")
-    cool_down: int = Field(default=10, ge=0, description="Guided steps over which the weight falls.")
+    warm_up: int = Field(default=10, ge=0, le=10_000, description="Guided steps over which the weight rises.")
+    cool_down: int = Field(default=10, ge=0, le=10_000, description="Guided steps over which the weight falls.")
     checkpointing: bool = Field(
         default=True, description="Recompute blocks in the backward pass instead of keeping them."
     )
@@ -53,16 +85,16 @@ class Guidance(_Frozen):
 class Sampling(_Frozen):
     """What the pipeline is called with."""
 
-    steps: int = Field(default=100, ge=1, description="Denoising steps.")
-    guided_steps: int = Field(default=50, ge=1, description="How many of them are guided.")
+    steps: int = Field(default=100, ge=1, le=10_000, description="Denoising steps.")
+    guided_steps: int = Field(default=50, ge=1, le=10_000, description="How many of them are guided.")
     guidance_scale: float = Field(
         default=8.5, ge=0, description="Classifier-free guidance as in diffusers: the paper's s plus 1."
     )
-    negative_prompt: str = ""
-    positive_prompt: str = Field(default="", description="Appended to every prompt.")
-    num_frames: int = Field(default=16, ge=2)
-    height: int = Field(default=512, ge=8, multiple_of=8)
-    width: int = Field(default=512, ge=8, multiple_of=8)
+    negative_prompt: Text = Field(default="", description="What the video should not show.")
+    positive_prompt: Text = Field(default="", description="Appended to every prompt.")
+    num_frames: int = Field(default=16, ge=2, le=10_000, description="Frames of clip and video.")
+    height: int = Field(default=512, ge=8, le=MOST_SIDE, multiple_of=8, description="Pixels.")
+    width: int = Field(default=512, ge=8, le=MOST_SIDE, multiple_of=8, description="Pixels.")
     shared_noise: bool = Field(
         default=True, description="Start from the noise that was added to the reference, as the authors do."
     )
@@ -71,6 +103,9 @@ class Sampling(_Frozen):
     def _fits(self) -> "Sampling":
         if self.guided_steps > self.steps:
             raise ValueError(f"guided_steps ({self.guided_steps}) must not exceed steps ({self.steps})")
+        pixels = self.num_frames * self.height * self.width
+        if pixels > MOST_PIXELS:
+            raise ValueError(f"num_frames x height x width is {pixels:,} pixels; it must not exceed {MOST_PIXELS:,}")
         return self
 
 
@@ -91,20 +126,29 @@ class Settings(_Frozen):
     guidance: Guidance = Guidance()
     sampling: Sampling = Sampling()
     conditioning: Conditioning = Conditioning()
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of all noise.")
 
 
 def parse_settings(data: Any, source: str) -> Settings:
     """Settings from plain values, such as a preset or a record.
 
+    Their `model_fields_set` are empty: these hold what a person sets, who makes settings or changes copies of some.
+
     Raises:
         InputError: naming every unknown or invalid key and `source`.
     """
     try:
-        return Settings.model_validate(data)
+        return _set_by_nobody(Settings.model_validate(data))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise InputError(f"{source} is not valid: {problems}.") from error
+        problems = [f"{'.'.join(map(str, e['loc']))[:80] or 'settings'}: {e['msg']}" for e in error.errors()]
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise InputError(f"{source} is not valid: {'; '.join(problems[:10])}{more}.") from error
+
+
+def _set_by_nobody(settings: Settings) -> Settings:
+    for part in (settings, settings.extraction, settings.guidance, settings.sampling, settings.conditioning):
+        part.model_fields_set.clear()
+    return settings
 
 
 def preset_names() -> list[str]:

@@ -4,22 +4,28 @@ A motion module turns (b f) c h w into (b h w) f c and applies two temporal self
 in `up_blocks.1` are what MotionClone guides (Sec. 4.1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from diffusers import UNetMotionModel
+from diffusers import SparseControlNetModel, UNetMotionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from diffusers.pipelines.pag.pag_utils import PAGMixin
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from motionclone.backbones.backbone import Backbone, Call, vector_norms
+from motionclone.backbones.backbone import Backbone, Call, is_stacked
 from motionclone.backbones.capture import NO_WINDOWS, Heard
+from motionclone.backbones.fingerprints import vector_norms
+from motionclone.backbones.ip_adapter import adapters, without_pictures
+from motionclone.backbones.patching import is_under, only_here
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -62,6 +68,16 @@ class AnimateDiff(Backbone):
         """In which the UNet computes, whatever its weights are stored in."""
         dtype: torch.dtype = self.pipe.unet.dtype
         return dtype
+
+    @override
+    def check_network(self) -> None:
+        """Those distilled from guided ones are told the scale by pipelines that know how."""
+        told = self.pipe.unet.config.time_cond_proj_dim is not None
+        if told and hasattr(self.pipe, "get_guidance_scale_embedding"):
+            raise InputError(
+                "this UNet is told the guidance scale (time_cond_proj_dim), and a motion is read without one; use one "
+                "that is not, such as with a LoRA for few steps."
+            )
 
     @override
     def blocks(self) -> tuple[str, ...]:
@@ -147,7 +163,7 @@ class AnimateDiff(Backbone):
     @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
         """diffusers stacks [unconditional, conditional] along the batch."""
-        if not self.pipe.do_classifier_free_guidance:
+        if not is_stacked(self.pipe, call["sample"]):
             return None, call
         batched = {name: call[name] for name in BATCHED if call.get(name) is not None}
         if torch.is_tensor(call["timestep"]) and call["timestep"].ndim:
@@ -169,6 +185,11 @@ class AnimateDiff(Backbone):
         return (1, unet.config.in_channels, num_frames, height // factor, width // factor)
 
     @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        frames, height, width = latents.shape[2:]
+        return frames, height * self.pipe.vae_scale_factor, width * self.pipe.vae_scale_factor
+
+    @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         """Any number of frames is as near as can be, or too many."""
         factor = self.pipe.vae_scale_factor
@@ -179,13 +200,23 @@ class AnimateDiff(Backbone):
     def check_prompt(self, prompt: str) -> None:
         check_length(self.pipe.tokenizer, prompt)
 
+    @property
+    def _controlled(self) -> bool:
+        """By a SparseCtrl; a ControlNet, which wants a picture for every frame, is another thing."""
+        return isinstance(getattr(self.pipe, "controlnet", None), SparseControlNetModel)
+
     @override
     def check_condition(self, condition: Condition | None) -> None:
-        controlled = getattr(self.pipe, "controlnet", None) is not None
+        controlled = self._controlled
         if condition is not None and not controlled:
             raise InputError("this pipeline has no SparseCtrl to follow pictures with; load the model with one.")
         if condition is None and controlled:
             raise InputError("this pipeline's SparseCtrl has no picture to follow; give it one.")
+
+    @property
+    @override
+    def picture_arguments(self) -> tuple[str, ...]:
+        return ("conditioning_frames",) if self._controlled else ()
 
     @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
@@ -220,7 +251,7 @@ class AnimateDiff(Backbone):
 
     @override
     def fingerprint(self, site: str) -> dict[str, float]:
-        return vector_norms(self.denoiser.get_submodule(site.rpartition(".")[0]))
+        return vector_norms(self.denoiser, site.rpartition(".")[0])
 
     @override
     def encode_video(self, frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -251,9 +282,30 @@ class AnimateDiff(Backbone):
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         return noise.to(self._dtype)
 
+    @contextmanager
+    @override
+    def reading(self, call: Call) -> Iterator[Call]:
+        """Without IP-Adapter."""
+        if adapters(self.pipe.unet):
+            call = {**call, "added_cond_kwargs": {**call.get("added_cond_kwargs", {}), "image_embeds": []}}
+        with only_here() as here, without_pictures(self.pipe.unet, here):
+            yield call
+
+    @override
+    def prepared(self, sampling: Sampling) -> AbstractContextManager[None]:
+        """Without IP-Adapter, for which there is no picture."""
+        return without_pictures(self.pipe.unet, partial(is_under, self.pipe))
+
     @override
     def pipeline_arguments(self, sampling: Sampling) -> dict[str, Any]:
-        return {
+        if isinstance(self.pipe, PAGMixin):
+            raise InputError(
+                f"{type(self.pipe).__name__} perturbs attention unless it is told not to; read the motion with "
+                "extract_motion and call the pipeline yourself, with pag_scale=0, inside motion_guidance."
+            )
+        count = adapters(self.pipe.unet)
+        unseen = {"ip_adapter_image_embeds": [torch.zeros(2, 1, 1)] * count} if count else {}
+        return unseen | {
             "num_frames": sampling.num_frames,
             "height": sampling.height,
             "width": sampling.width,

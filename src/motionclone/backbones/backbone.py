@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from motionclone.backbones.capture import Heard
+from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
 
@@ -39,6 +40,13 @@ class Guidable(Protocol):
     def guided_from(self) -> float:
         """The lowest timestep at which the pipeline calls this denoiser."""
         return 0.0
+
+    def denoiser_at(self, timestep: float) -> nn.Module:
+        """The network that the pipeline calls at a timestep, which need not be the guided one."""
+        return self.denoiser
+
+    def check_network(self) -> None:
+        """InputError if the network wants what this family's calls do not bring."""
 
     @abstractmethod
     def blocks(self) -> tuple[str, ...]:
@@ -80,6 +88,10 @@ class Guidable(Protocol):
         """Of a gradient with respect to the denoiser's input, the part that belongs to its output."""
         return gradient
 
+    def unpacked(self, output: Tensor, call: Call) -> Tensor:
+        """The denoiser's output for the latents of a call, as latents are: (b, c, f, h, w)."""
+        return output
+
     @abstractmethod
     def fingerprint(self, site: str) -> dict[str, float]:
         """A few norms that tell the weights about a temporal attention from others; empty if they cannot be read."""
@@ -91,6 +103,10 @@ class Codec(Protocol):
     @abstractmethod
     def latents_shape(self, num_frames: int, height: int, width: int) -> tuple[int, ...]:
         """Of one video of that many frames and pixels. InputError, with the remedy, if the model cannot take them."""
+
+    @abstractmethod
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        """Frames, height and width of the video that encoded latents (1, c, f, h, w) are of."""
 
     @abstractmethod
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
@@ -113,6 +129,11 @@ class Caller(Protocol):
         """Frames of a clip that the denoiser cannot do without: the first, for image-to-video models."""
         return ()
 
+    @property
+    def kept_frames(self) -> int:
+        """Latent frames that stay those of a picture while the ones behind them are denoised."""
+        return 0
+
     @abstractmethod
     def check_prompt(self, prompt: str) -> None:
         """InputError if the text encoder would cut the prompt short."""
@@ -120,6 +141,11 @@ class Caller(Protocol):
     @abstractmethod
     def check_condition(self, condition: Condition | None) -> None:
         """InputError if the model cannot be shown pictures and there are some, or needs pictures and there are none."""
+
+    @property
+    def picture_arguments(self) -> tuple[str, ...]:
+        """Arguments of the pipeline, without which it cannot be called, that `pipeline_condition` brings."""
+        return ()
 
     @abstractmethod
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
@@ -144,8 +170,12 @@ class Caller(Protocol):
         InputError if there is something that it would ignore.
         """
 
-    def guider_set(self, sampling: Sampling) -> AbstractContextManager[None]:
-        """Inside the `with`, pipelines whose guidance scale is no argument have that of the sampling."""
+    def reading(self, call: Call) -> AbstractContextManager[Call]:
+        """The call as it is made to read the network: pictures for adapters, which nobody gave, have no part in it."""
+        return nullcontext(call)
+
+    def prepared(self, sampling: Sampling) -> AbstractContextManager[None]:
+        """Inside the `with`, the pipeline is as the sampling wants it where no argument can say so."""
         return nullcontext()
 
 
@@ -160,6 +190,33 @@ def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str
     return call
 
 
+def is_stacked(pipe: Any, latents: Tensor) -> bool:
+    """Whether a call of the denoiser holds the same latents twice, for the negative prompt and then for the prompt.
+
+    The pipeline tells by its guidance scale. Without one, in a loop of somebody's own, the latents tell.
+
+    Raises:
+        InputError: if the pipeline stacks something else.
+    """
+    if getattr(pipe, "do_perturbed_attention_guidance", False):
+        raise InputError(
+            f"{type(pipe).__name__} stacks a part with perturbed attention, which cannot be guided; call it with "
+            "pag_scale=0."
+        )
+    scale = getattr(pipe, "guidance_scale", None)
+    wanted = getattr(pipe, "do_classifier_free_guidance", scale is None or scale > 1)
+    half, odd = divmod(len(latents), 2)
+    if not wanted or len(latents) == 1:
+        return False
+    same = not odd and torch.allclose(latents[:half], latents[half:], rtol=0, atol=0, equal_nan=True)
+    if scale is not None and not same:
+        raise InputError(
+            f"the denoiser was called with {len(latents)} rows, which are not the same latents for the negative prompt "
+            "and for the prompt; switch off other kinds of guidance than by text."
+        )
+    return same
+
+
 def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
     """The denoiser's output for a whole call, `increment` added to both parts; `unconditional` may be None.
 
@@ -169,19 +226,3 @@ def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call
     video = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
     others = map(torch.cat, zip(*(part[1:] for part in parts), strict=True))
     return type(conditional)(video, *others) if call.get("return_dict", True) else (video, *others)
-
-
-def vector_norms(module: nn.Module) -> dict[str, float]:
-    """Norms of a module's vectors (biases, and the scales of norms), by name.
-
-    Adapters, fused or not, and quantisation change matrices and leave vectors alone. Those that are away in the
-    moment, offloaded, or stored in few bits are left out.
-    """
-    return {
-        name.replace(".base_layer", ""): float(vector.detach().float().norm())  # PEFT wraps adapted layers
-        for name, vector in module.named_parameters()
-        if vector.ndim == 1
-        and vector.numel()
-        and not vector.is_meta
-        and vector.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    }

@@ -1,7 +1,7 @@
 """Compute blocks again in the backward pass instead of keeping what is inside them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from torch.utils.weak import WeakIdKeyDictionary
 
+from motionclone.backbones.offloading import has_closing_hooks, weights_brought
 from motionclone.backbones.patching import Forward, layered, only_here
 
 _writers: WeakSet[nn.Module] = WeakSet()  # blocks that were seen writing into their inputs; they are given copies
@@ -24,19 +25,19 @@ class BlockWrites(Exception):  # noqa: N818 - no error: from now on it is known 
 
 
 @contextmanager
-def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Keep only the inputs of `blocks` for the backward pass and compute their insides again when it comes.
+def checkpointed(network: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Keep only the inputs of a network's blocks for the backward pass and compute their insides again when it comes.
 
     Blocks may lie inside one another: then the inputs of the inner ones are kept only while the outer one is computed
     again. What a block makes without a graph, such as rotary embeddings, is not kept either where others take it, but
-    made again. Blocks that write into what they are given (FreeU) write into copies once that is known of them. The
-    hooks of a block, which may bring its weights and take them away, run again with it. The backward pass belongs
-    inside the `with`.
+    made again. Blocks that write into what they are given (FreeU) write into copies once that is known of them. Hooks
+    that bring a block's weights and take them away do so again. The backward pass belongs inside the `with`.
 
     Raises:
         BlockWrites: in the forward pass.
     """
     made_by: WeakIdKeyDictionary = WeakIdKeyDictionary()  # a tensor without a graph: what makes it again
+    hooked = bool(blocks) and has_closing_hooks(network)
     with ExitStack() as stack:
         here = stack.enter_context(only_here())
 
@@ -56,13 +57,16 @@ def checkpointed(blocks: Sequence[nn.Module]) -> Iterator[None]:
                 for place, make in makers.items():
                     filled[place] = make()
                 inner_args, inner_kwargs = tree_unflatten(filled, structure)
-                return context.copy().run(forward, *inner_args, **inner_kwargs)
+                brought = weights_brought(network, block) if hooked else nullcontext()
+                with brought, weights_as_computed():
+                    return context.copy().run(forward, *inner_args, **inner_kwargs)
 
             tensors = [leaves[place] for place in places]
             versions = _versions(tensors)
             for place in (*places, *makers):
                 leaves[place] = None
-            result = checkpoint(whole, *tensors, use_reentrant=False, preserve_rng_state=False)
+            with set_checkpoint_early_stop(not hooked):
+                result = checkpoint(whole, *tensors, use_reentrant=False, preserve_rng_state=False)
             if _versions(tensors) != versions:
                 _writers.add(block)
                 raise BlockWrites
@@ -92,6 +96,12 @@ def _output_of(forward: Callable[..., Any], tensors: Sequence[Tensor], number: i
 def weights_as_computed() -> saved_tensors_hooks:
     """Inside the `with`, the backward pass takes weights as the forward pass had them.
 
-    Those that are stored in float8, or on another device between two uses, have other values or none by then.
+    Those that are stored in float8, or elsewhere between two uses, have other values or none by then. What else is
+    to be done with saved tensors, by a checkpoint, is still done.
     """
-    return saved_tensors_hooks(lambda tensor: tensor.detach(), lambda tensor: tensor)
+    pack, unpack = torch._C._autograd._top_saved_tensors_default_hooks(True) or (_as_it_is, _as_it_is)
+    return saved_tensors_hooks(lambda tensor: pack(tensor.detach()), unpack)
+
+
+def _as_it_is(kept: Any) -> Any:
+    return kept

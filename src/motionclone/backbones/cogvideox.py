@@ -33,6 +33,11 @@ class CogVideoX(Transformer):
     def shown_frames(self) -> tuple[int, ...]:
         return (0,) if isinstance(self.pipe, CogVideoXImageToVideoPipeline) else ()
 
+    @property
+    @override
+    def input_channels(self) -> int:
+        return self.channels * (1 + len(self.shown_frames))
+
     @override
     def token_grid(self, call: Call) -> tuple[int, int, int]:
         """Latents in patches, in 1.5 along time, too."""
@@ -65,9 +70,19 @@ class CogVideoX(Transformer):
         return (batch, channels, frames + self._padding(frames), *sides)
 
     @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        """Padding repeats the first latent frame."""
+        padded = self._padding(1) > 0 and torch.equal(latents[:, :, 0], latents[:, :, 1])
+        return super().video_shape(latents[:, :, padded:])
+
+    @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """The first channels are the latents."""
         return gradient[:, :, : self.config.out_channels]
+
+    @override
+    def unpacked(self, output: Tensor, call: Call) -> Tensor:
+        return output.transpose(1, 2)
 
     @override
     def conditioned(self, call: Call, condition: Condition, latents: Tensor, scale: float) -> Call:

@@ -21,7 +21,8 @@ def backbone_of(pipe: Any) -> Backbone:
     """The backbone of a diffusers pipeline; one that is a backbone already stays what it is.
 
     Raises:
-        InputError: if its family is not supported, or its denoiser is compiled or keeps what it computed.
+        InputError: if its family is not supported, or its denoiser is compiled, keeps what it computed or wants more
+            than its family's calls bring.
     """
     if isinstance(pipe, FAMILIES):
         return pipe
@@ -30,7 +31,9 @@ def backbone_of(pipe: Any) -> Backbone:
         check_denoiser(denoiser)
     for family in FAMILIES:
         if family.fits(pipe):
-            return family(pipe)
+            backbone = family(pipe)
+            backbone.check_network()
+            return backbone
     if type(pipe).__name__ == "PIAPipeline":
         raise InputError("PIAPipeline is not supported: its UNet takes an image; use AnimateDiff with a SparseCtrl.")
     raise InputError(

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length
+from motionclone.backbones.transformer import Transformer, check_length, zero_in_first
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -94,13 +94,27 @@ class HunyuanVideo(Transformer):
         batch, channels, frames, *sides = super().latents_shape(num_frames, height, width)
         return (batch, channels, frames + bool(self._lead), *sides)
 
+    @property
+    @override
+    def kept_frames(self) -> int:
+        """One kind of image-to-video model has the picture in place of the first."""
+        return int(self._condition_type == "token_replace")
+
+    @property
+    @override
+    def input_channels(self) -> int:
+        """One kind of image-to-video model is given the picture and a mask."""
+        return 2 * self.channels + 1 if self._lead else self.channels
+
+    @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        """Without the lead."""
+        return super().video_shape(latents[:, :, bool(self._lead) :])
+
     @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of the first channels, the latents; 0 in a first frame that stands in place of the latents'."""
-        gradient = gradient[:, : self.channels]
-        if self._condition_type == "token_replace":
-            gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
-        return gradient
+        return zero_in_first(gradient[:, : self.channels], self.kept_frames)
 
     @override
     def check_prompt(self, prompt: str) -> None:
@@ -193,6 +207,21 @@ class HunyuanVideo15(HunyuanVideo):
         known = isinstance(pipe, HunyuanVideo15Pipeline | HunyuanVideo15ImageToVideoPipeline)
         return known and isinstance(pipe.guider, ClassifierFreeGuidance)
 
+    @property
+    @override
+    def input_channels(self) -> int:
+        return 2 * self.channels + 1
+
+    @override
+    def check_network(self) -> None:
+        """Some image-to-video models are told the timestep at which a step ends, too."""
+        super().check_network()
+        if self.config.use_meanflow and self.shown_frames:
+            raise InputError(
+                "this transformer is told where every step ends (use_meanflow), and a motion is read without steps; "
+                "use the model that was not distilled so."
+            )
+
     @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         """From a picture, of the sizes that the pipeline knows one that it keeps."""
@@ -245,7 +274,7 @@ class HunyuanVideo15(HunyuanVideo):
 
     @contextmanager
     @override
-    def guider_set(self, sampling: Sampling) -> Iterator[None]:
+    def prepared(self, sampling: Sampling) -> Iterator[None]:
         guider, before = self.pipe.guider, self.pipe.guider.guidance_scale
         guider.guidance_scale = sampling.guidance_scale
         try:

@@ -54,6 +54,20 @@ class LTX(Transformer):
         )
         return packed
 
+    @override
+    def unpacked(self, output: Tensor, call: Call) -> Tensor:
+        pipe = self.pipe
+        latents: Tensor = pipe._unpack_latents(
+            output, *self.token_grid(call), pipe.transformer_spatial_patch_size, pipe.transformer_temporal_patch_size
+        )
+        return latents
+
+    @property
+    @override
+    def kept_frames(self) -> int:
+        """That of the picture."""
+        return len(self.shown_frames)
+
     @property
     @override
     def compression(self) -> tuple[int, int]:

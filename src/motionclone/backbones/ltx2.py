@@ -30,12 +30,6 @@ class LTX2(LTX):
         """Whether a pipeline belongs to this family; others of LTX-2 call the same denoiser in other ways."""
         return isinstance(pipe, LTX2Pipeline)
 
-    @property
-    @override
-    def stacks_prompts(self) -> bool:
-        """The sound has a guidance scale of its own."""
-        return bool(self.pipe.do_classifier_free_guidance)
-
     def _sound(self, latent_frames: int, timestep: float, device: torch.device) -> Tensor:
         """Packed noise, at the level of the timestep, as long as the video."""
         pipe, config = self.pipe, self.pipe.audio_vae.config

@@ -44,8 +44,11 @@ def is_call_of(pipe: Any) -> bool:
 
     Never for the calls that are made to read a network, inside `only_here`.
     """
-    if _ours.get():
-        return False
+    return not _ours.get() and is_under(pipe)
+
+
+def is_under(pipe: Any) -> bool:
+    """Whether the running code is part of a call of `pipe`, or of no pipeline's."""
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_varnames[:1] == ("self",):

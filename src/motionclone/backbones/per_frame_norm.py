@@ -28,6 +28,11 @@ def _motion_blocks(module: nn.Module) -> list[AnimateDiffTransformer3D]:
     return [block for block in module.modules() if isinstance(block, AnimateDiffTransformer3D)]
 
 
+def takes_per_frame_norm(module: nn.Module) -> bool:
+    """Whether a network has motion modules."""
+    return bool(_motion_blocks(module))
+
+
 def has_per_frame_norm(module: nn.Module) -> bool:
     """Whether the motion modules of a network normalise per frame."""
     return any(isinstance(block.norm, PerFrameGroupNorm) for block in _motion_blocks(module))

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from motionclone.backbones.backbone import Backbone, Call, vector_norms
+from motionclone.backbones.backbone import Backbone, Call, is_stacked
 from motionclone.backbones.capture import Heard, attention_heard
+from motionclone.backbones.fingerprints import vector_norms
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -65,6 +66,20 @@ class Transformer(Backbone):
         count: int = self.config.out_channels
         return count
 
+    @property
+    def input_channels(self) -> int:
+        """Channels that a call brings, the picture's among them."""
+        return self.channels
+
+    @override
+    def check_network(self) -> None:
+        wanted = self.config.in_channels
+        if wanted != self.input_channels:
+            raise InputError(
+                f"this transformer takes {wanted} channels and {type(self.pipe).__name__} gives it "
+                f"{self.input_channels}: it is for another task, and so for another pipeline."
+            )
+
     @override
     def nearest_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         temporal, multiple = self.compression[0], self.compression[1] * self.patch
@@ -81,6 +96,11 @@ class Transformer(Backbone):
                 f"{num_frames} of {width}x{height}; ask for {nearest[0]} of {nearest[2]}x{nearest[1]}."
             )
         return (1, self.channels, (num_frames - 1) // temporal + 1, height // spatial, width // spatial)
+
+    @override
+    def video_shape(self, latents: Tensor) -> tuple[int, int, int]:
+        (frames, height, width), (temporal, spatial) = latents.shape[2:], self.compression
+        return (frames - 1) * temporal + 1, height * spatial, width * spatial
 
     @override
     def blocks(self) -> tuple[str, ...]:
@@ -149,12 +169,11 @@ class Transformer(Backbone):
 
     @override
     def split(self, call: Call) -> tuple[Call | None, Call]:
-        """Stacked [unconditional, conditional] if the pipeline says so and the halves of the latents are the same."""
+        """Stacked [unconditional, conditional]."""
         latents = call[self.latents_name]
-        half, odd = divmod(len(latents), 2)
-        if odd or not self.stacks_prompts or not torch.equal(latents[:half], latents[half:]):
+        if not is_stacked(self.pipe, latents):
             return None, call
-        halves = []
+        half, halves = len(latents) // 2, []
         for part in (slice(None, half), slice(half, None)):
             halves.append(
                 {
@@ -163,11 +182,6 @@ class Transformer(Backbone):
                 }
             )
         return halves[0], halves[1]
-
-    @property
-    def stacks_prompts(self) -> bool:
-        """Whether the running pipeline calls for the negative prompt and the prompt at once."""
-        return bool(self.pipe.guidance_scale > 1)
 
     @override
     def check_condition(self, condition: Condition | None) -> None:
@@ -183,6 +197,11 @@ class Transformer(Backbone):
         """A PIL image, the only kind that both a VAE's processor and an image encoder's take to be what it is."""
         return self.pipe.video_processor.postprocess(condition.pictures)[0]
 
+    @property
+    @override
+    def picture_arguments(self) -> tuple[str, ...]:
+        return ("image",) if self.shown_frames else ()
+
     @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:
         """Image-to-video models know no strength."""
@@ -191,7 +210,7 @@ class Transformer(Backbone):
 
     @override
     def fingerprint(self, site: str) -> dict[str, float]:
-        return vector_norms(self.denoiser.get_submodule(site.rpartition(".")[0]))
+        return vector_norms(self.denoiser, site.rpartition(".")[0])
 
     @override
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
@@ -206,6 +225,11 @@ class Transformer(Backbone):
             "guidance_scale": sampling.guidance_scale,
             "negative_prompt": sampling.negative_prompt,
         }
+
+
+def zero_in_first(gradient: Tensor, frames: int) -> Tensor:
+    """A gradient (b, c, f, h, w) without what it has in the first frames."""
+    return torch.cat([torch.zeros_like(gradient[:, :, :frames]), gradient[:, :, frames:]], dim=2)
 
 
 def check_length(tokenizer: Any, prompt: str, longest: int) -> None:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
+from diffusers import WanImageToVideoPipeline, WanTransformer3DModel, WanVideoToVideoPipeline
 from diffusers.utils import is_ftfy_available
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from motionclone.backbones.backbone import Call
-from motionclone.backbones.transformer import Transformer, check_length
+from motionclone.backbones.transformer import Transformer, check_length, zero_in_first
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling
@@ -40,10 +40,31 @@ class Wan(Transformer):
         """Where the expert for high noise ends."""
         return float((self.pipe.config.get("boundary_ratio") or 0) * self.pipe.scheduler.config.num_train_timesteps)
 
+    @override
+    def denoiser_at(self, timestep: float) -> nn.Module:
+        """The expert for high noise, or below its range the other."""
+        expert: nn.Module = self.denoiser if timestep >= self.guided_from else self.pipe.transformer_2
+        return expert
+
     @property
     @override
     def shown_frames(self) -> tuple[int, ...]:
         return (0,) if isinstance(self.pipe, WanImageToVideoPipeline) else ()
+
+    @property
+    @override
+    def input_channels(self) -> int:
+        """With those of the picture and its mask, unless it is in place of a frame."""
+        shown = self.shown_frames and not self._timestep_per_token
+        return 2 * self.channels + self.compression[0] if shown else self.channels
+
+    @override
+    def check_network(self) -> None:
+        super().check_network()
+        if self.config.pos_embed_seq_len is not None:
+            raise InputError("this model follows two pictures, which is not supported; use one for a first frame.")
+        if isinstance(self.pipe, WanVideoToVideoPipeline):
+            self._check_ftfy()
 
     @property
     def _timestep_per_token(self) -> bool:
@@ -60,13 +81,16 @@ class Wan(Transformer):
         """A call is never stacked, whatever its batch."""
         return None, call
 
+    @property
+    @override
+    def kept_frames(self) -> int:
+        """TI2V-5B has the picture in place of the first."""
+        return len(self.shown_frames) if self._timestep_per_token else 0
+
     @override
     def denoised(self, gradient: Tensor) -> Tensor:
         """Of the latents' channels; 0 in a first frame that stands in place of the latents'."""
-        gradient = gradient[:, : self.config.out_channels]
-        if self._timestep_per_token and self.shown_frames:
-            gradient = torch.cat([torch.zeros_like(gradient[:, :, :1]), gradient[:, :, 1:]], dim=2)
-        return gradient
+        return zero_in_first(gradient[:, : self.config.out_channels], self.kept_frames)
 
     @property
     @override
@@ -81,10 +105,14 @@ class Wan(Transformer):
 
     @override
     def check_condition(self, condition: Condition | None) -> None:
-        """Of Wan's pipelines only image-to-video cannot do without ftfy."""
         super().check_condition(condition)
-        if condition is not None and not is_ftfy_available():
-            raise InputError("the image-to-video pipeline of Wan needs the package ftfy: pip install ftfy.")
+        if condition is not None:
+            self._check_ftfy()
+
+    def _check_ftfy(self) -> None:
+        """Of Wan's pipelines only text-to-video can do without."""
+        if not is_ftfy_available():
+            raise InputError(f"{type(self.pipe).__name__} needs the package ftfy: pip install ftfy.")
 
     @override
     def pipeline_condition(self, condition: Condition, scale: float) -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """The command line: parse, call, print. Heavy modules load inside the commands, so that help is quick."""
 
 import os
+import signal
 import sys
 
 from cyclopts import App, Parameter
 
 from motionclone import __version__
-from motionclone.cli.making import clone, demo, extract, generate, inspect, rerun
+from motionclone.cli.demo import demo
+from motionclone.cli.inspecting import inspect
+from motionclone.cli.making import clone, extract, generate
 from motionclone.cli.measuring import evaluate, score
 from motionclone.cli.models import models
-from motionclone.cli.terminal import say
+from motionclone.cli.rerunning import rerun, verify_run
+from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError
+from motionclone.settings import check_text
 
 app = App(
     name="motionclone",
@@ -19,20 +24,42 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-for command in (demo, clone, extract, generate, rerun, inspect, evaluate, score, models):
+for command in (demo, clone, extract, generate, rerun, verify_run, inspect, evaluate, score, models):
     app.command(command)
 
 
 def main() -> None:
-    """The console script: InputError becomes one sentence and exit code 2."""
+    """The console script.
+
+    Exit codes: 0 if all went well; 1 if `verify-run` found a difference; 2, with one sentence, for bad input and what
+    the machine refuses; 128 and the signal's number if it was stopped.
+    """
     # The libraries advise on things that are in order here; their errors still come. Read when they are imported.
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    with standard_streams(), stopping_in_order(), warnings_said():
+        sys.exit(_run(sys.argv[1:]))
+
+
+def _run(words: list[str]) -> int:
+    """Do what the words say; the exit code."""
     try:
-        app(sys.argv[1:])
+        for word in words:
+            check_text(word)  # names of files, too, go into libraries and records that know only Unicode
+            if "\0" in word:
+                raise InputError(f"{word!r} holds NUL, which no name or prompt has; take it out")
+        app(words, result_action="return_value")
+        sys.stdout.flush()
     except InputError as error:
         say(f"motionclone: {error}")
-        sys.exit(2)
-    except KeyboardInterrupt:
+        return 2
+    except OSError as error:  # of what nobody thought of: it still is no fault of the program
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"motionclone: {place}{error.strerror or error}")
+        return 2
+    except NobodyReads:
+        return 128 + 13  # as if SIGPIPE had ended it, which is what shells expect
+    except KeyboardInterrupt as stop:
         say("motionclone: stopped; no file was left half written")
-        sys.exit(130)
+        return 128 + getattr(stop, "number", signal.SIGINT)
+    return 0

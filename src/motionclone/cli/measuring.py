@@ -1,7 +1,11 @@
 """Commands that measure: evaluate and score."""
 
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from motionclone.cli.options import (
     ExtractionOptions,
@@ -15,6 +19,16 @@ from motionclone.cli.reading import load_model
 from motionclone.cli.terminal import counting_bar, quiet_libraries, say
 from motionclone.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from motionclone.lab.cases import Case
+    from motionclone.lab.score import ScoredVideo
+    from motionclone.lab.world import Split
+    from motionclone.settings import Settings
+
+Judge = Annotated[str, Parameter(name=["--judge", "--clip"])]
+
 
 def evaluate(
     suite: str,
@@ -22,7 +36,7 @@ def evaluate(
     out_dir: Path | None = None,
     references: Path | None = None,
     cases: int | None = None,
-    clip: str = "mini",
+    judge: Judge = "mini",
     workers: int | None = None,
     settings_options: SettingsOptions = SettingsOptions(),
     extraction_options: ExtractionOptions = ExtractionOptions(),
@@ -31,7 +45,8 @@ def evaluate(
 ) -> None:
     """Measure how well motion is cloned, on known motions or on your clips, and write a report.
 
-    Called again, an interrupted run goes on where it was. Results, videos, report.html and report.md are in OUT-DIR.
+    Called again, an interrupted run goes on where it was. Results, videos, report.html and report.md are in OUT-DIR. A
+    method that this model cannot have is told in the report; if one fails otherwise, the exit code is 1.
 
     Parameters
     ----------
@@ -43,60 +58,92 @@ def evaluate(
     references
         Folder of clips to clone instead of the world's known motions.
     cases
-        How many references and prompts; the suite's number by default.
-    clip
-        The judge of looks: mini (bundled, knows the world only), or the folder or hub id of a CLIP model.
+        How many references and prompts; the suite's number by default, and no fewer than there are clips.
+    judge
+        The CLIP that judges looks: mini (bundled, knows the world only), or the folder or hub id of one.
     workers
         Processes that share the work; by default one a core, one on a GPU.
     """
-    from dataclasses import replace
+    from dataclasses import asdict
+    from functools import partial
 
-    from motionclone.backbones.families import backbone_of
     from motionclone.lab.bench import Setup
-    from motionclone.lab.cases import clip_cases, world_cases
-    from motionclone.lab.metrics import load_embedder
+    from motionclone.lab.facts import facts_of
     from motionclone.lab.report import write_report
     from motionclone.lab.running import run_suite
-    from motionclone.lab.suites import suite_named
+    from motionclone.lab.suites import recipe_named, suite_for
 
+    recipe = recipe_named(suite)
     base = settings_from(model_options.model, settings_options, extraction_options, generation_options)
-
-    def blocks() -> tuple[str, ...]:
-        return backbone_of(load_model(model_options)).blocks()
-
-    chosen = suite_named(suite, base, blocks)
-    if cases is not None:
-        if cases < 1:
-            raise InputError(f"--cases must be 1 or more, got {cases}.")
-        chosen = replace(chosen, cases=cases)
-    if references is None:
-        found = world_cases(chosen.split, chosen.cases, base.sampling)
-    else:
-        found = clip_cases(references, chosen.split, chosen.cases, base.sampling)
-        known = tuple(method for method in chosen.methods if method.kind != "drawn")
-        chosen = replace(chosen, methods=known)  # nobody can draw a perfect clone of an unknown motion
-    if workers is None:
-        workers = 1 if _on_gpu(model_options.device) else os.cpu_count() or 1
-    if workers < 1:
-        raise InputError(f"--workers must be 1 or more, got {workers}.")
-    options = model_options
-    setup = Setup(chosen, tuple(found), base, options.model, options.dtype, options.device, clip, base.seed)
     folder = out_dir or Path(f"evaluation-{suite}")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers must be 1 or more, got {workers}.")
+    if references is not None and references.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{references} lies in {folder}, where results are written; choose another --out-dir.")
+    if references is None:
+        chosen = _world_cases(recipe.split, recipe.cases if cases is None else cases, base)
+    else:
+        chosen = _clip_cases(references, recipe.split, recipe.cases, cases, base)
     quiet_libraries()
-    load_embedder(clip)  # before anything slow
+    pipe = load_model(model_options)
+    facts = facts_of(pipe, base, [case.prompt for case in chosen])
+    if facts.own_steps and generation_options.guided_steps is not None:
+        say("note: this model's scheduler keeps its own steps; how many are guided follows from the guided fraction")
+    if workers is None:
+        workers = os.cpu_count() or 1 if facts.device == "cpu" else 1
+    setup = Setup(
+        suite_for(suite, base, facts, drawn=references is None),
+        tuple(chosen),
+        base,
+        model_options.model,
+        partial(load_model, model_options),
+        {name: value for name, value in asdict(model_options).items() if name not in ("model", "device", "dtype")},
+        facts,
+        judge,
+    )
+    for omission in setup.suite.left_out:
+        say(f"note: {omission.label} is left out: {omission.reason.rstrip('.')}")
+    if workers > 1:
+        pipe = None  # every process loads its own
     with counting_bar(suite) as done:
-        run_suite(setup, folder, workers=workers, on_done=done)
+        outcome = run_suite(setup, folder, workers=workers, pipe=pipe, on_done=done)
     for path in write_report(folder):
         say(f"wrote {path}")
+    if outcome.refused:
+        say(f"note: {outcome.refused} videos cannot be had with this model; the report says why")
+    if outcome.failed:
+        say(f"motionclone: {outcome.failed} videos failed; the report says how, and the same command tries them again")
+        sys.exit(1)
 
 
-def _on_gpu(device: str | None) -> bool:
-    import torch
+def _world_cases(split: "Split", count: int, base: "Settings") -> "list[Case]":
+    from motionclone.lab.cases import world_cases
 
-    return (torch.cuda.is_available() or torch.backends.mps.is_available()) if device is None else device != "cpu"
+    cases = world_cases(split, count, base.sampling)
+    missing = [kind for kind in ("object", "camera", "both") if kind not in {case.kind for case in cases}]
+    if missing:
+        say(f"note: so few cases have no room for references in which these move: {', '.join(missing)}")
+    return cases
 
 
-def score(videos: Path, *, clip: str, output: Output | None = None, overwrite: bool = False) -> None:
+def _clip_cases(references: Path, split: "Split", least: int, asked: int | None, base: "Settings") -> "list[Case]":
+    from motionclone.lab.cases import clip_cases, clips_in
+
+    clips = clips_in(references)
+    count = max(least, len(clips)) if asked is None else asked
+    if count < len(clips):
+        say(f"note: {count} cases have no room for all clips; left out: {', '.join(c.name for c in clips[count:])}")
+    return clip_cases(clips, split, count, base.sampling)
+
+
+def score(
+    videos: Path,
+    *,
+    judge: Judge,
+    references: Path | None = None,
+    output: Output | None = None,
+    overwrite: bool = False,
+) -> None:
     """Score videos against the clips whose motion they should have.
 
     Scores come with their 95 % interval, their floor (other references) and their ceiling (the reference, re-encoded).
@@ -106,8 +153,10 @@ def score(videos: Path, *, clip: str, output: Output | None = None, overwrite: b
     videos
         A folder of videos that motionclone made, with their records; or a list (.jsonl) with video, reference and
         prompt in each line, whatever made them.
-    clip
-        The judge of looks: the folder or hub id of a CLIP model, or mini (bundled, knows the mini model's world only).
+    judge
+        The CLIP that judges looks: the folder or hub id of one, or mini (bundled, knows the mini model's world only).
+    references
+        Folder of the clips that the records name, if they are not among the videos.
     output
         Write every video's scores here, one JSON object a line (.jsonl).
     overwrite
@@ -115,34 +164,53 @@ def score(videos: Path, *, clip: str, output: Output | None = None, overwrite: b
     """
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
     from motionclone.files import check_free, whole_file
-    from motionclone.lab.folder import pairs_of, score_pairs
-    from motionclone.lab.metrics import bootstrap, load_embedder
+    from motionclone.lab.metrics import load_embedder
+    from motionclone.lab.score import score_videos
+    from motionclone.lab.score_list import inputs_of, listed_videos
 
     if output is not None:
         check_free(output, overwrite)
-    pairs = pairs_of(videos)
+    listed = listed_videos(videos, references)
+    if output is not None:
+        _check_no_input(output, inputs_of(videos, listed))
     quiet_libraries()
-    embedder = load_embedder(clip)
+    embedder = load_embedder(judge)
     with counting_bar("scoring") as done:
-        scored = score_pairs(pairs, embedder, done)
+        scored = score_videos(listed, embedder, done)
     if output is not None:
         with whole_file(output, overwrite) as temporary:
             lines = [
-                {"video": str(s.pair.video), "scores": s.scores, "floor": s.floor, "ceiling": s.ceiling} for s in scored
+                {"video": s.listed.name, "scores": s.scores, "floor": s.floor, "ceiling": s.ceiling} for s in scored
             ]
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         say(f"wrote {output}")
+    _print(scored)
+
+
+def _check_no_input(output: Path, inputs: "Iterable[Path]") -> None:
+    """Refuse to write over what is read, by whatever spelling or link."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise InputError(f"{output} is read as {path}; choose another output.")
+
+
+def _print(scored: "Sequence[ScoredVideo]") -> None:
+    from math import isnan, nan
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from motionclone.lab.metrics import bootstrap
+
+    def text(value: float) -> str:
+        return "" if isnan(value) else f"{value:+.3f}"
+
     table = Table("", "mean", "95 % interval", "videos", "floor", "ceiling", title=f"{len(scored)} videos")
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]
-        found, floor, ceiling = (bootstrap([float("nan") if v is None else v for v in column]) for column in columns)
-        if found.n:
-            interval = f"{found.low:+.3f} to {found.high:+.3f}"
-            table.add_row(
-                name, f"{found.value:+.3f}", interval, str(found.n), f"{floor.value:+.3f}", f"{ceiling.value:+.3f}"
-            )
+        own, floor, ceiling = (bootstrap([nan if v is None else v for v in column]) for column in columns)
+        if own.n:
+            interval = "" if own.n == 1 else f"{own.low:+.3f} to {own.high:+.3f}"
+            table.add_row(name, text(own.value), interval, str(own.n), text(floor.value), text(ceiling.value))
     Console().print(table)

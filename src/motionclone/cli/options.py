@@ -1,23 +1,33 @@
 """Options that several commands share, and the settings they make."""
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 from cyclopts import Group, Parameter
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
-
-if TYPE_CHECKING:
-    from motionclone.settings import Settings
+from motionclone.settings import Sampling, Settings, parse_settings, preset, preset_names
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
 _PICTURES = Group("Pictures to follow (for models with SparseCtrl)", sort_key=1)
 _SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
+_PLACES = Group("Where things are (if they are neither beside the record nor where they were)", sort_key=1)
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+
+# Options that are not called as their settings, which stand in a section there.
+_OTHER_NAMES = {
+    "num_frames": "--frames",
+    "prompt": "--extraction-prompt",
+    "scale": "--condition-scale",
+    "at_extraction": "--condition-extraction",
+}
+_SIZE = ("num_frames", "height", "width")
 
 
 @Parameter(name="*")
@@ -37,6 +47,8 @@ class ModelOptions:
     "Let the VAE work on one tile at a time: saves GPU memory at large sizes."
     per_frame_norm: Annotated[bool, Parameter(group=_MODEL)] = True
     "Normalise motion modules per frame, as AnimateDiff was trained; off is diffusers' way."
+    pickled: Annotated[bool, Parameter(group=_MODEL)] = False
+    "Read weights from .bin files where there are no .safetensors; code in them is never run."
 
 
 @Parameter(name="*")
@@ -75,22 +87,18 @@ class PictureOptions:
     "A line drawing of a frame."
     sketch_from: Annotated[list[Path] | None, Parameter(group=_PICTURES)] = None
     "A photo of whose outlines the sketch is made."
-    scale: Annotated[float | None, Parameter(name="--condition-scale", group=_PICTURES)] = None
-    "Strength of the pictures; 0 switches them off."
-    at_extraction: Annotated[bool | None, Parameter(name="--condition-extraction", group=_PICTURES)] = None
-    "Show the model the reference's own frames when its motion is read, as the authors do."
     control: Annotated[str | None, Parameter(group=_PICTURES)] = None
     "SparseCtrl to follow them with: a folder, an original file or a hub id; the model's own by default."
 
-    def pictures(self) -> tuple[PictureJob, ...]:
-        """The pictures that were given. InputError if they, or options for them, make no sense together."""
+    def pictures(self, steered: bool = False) -> tuple[PictureJob, ...]:
+        """The pictures that were given. InputError if they, or (`steered`) options for them, make no sense together."""
         given: list[tuple[Literal["image", "sketch", "sketch_from"], list[Path] | None]] = [
             ("image", self.image),
             ("sketch", self.sketch),
             ("sketch_from", self.sketch_from),
         ]
         found = [(*_path_and_frame(path), kind) for kind, paths in given for path in paths or ()]
-        if not found and (self.scale, self.at_extraction, self.control) != (None, None, None):
+        if not found and (steered or self.control is not None):
             raise InputError("--condition-scale, --condition-extraction and --control are for pictures; give --image.")
         if self.image and len(found) > len(self.image):
             raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
@@ -123,80 +131,124 @@ def control_kind(pictures: tuple[PictureJob, ...]) -> str | None:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class SettingsOptions:
-    """The preset, and what every command may change of it; None keeps the preset's value."""
+class PlaceOptions:
+    """Where what a record names is now; that it is the same is checked."""
 
-    preset: Annotated[str | None, Parameter(group=_SETTINGS)] = None
-    "One of `motionclone models`; by default the model's own if it has one, with pictures image or sketch, else camera."
-    seed: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Of all noise."
-    num_frames: Annotated[int | None, Parameter(name="--frames", group=_SETTINGS)] = None
-    "Frames of clip and video."
-    height: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Pixels."
-    width: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Pixels."
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class ExtractionOptions:
-    """How the motion is read; None keeps the preset's value."""
-
-    t_alpha: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Noise step at which the reference is read, 0 to 999."
-    k: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Strongest attention entries kept; as many as the attention has frames is plain control."
-    blocks: Annotated[list[str] | None, Parameter(group=_SETTINGS)] = None
-    "Blocks whose temporal attention is cloned, such as up_blocks.1."
+    reference: Annotated[Path | None, Parameter(group=_PLACES)] = None
+    "The clip that was cloned."
+    motion: Annotated[Path | None, Parameter(group=_PLACES)] = None
+    "The motion file that was generated from."
+    picture: Annotated[list[Path] | None, Parameter(group=_PLACES)] = None
+    "A picture that was followed; for several, repeat it."
+    model: Annotated[str | None, Parameter(group=_PLACES)] = None
+    "The model: a folder, a model description, or a hub id."
+    control: Annotated[str | None, Parameter(group=_PLACES)] = None
+    "The SparseCtrl: a folder, a file, or a hub id."
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class GenerationOptions:
-    """How the video is made; None keeps the preset's value."""
-
-    weight: Annotated[float | None, Parameter(group=_SETTINGS)] = None
-    "Strength of the motion guidance; 0 switches it off."
-    update: Annotated[Literal["direction", "noise"] | None, Parameter(group=_SETTINGS)] = None
-    "How the gradient enters a step: as the authors' code, or as Eq. 2 is printed."
-    match_direction: Annotated[bool | None, Parameter(group=_SETTINGS)] = None
-    "With --update noise: weigh every step so that it equals direction."
-    steps: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "Denoising steps."
-    guided_steps: Annotated[int | None, Parameter(group=_SETTINGS)] = None
-    "How many of them are guided."
-    guided_fraction: Annotated[float | None, Parameter(group=_SETTINGS)] = None
-    "Noisiest share of the schedule that is guided."
-    guidance_scale: Annotated[float | None, Parameter(group=_SETTINGS)] = None
-    "Classifier-free guidance, diffusers' convention."
-    negative_prompt: Annotated[str | None, Parameter(group=_SETTINGS)] = None
-    "What the video should not show."
-    positive_prompt: Annotated[str | None, Parameter(group=_SETTINGS)] = None
-    "Words put behind the prompt."
-    shared_noise: Annotated[bool | None, Parameter(group=_SETTINGS)] = None
-    "Start from the noise that was added to the reference."
+def options(name: str, doc: str, group: Group = _SETTINGS, **sections: type[BaseModel]) -> Any:
+    """A class of options, one for each field of these sections of the settings; sizes are among `SettingsOptions`."""
+    found = [(section, each) for section, model in sections.items() for each in model.model_fields.items()]
+    return _class(name, doc, group, [(section, each, info) for section, (each, info) in found if each not in _SIZE])
 
 
-def settings_from(
-    model: str,
-    common: SettingsOptions,
-    *others: ExtractionOptions | GenerationOptions | PictureOptions,
-    otherwise: str = "camera",
-) -> "Settings":
+def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, FieldInfo]]) -> Any:
+    """A class of options for (section, field, what is known of it): of its type, with its words, None by default."""
+    made = []
+    for section, each, info in settings:
+        parameter = Parameter(name=_OTHER_NAMES.get(each), group=group, help=_words(info))
+        kept: Any = field(default=None, metadata={"section": section})
+        made.append((each, Annotated[cast(Any, info.annotation) | None, parameter], kept))
+    # Cyclopts reads the docstring, and the module to know what annotations mean.
+    own = {"__doc__": doc, "__module__": __name__}
+    return Parameter(name="*")(make_dataclass(name, made, frozen=True, namespace=own))
+
+
+def _words(info: FieldInfo) -> str:
+    """What help says of a setting: its description, and its bounds."""
+    bounds = {name: getattr(each, name) for each in info.metadata for name in ("ge", "gt", "le") if hasattr(each, name)}
+    low = f"more than {bounds['gt']:g}" if "gt" in bounds else f"{bounds['ge']:g}" if "ge" in bounds else ""
+    high = f"to {bounds['le']:g}" if "le" in bounds else "or more" if "ge" in bounds else ""
+    words = (info.description or "").rstrip(".")
+    return f"{words} ({low} {high})." if low or high else f"{words}."
+
+
+if TYPE_CHECKING:  # What they hold, only the settings know.
+    SettingsOptions: TypeAlias = Any
+    ExtractionOptions: TypeAlias = Any
+    GenerationOptions: TypeAlias = Any
+    ConditioningOptions: TypeAlias = Any
+else:
+    _fields = Settings.model_fields.items()
+    _sections = {name: info.annotation for name, info in _fields if issubclass(info.annotation, BaseModel)}
+    _preset = FieldInfo(
+        annotation=str,
+        description="One of `motionclone models`; by default the model's own if it has one, with pictures image or "
+        "sketch, else camera.",
+    )
+    _common = [
+        ("", "preset", _preset),
+        *(("", name, info) for name, info in _fields if name not in _sections),
+        *(("sampling", name, Sampling.model_fields[name]) for name in _SIZE),
+    ]
+    SettingsOptions = _class("SettingsOptions", "The preset, and what every command changes of it.", _SETTINGS, _common)
+    ExtractionOptions = options("ExtractionOptions", "How the motion is read.", extraction=_sections.pop("extraction"))
+    ConditioningOptions = options(
+        "ConditioningOptions", "How pictures steer it.", _PICTURES, conditioning=_sections.pop("conditioning")
+    )
+    GenerationOptions = options("GenerationOptions", "How the video is made.", **_sections)
+
+
+def typed(model: ModelOptions, *others: Any) -> dict[str, str]:
+    """What was typed of the settings, such as "conditioning.scale", and how, such as "--condition-scale"."""
+    found = {"per_frame_norm": "--no-per-frame-norm"} if not model.per_frame_norm else {}
+    for each, value in _given(*others):
+        section = each.metadata["section"]
+        name = _OTHER_NAMES.get(each.name, f"--{each.name.replace('_', '-')}")
+        found[f"{section}.{each.name}" if section else each.name] = f"--no-{name[2:]}" if value is False else name
+    return found
+
+
+def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
+    """The options of the settings that were given, with their values."""
+    found = [(each, getattr(part, each.name)) for part in parts for each in fields(part)]
+    return [(each, value) for each, value in found if value is not None and each.name != "preset"]
+
+
+def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> None:
+    """With another number of steps than the preset's, as large a share of them is guided, and ramped."""
+    before, now = chosen.sampling.steps, data["sampling"]["steps"]
+    if "steps" not in given or now == before or now < 1:
+        return
+    share = {"sampling": {"guided_steps": 1}, "guidance": {"warm_up": 0, "cool_down": 0}}
+    told = []
+    for section, least in share.items():
+        for name in least.keys() - given:
+            data[section][name] = max(least[name], round(data[section][name] * now / before))
+            told.append(f"{name.replace('_', '-')} {data[section][name]}")
+    if told:
+        say(f"note: {now} steps in place of the preset's {before}, and in proportion {', '.join(sorted(told))}")
+
+
+def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: str = "camera") -> Settings:
     """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
     from motionclone.models import name_of
-    from motionclone.settings import parse_settings, preset, preset_names
 
     name = name_of(model)
-    settings = preset(common.preset or (name if name in preset_names() else otherwise))
-    given = {name: value for part in (common, *others) for name, value in vars(part).items() if value is not None}
+    chosen = preset(common.preset or (name if name in preset_names() else otherwise))
+    data = chosen.model_dump()
+    given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
+    for section, each, value in given:
+        (data[section] if section else data)[each] = value
+    _scale_to_steps(data, chosen, {each for _, each, _ in given})
     for side in ("height", "width"):
-        if given.get(side, 0) % 8:
-            near = max(8, round(given[side] / 8) * 8)
-            say(f"note: sides are multiples of 8; the {side} will be {near}, not {given[side]}")
-            given[side] = near
-    data = settings.model_dump()
-    for part in (data, *(data[name] for name in ("extraction", "guidance", "sampling", "conditioning"))):
-        part.update({name: given[name] for name in part.keys() & given.keys()})
-    return parse_settings(data, "the combination of preset and options")
+        pixels = data["sampling"][side]
+        if pixels > 0 and pixels % 8:
+            near = max(8, round(pixels / 8) * 8)
+            say(f"note: sides are multiples of 8; the {side} will be {near}, not {pixels}")
+            data["sampling"][side] = near
+    settings = parse_settings(data, "the combination of preset and options")
+    k, frames = settings.extraction.k, settings.sampling.num_frames
+    if k > frames:
+        raise InputError(f"k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
+    return settings

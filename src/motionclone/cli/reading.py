@@ -6,33 +6,61 @@ from typing import TYPE_CHECKING, Any
 from motionclone.cli.options import ModelOptions, PictureJob, ReferenceOptions
 from motionclone.cli.terminal import quiet_libraries, say
 from motionclone.errors import InputError
+from motionclone.media.places import bare_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from motionclone.media.conditions import Condition
     from motionclone.media.reading import Clip
     from motionclone.settings import Settings
 
 
-def load_model(options: ModelOptions, control: str | None = None) -> Any:
-    """The pipeline; `control` is as in `load_pipeline`."""
+def is_local(place: str) -> bool:
+    """Whether a model or SparseCtrl is a file or folder here, no name or hub id. InputError if it can be neither."""
+    from motionclone.models import named_models
+    from motionclone.models.places import path_of
+
+    return place not in ("image", "sketch", *named_models()) and path_of(place).exists()
+
+
+def public_name(place: str) -> str:
+    """What is said of a model or SparseCtrl: its name, without where it lies."""
+    return Path(place).expanduser().resolve().name if is_local(place) else place
+
+
+def load_model(options: ModelOptions, control: str | None = None, *, place: str | None = None) -> Any:
+    """The pipeline.
+
+    Args:
+        options: which, and how it is held in memory.
+        control: as in `load_pipeline`.
+        place: where the model is, if its name in the options does not say.
+    """
     import torch
 
     from motionclone.models import load_pipeline
 
     quiet_libraries()
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
+    place = place or options.model
     pipe = load_pipeline(
-        options.model,
+        place,
         device=options.device,
         dtype=dtype,
         offload=options.offload,
         vae_tiling=options.vae_tiling,
         per_frame_norm=options.per_frame_norm,
         control=control,
+        pickled=options.pickled,
     )
     pipe.set_progress_bar_config(disable=True)
+    # Records and motion files say what it is called, not where it lies; and of the hub, which revision it was.
+    moved = place != options.model and is_local(place)
+    called = bare_name(options.model) if moved else public_name(place)
+    source = str(pipe.config.get("_motionclone_sources", {}).get("model", ""))
+    revised = not is_local(place) and source.partition("@")[0] == place.partition("@")[0]
+    pipe.register_to_config(_name_or_path=source if revised else called)
     return pipe
 
 
@@ -70,11 +98,10 @@ def say_notices(notices: "Iterable[str]") -> None:
         say(f"note: {notice}")
 
 
-def source_facts(reference: Path, clip: "Clip", options: ReferenceOptions) -> dict[str, Any]:
+def source_facts(name: str, clip: "Clip", options: ReferenceOptions) -> dict[str, Any]:
     """What a motion file remembers of its reference."""
     return {
-        "name": reference.name,
-        "path": str(reference.absolute()),
+        "name": name,
         "sha256": clip.sha256,
         "fps": clip.fps,
         "start": options.start,
@@ -85,9 +112,9 @@ def source_facts(reference: Path, clip: "Clip", options: ReferenceOptions) -> di
 
 
 def read_pictures(
-    pictures: tuple[PictureJob, ...], settings: "Settings"
+    pictures: tuple[PictureJob, ...], places: "Sequence[Path]", settings: "Settings"
 ) -> "tuple[tuple[PictureJob, ...], Condition | None, list[str]]":
-    """The pictures with their hashes, what they make together, and notices."""
+    """The pictures, which lie at `places`, with their hashes; what they make together; and notices."""
     from dataclasses import replace
 
     import torch
@@ -100,16 +127,16 @@ def read_pictures(
     readers = {"image": read_picture, "sketch": read_sketch, "sketch_from": sketch_from}
     size = settings.sampling.height, settings.sampling.width
     found = []
-    for wanted in pictures:
-        picture = readers[wanted.kind](Path(wanted.path), *size)
+    for wanted, place in zip(pictures, places, strict=True):
+        picture = readers[wanted.kind](place, *size)
         if wanted.sha256 not in (None, picture.sha256):
-            raise InputError(f"{wanted.path} has changed since the record was written; restore the file it was.")
+            raise InputError(f"{place} has changed since the record was written; restore the file it was.")
         found.append(picture)
     hashed = tuple(replace(wanted, sha256=picture.sha256) for wanted, picture in zip(pictures, found, strict=True))
     condition = Condition(
         torch.stack([picture.pixels for picture in found]),
         tuple(each.frame for each in hashed),
-        tuple({"name": Path(each.path).name, "kind": each.kind, "sha256": each.sha256} for each in hashed),
+        tuple({"name": bare_name(each.path), "kind": each.kind, "sha256": each.sha256} for each in hashed),
     )
     condition.check_fits(settings.sampling.num_frames, *size)
     return hashed, condition, [notice for picture in found for notice in picture.notices]

@@ -1,8 +1,14 @@
-"""What is said and shown while a command runs."""
+"""What is said and shown while a command runs, and what becomes of it if nobody can hear or stops it."""
 
+import os
+import signal
 import sys
+import threading
+import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from motionclone.errors import GuidanceWarning, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -10,9 +16,107 @@ if TYPE_CHECKING:
     from motionclone.cloning import Step
 
 
+class Stopped(KeyboardInterrupt):
+    """The system asked to stop (SIGTERM), or the terminal is gone (SIGHUP): as Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class NobodyReads(Exception):  # noqa: N818 - no error
+    """The program that was given our output has ended, as `head` does."""
+
+
+@contextmanager
+def stopping_in_order() -> "Iterator[None]":
+    """Signals that would end the process at once end it as Ctrl-C does, with everything cleaned up."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # Only the main thread may ask.
+    # What is ignored stays so, such as SIGHUP under nohup.
+    kept = {number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+class _Stream:
+    """A standard stream that takes any text, and tells or ignores it when it cannot be written to."""
+
+    def __init__(self, stream: TextIO, failed: "Callable[[OSError], None]") -> None:
+        self._stream, self._failed = stream, failed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            try:
+                return self._stream.write(text)
+            except UnicodeEncodeError:  # half a character, or a terminal that knows few
+                encoding = self._stream.encoding
+                return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except OSError as error:
+            self._failed(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._failed(error)
+
+    def end(self) -> None:
+        """If something still waits that cannot be written, it goes nowhere: else Python tries again when it ends."""
+        try:
+            self._stream.flush()
+        except OSError:
+            with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
+@contextmanager
+def standard_streams() -> "Iterator[None]":
+    """Standard output that tells in one sentence if it cannot be written to, and standard error that does not mind.
+
+    Results belong to standard output; but no work is lost because nobody hears what is said of it.
+    """
+
+    def lost(error: OSError) -> NoReturn:
+        if isinstance(error, BrokenPipeError):
+            raise NobodyReads from error
+        raise InputError(f"standard output cannot be written to ({error.strerror}); send it elsewhere") from error
+
+    # If they are closed, the next files that are opened would get their numbers, and with them what is meant for them.
+    while (filler := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(filler)
+    kept = sys.stdout, sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
+        streams = _Stream(kept[0] or nowhere, lost), _Stream(kept[1] or nowhere, lambda _: None)
+        sys.stdout, sys.stderr = streams
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = kept
+            for stream in streams:
+                stream.end()
+
+
 def say(sentence: str) -> None:
     """Tell the user, on standard error."""
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text on one line; what strangers wrote cannot steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quiet_libraries() -> None:
@@ -22,6 +126,22 @@ def quiet_libraries() -> None:
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+
+
+@contextmanager
+def warnings_said() -> "Iterator[None]":
+    """Tell what guidance warns of as all notes are told, without the place in the code."""
+    with warnings.catch_warnings():
+        plain = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, GuidanceWarning):
+                say(f"note: {message}")
+            else:
+                plain(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -1,29 +1,28 @@
 """One process's bench: model, judge and references, loaded once; makes and scores one video at a time."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from motionclone.errors import InputError
 from motionclone.lab.cases import Case
-from motionclone.lab.making import first_frame, make
-from motionclone.lab.measured import Measured
+from motionclone.lab.facts import ModelFacts
+from motionclone.lab.identity import without_places
+from motionclone.lab.making import Made, first_frame, make
+from motionclone.lab.measures import measure_motion
+from motionclone.lab.methods import ConditionKind, Method
+from motionclone.lab.metric import Goal, Video
 from motionclone.lab.metrics import Embedder, load_embedder
-from motionclone.lab.scoring import (
-    appearance_floor,
-    appearance_scores,
-    heat_score,
-    motion_scores,
-    object_scores,
-    picture_scores,
-    unrelated_scores,
-)
-from motionclone.lab.suites import Follows, Method, Suite
+from motionclone.lab.results import VIDEOS
+from motionclone.lab.scoring import floor, score
+from motionclone.lab.suites import Suite
+from motionclone.lab.world import Scene
 from motionclone.media.writing import write_video
-from motionclone.models import load_pipeline
 from motionclone.settings import Settings
 
 FPS = 8.0
@@ -31,20 +30,28 @@ FPS = 8.0
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that decides the results of a suite."""
+    """Everything that decides the results of a suite. Goes to other processes, so nothing here is loaded."""
 
     suite: Suite
     cases: tuple[Case, ...]
     base: Settings  # the preset that methods change
     model: str
-    dtype: str | None
-    device: str | None
-    clip: str  # what judges appearance
-    seed: int
+    load: Callable[..., Any]  # the pipeline; takes `control`, "image" or "sketch", to follow pictures
+    loading: Mapping[str, Any]  # how it is loaded: whatever else decides what the model computes
+    facts: ModelFacts
+    judge: str  # of looks
 
     def seed_of(self, case: Case) -> int:
         """Every case has noise of its own, the same for all methods."""
-        return self.seed + 1000 * [c.name for c in self.cases].index(case.name)
+        return (self.base.seed + 1000 * case.number) % 2**63
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A case's reference, and its goal for the videos."""
+
+    frames: Tensor  # (f, 3, h, w), RGB in [-1, 1]
+    goal: Goal
 
 
 @dataclass(frozen=True)
@@ -53,71 +60,83 @@ class Bench:
 
     setup: Setup
     folder: Path
+    pipes: dict[ConditionKind, Any] = field(default_factory=dict)  # or the error with which one cannot be had
+
+    def pipe(self, condition: ConditionKind) -> Any:
+        """The model that generates; with SparseCtrl for pictures, which not every model has."""
+        if condition not in self.pipes:
+            try:
+                self.pipes[condition] = self.setup.load(control=None if condition == "none" else condition)
+                self.pipes[condition].set_progress_bar_config(disable=True)
+            except Exception as error:
+                if condition == "none":
+                    raise
+                self.pipes[condition] = error
+        if isinstance(self.pipes[condition], Exception):
+            raise self.pipes[condition]
+        return self.pipes[condition]
+
+    def load(self) -> None:
+        """Load every model of the suite now, rather than between two videos."""
+        self.pipe("none")
+        for method in self.setup.suite.methods:
+            with suppress(Exception):  # which the lines of the method will tell
+                self.pipe(method.condition)
 
     @cached_property
-    def pipes(self) -> dict[Follows, Any]:
-        """The model that generates; with SparseCtrl for what the suite's methods follow."""
-        dtype = None if self.setup.dtype is None else getattr(torch, self.setup.dtype)
-        found: dict[Follows, Any] = {}
-        for follows in dict.fromkeys(method.follows for method in self.setup.suite.methods):
-            control = None if follows == "nothing" else follows
-            found[follows] = load_pipeline(self.setup.model, device=self.setup.device, dtype=dtype, control=control)
-            found[follows].set_progress_bar_config(disable=True)
-        return found
+    def judge(self) -> Embedder:
+        """The CLIP that judges looks."""
+        return load_embedder(self.setup.judge)
 
     @cached_property
-    def embedder(self) -> Embedder:
-        """The CLIP that judges."""
-        return load_embedder(self.setup.clip)
+    def references(self) -> dict[str, Reference]:
+        """Every case's reference, by the case's name."""
+        references = {}
+        words = self.judge.texts([case.prompt for case in self.setup.cases])
+        for case, embedding in zip(self.setup.cases, words, strict=True):
+            frames, truth = case.reference(self.setup.base.sampling)
+            goal = Goal(
+                measure_motion(frames, truth=truth), case.kind, self.judge.images(frames), case.prompt, embedding
+            )
+            references[case.name] = Reference(frames, goal)
+        return references
 
-    @cached_property
-    def references(self) -> dict[str, Measured]:
-        """Every case's reference, by the case's name; each is also written as a video."""
-        found = {case.name: case.reference(self.setup.base.sampling) for case in self.setup.cases}
-        for name, reference in found.items():
-            write_video(self.folder / "videos" / "reference" / f"{name}.mp4", reference.frames, FPS, overwrite=True)
-        return found
-
-    @cached_property
-    def looks(self) -> dict[str, Tensor]:
-        """Every reference's embeddings, (f, d)."""
-        return {name: self.embedder.images(reference.frames) for name, reference in self.references.items()}
-
-    @cached_property
-    def words(self) -> dict[str, Tensor]:
-        """Every case's prompt's embedding, (d,)."""
-        texts = self.embedder.texts([case.prompt for case in self.setup.cases])
-        return {case.name: text for case, text in zip(self.setup.cases, texts, strict=True)}
+    def write_references(self) -> None:
+        """Each as a video, to be looked at."""
+        for name, reference in self.references.items():
+            write_video(self.folder / VIDEOS / "reference" / f"{name}.mp4", reference.frames, FPS, overwrite=True)
 
     def line(self, method: Method, case: Case) -> dict[str, Any]:
-        """Make and score one video: its line of the results."""
-        reference = self.references[case.name]
-        settings = method.settings(self.setup.base, self.setup.seed_of(case))
-        made = make(self.pipes[method.follows], method, case, reference.frames, settings)
-        video = f"videos/{method.name}/{case.name}.mp4"
-        write_video(self.folder / video, made.frames, FPS, overwrite=True)
-        line: dict[str, Any] = {"method": method.name, "case": case.name, "video": video}
-        line["seconds"] = round(made.seconds, 2)
-        if method.kind == "heat map":
-            assert made.motion is not None
-            line["scores"] = {"heat": heat_score(made.motion, reference)}
-            return line | {"floor": {}, "embedding": None}
-        original = method.kind == "ceiling"
-        seen = Measured(made.frames, reference.shows if original else case.wanted)
-        images = self.embedder.images(made.frames)
-        words = self.embedder.texts([case.seen])[0] if original else self.words[case.name]
-        line["scores"] = (
-            motion_scores(seen, reference, case.kind)
-            | appearance_scores(images, words, self.looks[case.name])
-            | object_scores(seen, images, self.embedder, case.kind)
-        )
-        if not original and any(each.follows != "nothing" for each in self.setup.suite.methods):
-            line["scores"] |= picture_scores(seen, first_frame(case, settings))
-        others = [other for other in self.setup.cases if other.motion != case.motion]
-        line["floor"] = unrelated_scores(seen, [(self.references[o.name], o.kind) for o in others]) | appearance_floor(
-            images,
-            [self.words[o.name] for o in others if o.prompt != case.prompt],
-            [self.looks[o.name] for o in others],
-        )
-        line["embedding"] = [round(float(x), 4) for x in images.mean(0)]
-        return line
+        """Make and score one video: its line of the results, or the reason why there is none.
+
+        What stops more than this video, such as a full disk, is raised.
+        """
+        line: dict[str, Any] = {"method": method.name, "case": case.name}
+        try:
+            settings = method.settings(self.setup.base, self.setup.seed_of(case))
+            made = make(self.pipe(method.condition), method, case, self.references[case.name].frames, settings)
+            scores = self._scores(method, case, settings, made)
+        except InputError as error:
+            return line | {"outcome": "refused", "reason": without_places(str(error))[:2000]}
+        except Exception as error:
+            reason = without_places(f"{type(error).__name__}: {error}")[:2000]
+            return line | {"outcome": "failed", "reason": reason}
+        video = f"{VIDEOS}/{method.name}/{case.name}.mp4"
+        provenance = dict(made.provenance) | {"method": method.name, "case": case.name}
+        write_video(self.folder / video, made.frames, FPS, provenance=provenance, overwrite=True)
+        return line | {"video": video, "seconds": round(made.seconds, 2)} | scores
+
+    def _scores(self, method: Method, case: Case, settings: Settings, made: Made) -> dict[str, Any]:
+        """Scores, floor and mean embedding of a video."""
+        goal = self.references[case.name].goal
+        target: Scene | None = case.target
+        if method.kind == "ceiling":  # it shows what the reference shows
+            words = None if case.caption is None else self.judge.texts([case.caption])[0]
+            goal = replace(goal, prompt=case.caption, words=words)
+            target = case.source if isinstance(case.source, Scene) else None
+        elif any(each.condition != "none" for each in self.setup.suite.methods):
+            goal = replace(goal, picture=first_frame(case, settings))
+        video = Video(made.frames, self.judge, target, made.heat)
+        unrelated = [self.references[other.name].goal for other in self.setup.cases if other.motion != case.motion]
+        embedding = None if made.heat else [round(float(x), 4) for x in video.images.mean(0)]
+        return {"scores": score(video, goal), "floor": floor(video, case.prompt, unrelated), "embedding": embedding}

@@ -19,7 +19,8 @@ from motionclone.media.writing import side_by_side, write_video
 # Stand-ins that become the page's CSS variables, so that plots are right in light and dark.
 _INK, _MUTED, _RULE, _ACCENT = "#010101", "#020202", "#030303", "#040404"
 _VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _RULE: "var(--rule)", _ACCENT: "var(--accent)"}
-_TALLEST = 128  # pixels; higher videos are shrunk, or the page of a real model would weigh hundreds of MB
+_TALLEST, _WIDEST = 128, 320  # pixels; larger videos are shrunk, or the page of a real model would weigh hundreds of MB
+_LONGEST = 161  # frames; of longer videos so many are taken
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def _for_page(svg: str, name: str, description: str) -> str:
     )
 
 
-def montage(paths: Sequence[Path], *, generated: bool) -> bytes:
-    """Videos side by side as the bytes of an MP4; grey where a file is not there. At least one must be.
+def montage(paths: Sequence[Path | None], *, generated: bool) -> bytes:
+    """Videos side by side as the bytes of an MP4; grey where there is none. At least one must be.
 
     Frames are kept pixel by pixel up to 128 rows and shrunk beyond; all end with the shortest.
 
@@ -102,9 +103,9 @@ def montage(paths: Sequence[Path], *, generated: bool) -> bytes:
         generated: whether a model made them; then the metadata say so.
 
     Raises:
-        InputError: a file is there but is no video.
+        InputError: a file is no video.
     """
-    clips = [_read(path) if path.is_file() else None for path in paths]
+    clips = [None if path is None else _read(path) for path in paths]
     there = [clip for clip in clips if clip is not None]
     length = min(len(clip.frames) for clip in there)
     blank = torch.zeros_like(there[0].frames[:length])
@@ -117,6 +118,7 @@ def montage(paths: Sequence[Path], *, generated: bool) -> bytes:
 
 
 def _read(path: Path) -> Clip:
+    """The whole video, or of one that evaluate cannot have made what a page can hold."""
     count, height, width = clip_size(path)
-    scale = min(1.0, _TALLEST / height)
-    return read_clip(path, count, max(2, round(height * scale)), max(2, round(width * scale)))
+    scale = min(1.0, _TALLEST / height, _WIDEST / width)
+    return read_clip(path, min(count, _LONGEST), max(2, round(height * scale)), max(2, round(width * scale)))

@@ -3,166 +3,114 @@
 import json
 import os
 import platform
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
-
 from motionclone import __version__
-from motionclone.errors import InputError
-from motionclone.files import whole_file
 from motionclone.lab.bench import Bench, Setup
-from motionclone.lab.cases import Case
-from motionclone.lab.suites import Method
+from motionclone.lab.identity import content_of, public_name
+from motionclone.lab.lock import locked
+from motionclone.lab.results import Description, appending, read_results, write_description
+from motionclone.lab.workers import compute_shared
 
-RESULTS, DESCRIPTION = "results.jsonl", "suite.json"
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    made: int
+    refused: int  # methods that cannot be had with this model; see the report
+    failed: int  # errors; called again, they are tried again
 
 
-def describe(setup: Setup) -> dict[str, Any]:
-    """What `suite.json` holds; two runs with the same description have the same results."""
-    return {
+def describe(setup: Setup) -> Description:
+    """What `suite.json` holds; two runs with the same description, but for the machine, have the same results."""
+    described = {
         "suite": setup.suite.name,
-        "model": setup.model,
-        "dtype": setup.dtype,
-        "clip": setup.clip,
-        "seed": setup.seed,
+        "model": public_name(setup.model),
+        "model_content": content_of(setup.model),
+        "judge": public_name(setup.judge),
+        "judge_content": content_of(setup.judge),
+        "loading": dict(setup.loading),
+        "device": setup.facts.device,
+        "dtype": setup.facts.dtype,
+        "seed": setup.base.seed,
         "settings": setup.base.model_dump(mode="json"),
         "methods": [asdict(method) for method in setup.suite.methods],
+        "left_out": [asdict(omission) for omission in setup.suite.left_out],
         "cases": [
-            {"name": c.name, "motion": c.motion, "kind": c.kind, "prompt": c.prompt, "reference": c.seen}
-            for c in setup.cases
+            {
+                "name": case.name,
+                "number": case.number,
+                "motion": case.motion,
+                "kind": case.kind,
+                "prompt": case.prompt,
+                "reference": case.content,
+            }
+            for case in setup.cases
         ],
         "motionclone": __version__,
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+    return Description.model_validate_json(json.dumps(described))
 
 
 def run_suite(
-    setup: Setup, folder: Path, *, workers: int = 1, on_done: Callable[[int, int], None] | None = None
-) -> None:
+    setup: Setup,
+    folder: Path,
+    *,
+    workers: int = 1,
+    pipe: Any = None,
+    on_done: Callable[[int, int], None] | None = None,
+) -> Outcome:
     """Make and score what is not done yet, and add it to `folder/results.jsonl`.
 
+    A method that cannot be had is a line with its reason, and so is one that fails; failures are tried again when the
+    run is called again.
+
     Args:
-        setup: suite, cases, model and seeds.
+        setup: suite, cases and model.
         folder: for results; may hold those of an earlier, interrupted run of the same setup.
         workers: processes; each computes with one thread when there are several.
+        pipe: the setup's pipeline, if it is loaded already; for a single worker.
         on_done: called with the number of (method, case) pairs that are done, and of all.
 
     Raises:
-        InputError: if the folder holds results of another setup.
+        InputError: if the folder holds something else, another process is at work in it, a reference cannot be read or
+            the disk is full. Nothing that was kept is lost.
     """
-    _claim(folder, describe(setup))
-    results = folder / RESULTS
-    done = {(line["method"], line["case"]) for line in whole_lines(results)}
-    jobs = [(method, case) for method in setup.suite.methods for case in setup.cases]
-    missing = [(method, case) for method, case in jobs if (method.name, case.name) not in done]
-    total, count = len(jobs), len(jobs) - len(missing)
-    if on_done is not None:
-        on_done(count, total)
-    _drop_torn_line(results)
-    with results.open("a", encoding="utf-8") as file:
-        for line in _computed(setup, folder, missing, workers):
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            count += 1
-            if on_done is not None:
-                on_done(count, total)
+    bench = Bench(setup, folder, {} if pipe is None else {"none": pipe})
+    assert bench.references  # read before anything is written
+    description = describe(setup)
+    with locked(folder):
+        write_description(folder, description)
+        lines = {(line.method, line.case): line.outcome for line in read_results(folder)[0]}
+        jobs = [(method, case) for method in setup.suite.methods for case in setup.cases]
+        missing = [(m, c) for m, c in jobs if lines.get((m.name, c.name), "failed") == "failed"]
+        count = len(jobs) - len(missing)
+        if on_done is not None:
+            on_done(count, len(jobs))
+        bench.write_references()
+        with appending(folder) as append:
 
+            def keep(line: dict[str, Any]) -> None:
+                nonlocal count
+                append(line)
+                lines[line["method"], line["case"]] = line.get("outcome", "made")
+                count += 1
+                if on_done is not None:
+                    on_done(count, len(jobs))
 
-def whole_lines(results: Path) -> list[dict[str, Any]]:
-    """The results so far; a last line without its end, of a run that was killed, does not count."""
-    if not results.exists():
-        return []
-    lines = results.read_text(encoding="utf-8").splitlines(keepends=True)
-    try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
-        raise InputError(f"{results} is damaged ({error}); remove the line, or the file to start anew.") from error
-
-
-def _drop_torn_line(results: Path) -> None:
-    if results.exists():
-        data = results.read_bytes()
-        if data and not data.endswith(b"\n"):
-            with results.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
-
-
-def _claim(folder: Path, description: dict[str, Any]) -> None:
-    """Write the description, or make sure that the folder's is the same."""
-    path = folder / DESCRIPTION
-    wanted = json.loads(json.dumps(description))
-    if path.exists():
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}); choose another --out-dir.") from error
-        different = [name for name in wanted if name != "machine" and kept.get(name) != wanted[name]]
-        if different:
-            raise InputError(
-                f"{folder} holds results of another {' and '.join(different)}; choose another --out-dir, or remove it."
-            )
-        return
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-
-
-def _computed(
-    setup: Setup, folder: Path, jobs: Sequence[tuple[Method, Case]], workers: int
-) -> Iterator[dict[str, Any]]:
-    """Lines of results, in the order in which they are done."""
-    if workers == 1 or len(jobs) < 2:
-        bench = Bench(setup, folder)
-        for method, case in jobs:
-            yield bench.line(method, case)
-        return
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start_worker, initargs=(setup, folder)
-    )
-    try:
-        # Few wait in the queue, so that an interrupted run ends soon.
-        waiting: set[Future[dict[str, Any]]] = set()
-        for method, case in jobs:
-            waiting.add(pool.submit(_line, method, case))
-            if len(waiting) > workers:
-                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in finished)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_bench: Bench | None = None  # of a worker process; nothing else can hold it between two jobs
-
-
-def _start_worker(setup: Setup, folder: Path) -> None:
-    global _bench
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which lets the video at work be finished
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    _bench = Bench(setup, folder)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _line(method: Method, case: Case) -> dict[str, Any]:
-    assert _bench is not None
-    return _bench.line(method, case)
+            if workers == 1 or len(missing) < 2:
+                if missing:
+                    bench.load()
+                for method, case in missing:
+                    keep(bench.line(method, case))
+            else:
+                compute_shared(setup, folder, missing, min(workers, len(missing)), keep)
+    outcomes = [lines[method.name, case.name] for method, case in jobs]
+    return Outcome(*(outcomes.count(outcome) for outcome in ("made", "refused", "failed")))

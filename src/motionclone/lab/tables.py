@@ -1,196 +1,27 @@
-"""What an evaluation run holds, and its numbers as tables of values with their 95 % intervals."""
+"""A run's numbers as tables of values with their 95 % intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
-from motionclone.lab.cases import Kind
+from motionclone.lab.metric import DASH, Metric
 from motionclone.lab.metrics.appearance import diversity
-from motionclone.lab.metrics.statistics import Interval, Statistic, bootstrap, paired_difference
+from motionclone.lab.metrics.statistics import Interval, bootstrap, paired_difference
+from motionclone.lab.results import DescribedCase, DescribedMethod, Description, ResultLine
 
-DASH = "\N{EN DASH}"
 # With fewer pairs all of one sign, chance alone makes an interval exclude 0 more often than once in twenty times.
 FEWEST_PAIRS = 6
 
-
-class _Written(BaseModel):
-    """What `motionclone evaluate` wrote; keys that no report needs are ignored."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class Method(_Written):
-    """One way of making the videos."""
-
-    name: str
-    label: str
-    experiment: str
-    about: str
-    kind: str = "clone"  # or "ceiling", "drawn", "heat map"
-
-
-class Case(_Written):
-    """One reference with the words to clone it into."""
-
-    name: str
-    motion: str
-    kind: Kind
-    prompt: str
-
-
-class Suite(_Written):
-    """What was to be run (`suite.json`)."""
-
-    suite: str
-    model: str
-    motionclone: str
-    clip: str = "mini"
-    seed: int
-    libraries: dict[str, str] = {}
-    dtype: str | None
-    machine: str
-    settings: dict[str, Any] = {}
-    methods: tuple[Method, ...] = Field(min_length=1)
-    cases: tuple[Case, ...] = Field(min_length=1)
-
-
-class Result(_Written):
-    """One video and what was measured of it (a line of `results.jsonl`)."""
-
-    method: str
-    case: str
-    video: str
-    scores: dict[str, float | None]
-    floor: dict[str, float | None] = {}
-    embedding: tuple[float, ...] | None = None
-    seconds: float = math.nan
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that every video is given, and how it is shown."""
-
-    name: str
-    title: str
-    about: str  # one sentence
-    better: Literal["higher", "lower"] | None
-    kinds: tuple[Kind, ...] = ("object", "camera", "both", "real")  # of the cases it is for
-    statistic: Statistic = "mean"
-    form: str = "z.2f"
-
-    def text(self, value: float, sign: str = "") -> str:
-        """The number as it is printed, with a true minus; NaN is a dash."""
-        return format(value, sign + self.form).replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else DASH
-
-    @property
-    def arrow(self) -> str:
-        """Which way is better, if any is."""
-        return {"higher": "↑", "lower": "↓", None: ""}[self.better]
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            "path",
-            "object path",
-            "Correlation of the object's path with the path in the reference, from -1 to 1.",
-            "higher",
-            ("object", "both"),
-            "median",
-        ),
-        Metric(
-            "camera",
-            "camera",
-            "Cosine between the camera's share of the motion and that of the reference, from -1 to 1.",
-            "higher",
-            ("camera", "both", "real"),
-        ),
-        Metric("flow", "dense flow", "Cosine of the dense optical flows, pixel by pixel, from -1 to 1.", "higher"),
-        Metric(
-            "motion_fidelity",
-            "motion fidelity",
-            "How like tracked points move to points nearby in the reference, and those to them, from -1 to 1.",
-            "higher",
-        ),
-        Metric(
-            "mf_dmt",
-            "motion fidelity (DMT)",
-            "The same as the code released with DMT computes it, to compare with published numbers; far above 0 for "
-            "unrelated motions.",
-            "higher",
-        ),
-        Metric(
-            "roughness",
-            "roughness",
-            "Root mean square change of the object's step from frame to frame, in half frames; 0 is even motion.",
-            "lower",
-            ("object", "both"),
-            form="z.3f",
-        ),
-        Metric(
-            "seen", "object seen", "Share of the frames in which the object is found.", "higher", ("object", "both")
-        ),
-        Metric(
-            "text", "text", "Mean cosine between the frames and the prompt, as CLIP sees them.", "higher", form="z.3f"
-        ),
-        Metric(
-            "consistency",
-            "consistency",
-            "Mean cosine between neighbouring frames, as CLIP sees them; a still video has 1.",
-            "higher",
-            form="z.3f",
-        ),
-        Metric(
-            "leakage",
-            "leakage",
-            "Mean cosine between the frames and those of the reference, as CLIP sees them; what is more than the "
-            "unguided video has leaked.",
-            "lower",
-            form="z.3f",
-        ),
-        Metric("colour", "colour", "Share of the videos whose object has the colour asked for.", "higher", form=".0%"),
-        Metric("shape", "shape", "Share of the videos whose object has the shape asked for.", "higher", form=".0%"),
-        Metric(
-            "texture", "texture", "Share of the videos whose ground has the texture asked for.", "higher", form=".0%"
-        ),
-        Metric(
-            "background",
-            "background",
-            "Share of the videos whose ground has the colour asked for.",
-            "higher",
-            form=".0%",
-        ),
-        Metric(
-            "picture",
-            "first frame",
-            "Correlation of the first frame's pixels with those of the picture to follow, from -1 to 1.",
-            "higher",
-        ),
-        Metric(
-            "lines",
-            "first outlines",
-            "How well the outlines of the first frame lie on the picture's: harmonic mean of precision and recall.",
-            "higher",
-        ),
-        Metric(
-            "heat",
-            "heat map",
-            "Rank correlation of the heat map, where the representation sees motion, with how fast things truly move "
-            "there, from -1 to 1.",
-            "higher",
-        ),
-    )
-}
 DIVERSITY = Metric(
     "diversity",
     "diversity",
     "One minus the mean cosine between the videos of a method, as CLIP sees them; one number for all cases.",
     "higher",
+    "Words and pictures",
+    lambda video, goal: None,  # of one video there is none
     form="z.3f",
 )
 
@@ -199,20 +30,26 @@ DIVERSITY = Metric(
 class Run:
     """A run as far as it has come."""
 
-    suite: Suite
-    results: Mapping[tuple[str, str], Result]  # by method and case, only those that the suite names
+    description: Description
+    lines: Mapping[tuple[str, str], ResultLine]  # by method and case, only those that the description names
+    unusable: int = 0  # lines that it does not name, or that are torn
 
-    def value(self, metric: Metric, method: str, case: Case, floor: bool = False) -> float:
+    @property
+    def made(self) -> int:
+        """How many videos there are."""
+        return sum(line.outcome == "made" for line in self.lines.values())
+
+    def value(self, metric: Metric, method: str, case: DescribedCase, floor: bool = False) -> float:
         """The number of one video; NaN where there is none (yet) or the metric is not for such cases."""
-        result = self.results.get((method, case.name))
-        if result is None or case.kind not in metric.kinds:
+        line = self.lines.get((method, case.name))
+        if line is None or case.kind not in metric.kinds:
             return math.nan
-        value = (result.floor if floor else result.scores).get(metric.name)
-        return math.nan if value is None or math.isinf(value) else value
+        value = (line.floor if floor else line.scores).get(metric.name)
+        return math.nan if value is None else value
 
     def values(self, metric: Metric, method: str, floor: bool = False) -> list[float]:
         """One `value` for each case of the suite."""
-        return [self.value(metric, method, case, floor) for case in self.suite.cases]
+        return [self.value(metric, method, case, floor) for case in self.description.cases]
 
 
 @dataclass(frozen=True)
@@ -269,7 +106,7 @@ def score_table(
     if with_diversity:
         columns.append((DIVERSITY.title, DIVERSITY.arrow))
         cells.append([Cell(DASH) if source.floor else _diversity(run, source.method) for source in sources])
-    rows = [Row(source.label, tuple(found)) for source, *found in zip(sources, *cells, strict=True)]
+    rows = [Row(source.label, tuple(row)) for source, *row in zip(sources, *cells, strict=True)]
     return Table(caption, tuple(columns), tuple(rows))
 
 
@@ -285,13 +122,13 @@ def _bounds(metric: Metric, interval: Interval, sign: str = "") -> str:
 
 
 def _diversity(run: Run, method: str) -> Cell:
-    found = (run.results.get((method, case.name)) for case in run.suite.cases)
-    embeddings = [result.embedding for result in found if result is not None and result.embedding]
+    lines = (run.lines.get((method, case.name)) for case in run.description.cases)
+    embeddings = [line.embedding for line in lines if line is not None and line.embedding]
     return Cell(DIVERSITY.text(diversity(torch.tensor(embeddings)))) if len(embeddings) > 1 else Cell(DASH)
 
 
 def difference_table(
-    run: Run, caption: str, methods: Sequence[Method], baseline: str, metrics: Sequence[Metric]
+    run: Run, caption: str, methods: Sequence[DescribedMethod], baseline: str, metrics: Sequence[Metric]
 ) -> Table:
     """What each method has more than `baseline` on the same cases, and in words whether the interval excludes 0."""
     rows = [
@@ -314,11 +151,11 @@ def _difference(metric: Metric, interval: Interval) -> Cell:
         return Cell(value, bounds, f"only {interval.n} {'pair' if interval.n == 1 else 'pairs'}")
     if interval.low <= 0 <= interval.high:
         return Cell(value, bounds, "no difference seen")
-    found = "higher" if interval.low > 0 else "lower"
-    return Cell(value, bounds, found, "better" if found == metric.better else "worse" if metric.better else "")
+    way = "higher" if interval.low > 0 else "lower"
+    return Cell(value, bounds, way, "better" if way == metric.better else "worse" if metric.better else "")
 
 
-def case_table(run: Run, caption: str, methods: Sequence[Method], metrics: Sequence[Metric]) -> Table:
+def case_table(run: Run, caption: str, methods: Sequence[DescribedMethod], metrics: Sequence[Metric]) -> Table:
     """One row for each case: every metric of every method, side by side."""
     columns = [(metric.title, method.name) for metric in metrics for method in methods]
     rows = [
@@ -327,6 +164,6 @@ def case_table(run: Run, caption: str, methods: Sequence[Method], metrics: Seque
             tuple(Cell(metric.text(run.value(metric, method.name, case))) for metric in metrics for method in methods),
             case.prompt,
         )
-        for case in run.suite.cases
+        for case in run.description.cases
     ]
     return Table(caption, tuple(columns), tuple(rows))

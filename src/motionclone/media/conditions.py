@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.media.frames import as_frames
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Condition:
     """What SparseCtrl is shown.
 
     Attributes:
-        pictures: (n, 3, h, w), RGB in [-1, 1]; sketches are white lines on black.
+        pictures: (n, 3, h, w), RGB in [-1, 1], or another form that `as_frames` takes; sketches are white lines on
+            black.
         frames: the number of the frame that each picture stands for, from 0.
         source: facts about the pictures for the record, plain JSON values.
 
@@ -26,16 +28,11 @@ class Condition:
     source: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        shape = tuple(self.pictures.shape)
-        if len(shape) != 4 or shape[1] != 3 or 0 in shape:
-            raise InputError(f"pictures must be (n, 3, h, w), one or more, not {shape}.")
-        low, high = float(self.pictures.min()), float(self.pictures.max())
-        if not -1 <= low <= high <= 1:
-            raise InputError(f"pictures have values in [-1, 1], not from {low:g} to {high:g}; scale them.")
-        if len(self.frames) != shape[0]:
+        object.__setattr__(self, "pictures", as_frames(self.pictures, what="pictures"))
+        if len(self.frames) != len(self.pictures):
             raise InputError(
-                f"{shape[0]} pictures came with {len(self.frames)} frame numbers; give every picture the number of its "
-                "frame."
+                f"{len(self.pictures)} pictures came with {len(self.frames)} frame numbers; give every picture the "
+                "number of its frame."
             )
         for frame in self.frames:
             if self.frames.count(frame) > 1:

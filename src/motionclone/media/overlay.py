@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from motionclone.media.frames import as_frames
 from motionclone.motion import Motion, heat_map
 
 
@@ -14,12 +15,16 @@ def overlay(motion: Motion, frames: Tensor, strength: float = 0.55) -> Tensor:
 
     Args:
         motion: of the clip; where one frame of its maps stands for several of the clip's, heat is interpolated.
-        frames: (f, 3, h, w), RGB in [-1, 1].
+        frames: (f, 3, h, w), RGB in [-1, 1], or another form that `as_frames` takes.
         strength: opacity of the heat, in [0, 1].
 
     Returns:
         (f, 3, h, w) in [-1, 1]. Colours span the lowest to the highest intensity of the clip.
+
+    Raises:
+        InputError: the frames are of another form.
     """
+    frames = as_frames(frames)
     heat = torch.stack([heat_map(motion, i) for i in range(motion.num_frames)])
     heat = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-8)
     size = (len(frames), *frames.shape[-2:])

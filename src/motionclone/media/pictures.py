@@ -1,7 +1,7 @@
 """Read pictures and sketches that a video shall follow, and draw a sketch of a photograph."""
 
-import hashlib
-import warnings
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.files import sha256_of
 from motionclone.media.conditions import Condition
-from motionclone.media.reading import fitted
+from motionclone.media.fitting import fitted
+from motionclone.media.limits import check_size
+from motionclone.media.paths import as_path, spoken
+from motionclone.media.stills import read_still
 
 
 @dataclass(frozen=True)
@@ -37,62 +40,34 @@ class Picture:
 MIDDLE_TONES_OF_A_PHOTO = 0.3
 
 
-def read_picture(path: Path, height: int, width: int) -> Picture:
+def read_picture(path: str | os.PathLike[str], height: int, width: int) -> Picture:
     """Read a picture, upright, on white where it is transparent, its middle cut out to the aspect asked for.
 
     Raises:
-        InputError: if it cannot be read or is animated.
+        InputError: if it cannot be read, is animated or too large (`motionclone.media.limits`), or the size is no good.
     """
-    rgb, notices = _opened(path)
-    pixels, changed = _fitted(rgb, height, width, path)
-    return Picture(pixels, _digest(path), (*notices, *changed))
+    check_size(height, width)
+    path = as_path(path)
+    rgb, done = read_still(path)
+    pixels, changed = _fitted(rgb, height, width)
+    return Picture(pixels, sha256_of(path), _named(path, done, changed))
 
 
-def _opened(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """RGB (h, w, 3) of a picture at its own size, and notices."""
-    if not path.is_file():
-        raise InputError(f"there is no picture {path}.")
-    notices = []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                # The second picture in a camera's MPO file is a preview of the first.
-                if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
-                    raise InputError(f"{path} is animated; save the frame that is meant as a picture of its own.")
-                picture = ImageOps.exif_transpose(opened)
-                if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                elif picture.mode in ("I", "F"):
-                    raise InputError(f"{path} has 32 bits a pixel, of unknown range; save it as PNG or JPEG.")
-                if picture.has_transparency_data:
-                    layer = picture.convert("RGBA")
-                    if layer.getchannel("A").getextrema() != (255, 255):
-                        notices.append(f"{path.name} is transparent in parts and was put on white")
-                    picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-                return np.array(picture.convert("RGB")), notices
-    except InputError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} has more pixels than can be trusted to be a picture; make it smaller.") from error
-    except Exception as error:  # Pillow's decoders raise all kinds over damaged files
-        said = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{path} cannot be read as a picture ({said}); save it as PNG or JPEG.") from error
-
-
-def _fitted(rgb: NDArray[np.uint8], height: int, width: int, path: Path) -> tuple[Tensor, list[str]]:
+def _fitted(rgb: NDArray[np.uint8], height: int, width: int) -> tuple[Tensor, list[str]]:
     """The picture at another size, (3, height, width) in [-1, 1], and what was done to it."""
     pixels, cropped = fitted(rgb, 1.0, height, width, "crop")
     if not cropped and rgb.shape[:2] != (height, width):
         cropped = [f"scaled from {rgb.shape[1]}x{rgb.shape[0]} to {width}x{height}"]
-    return pixels, [f"{path.name}: {notice}" for notice in cropped]
+    return pixels, cropped
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _named(path: Path, done: Sequence[str], changed: Sequence[str]) -> tuple[str, ...]:
+    """Sentences about the picture."""
+    name = spoken(path.name)
+    return (*(f"{name} {what}" for what in done), *(f"{name}: {what}" for what in changed))
 
 
-def read_sketch(path: Path, height: int, width: int) -> Picture:
+def read_sketch(path: str | os.PathLike[str], height: int, width: int) -> Picture:
     """Read a drawing as white lines on black, as SparseCtrl was trained; dark lines on a light ground are inverted.
 
     What looks like a photograph is taken as it is, with a notice that says how to have its outlines drawn.
@@ -100,31 +75,48 @@ def read_sketch(path: Path, height: int, width: int) -> Picture:
     Raises:
         InputError: as `read_picture`, and if the drawing is blank, or its lines vanish at the video's size.
     """
-    rgb, notices = _opened(path)
-    brightness = rgb.mean(-1) / 255
-    low, high = brightness.min(), brightness.max()
-    if high - low < 0.1:
-        said = "".join(f" ({notice})" for notice in notices)
+    check_size(height, width)
+    path = as_path(path)
+    name = spoken(path)
+    rgb, done = read_still(path)
+    tones = _tones(rgb)
+    levels = np.flatnonzero(tones)
+    low, high = int(levels[0]), int(levels[-1])
+    if high - low < 0.1 * (len(tones) - 1):
+        said = "".join(f" ({path.name} {what})" for what in done)
         raise InputError(
-            f"{path} has no lines: it is all of one brightness{said}; draw some, or use --sketch-from a photo."
+            f"{name} has no lines: it is all of one brightness{said}; draw some, or use --sketch-from a photo."
         )
-    brightness = (brightness - low) / (high - low)
-    pixels, changed = _fitted(rgb, height, width, path)
-    notices += changed
+    pixels, changed = _fitted(rgb, height, width)
     grey = pixels.mean(0)
     faintest, brightest = float(grey.min()), float(grey.max())
     if brightest - faintest < 0.05:
-        raise InputError(f"the lines of {path} vanish at {width}x{height}; draw them thicker.")
+        raise InputError(f"the lines of {name} vanish at {width}x{height}; draw them thicker.")
     lines = (grey - faintest) / (brightest - faintest)
-    if ((brightness > 0.1) & (brightness < 0.9)).mean() > MIDDLE_TONES_OF_A_PHOTO:
-        notices.append(f"{path.name} looks like a photograph; to have its outlines drawn, give it with --sketch-from")
-    elif np.median(brightness) > 0.5:
+    notices = [*_named(path, done, changed)]
+    brightness = (np.arange(len(tones)) - low) / (high - low)
+    middle = tones[(brightness > 0.1) & (brightness < 0.9)].sum() / tones.sum()
+    median = brightness[np.searchsorted(tones.cumsum(), tones.sum() / 2)]
+    if middle > MIDDLE_TONES_OF_A_PHOTO:
+        notices.append(
+            f"{spoken(path.name)} looks like a photograph; to have its outlines drawn, give it with --sketch-from"
+        )
+    elif median > 0.5:
         lines = 1 - lines
-        notices.append(f"{path.name} has dark lines on a light ground and was inverted")
-    return Picture(_grey(lines), _digest(path), tuple(notices))
+        notices.append(f"{spoken(path.name)} has dark lines on a light ground and was inverted")
+    return Picture(_grey(lines), sha256_of(path), tuple(notices))
 
 
-def sketch_from(path: Path, height: int, width: int) -> Picture:
+def _tones(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many pixels there are of every brightness, the sum of red, green and blue: (766,)."""
+    pixels = rgb.reshape(-1, 3)
+    tones = np.zeros(3 * 255 + 1, dtype=np.int64)
+    for start in range(0, len(pixels), 2**20):  # in parts: sums of a large picture are larger than the picture
+        tones += np.bincount(pixels[start : start + 2**20].sum(-1, dtype=np.int64), minlength=len(tones))
+    return tones
+
+
+def sketch_from(path: str | os.PathLike[str], height: int, width: int) -> Picture:
     """Draw the outlines of a photograph as white lines on black, by Canny's edges (1986).
 
     Raises:
@@ -133,7 +125,9 @@ def sketch_from(path: Path, height: int, width: int) -> Picture:
     photo = read_picture(path, height, width)
     lines = outlines(photo.pixels)
     if not lines.any():
-        raise InputError(f"no outline was found in {path}; use a photo with more contrast, or draw with --sketch.")
+        raise InputError(
+            f"no outline was found in {spoken(path)}; use a photo with more contrast, or draw with --sketch."
+        )
     return Picture(_grey(lines), photo.sha256, photo.notices)
 
 

@@ -1,4 +1,4 @@
-"""Write videos, pictures and sidecars, each whole or not at all, and join clips for the eye. (Reading: `video`.)"""
+"""Write videos and pictures, each whole or not at all, and join clips for the eye. (Reading: `reading`.)"""
 
 import json
 import math
@@ -22,11 +22,14 @@ from torch.nn import functional
 
 from motionclone.errors import InputError
 from motionclone.files import check_free, whole_file
-from motionclone.media.reading import open_video
+from motionclone.media.container import open_video
 
 # How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
 _ACCURATE = 0x4 | 0x4000 | 0x40000
 VIDEO_SUFFIXES = (".mp4", ".webm", ".gif")
+# Both encoders give other bytes with another number of threads, and by default they count the machine's cores.
+_THREADS = 4
+_SLOWEST, _FASTEST = 1 / 600, 1000  # frames per second: GIF shows one for 655 s at most, WebM counts milliseconds
 
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False, fps: float = 8.0) -> None:
@@ -35,13 +38,19 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False, fps: f
     Its sidecar (`out.mp4`: `out.json`) must be free as well.
 
     Raises:
-        InputError: unknown suffix, a file that exists (without `overwrite`), a folder that cannot be written to.
+        InputError: unknown suffix, a rate that no player keeps, a file that exists (without `overwrite`), a folder
+            that cannot be written to.
     """
     path = Path(path)
-    _check_suffix(path, VIDEO_SUFFIXES)
-    _rate(path, fps)
+    check_video(path, fps)
     check_free(path, overwrite)
     check_free(path.with_suffix(".json"), overwrite)
+
+
+def check_video(path: Path, fps: float = 8.0) -> None:
+    """Refuse a name, or a rate for it, that no video is written with; looks at no file. InputError says what is."""
+    _check_suffix(path, VIDEO_SUFFIXES)
+    _rate(path, fps)
 
 
 def _check_suffix(path: Path, known: Sequence[str]) -> None:
@@ -59,35 +68,46 @@ def write_video(
 ) -> None:
     """Write frames as .mp4 (H.264), .webm (VP9) or .gif, by suffix; whole or not at all.
 
+    The same arguments give the same bytes, on every machine whose libraries are the same.
+
     Args:
         path: output file. In MP4 and WebM odd sizes gain a repeated last row or column (4:2:0 colour needs even ones).
         frames: (f, 3, h, w) RGB in [-1, 1], any float type and device; values outside are clipped.
-        fps: frames per second. GIF counts time in 1/100 s, so 8 fps plays at 8.33.
-        provenance: what made the clip; kept as JSON in the comment of MP4 and WebM, see `read_provenance`. GIF has
-            no place that FFmpeg writes, so there only the sidecar holds it.
+        fps: frames per second, 1/600 to 1000. GIF counts time in 1/100 s, so 8 fps plays at 8.33.
+        provenance: what made the clip; kept as JSON in the comment of MP4 and WebM, see `read_provenance`, but for
+            the `seconds` it took, which are never the same. GIF has no place that FFmpeg writes, so there only the
+            sidecar holds it.
         overwrite: replace an existing file.
 
     Raises:
-        InputError: frames of another shape or not finite, fps not positive, or a path that cannot be written.
+        InputError: frames of another shape or not finite, fps out of range, or a path that cannot be written.
     """
     path = Path(path)
-    _check_suffix(path, VIDEO_SUFFIXES)
+    check_video(path, fps)
+    _check_frames(frames)
+    with whole_file(path, overwrite) as temporary:
+        encode_video(temporary, frames, fps, provenance)
+
+
+def encode_video(path: Path, frames: Tensor, fps: float, provenance: Mapping[str, Any] | None = None) -> None:
+    """What `write_video` puts into its file, right into `path`: a temporary one, of `whole_files`."""
     _check_frames(frames)
     rate = _rate(path, fps)
-    comment = None if provenance is None else json.dumps(dict(provenance))
+    kept = None if provenance is None else {name: value for name, value in provenance.items() if name != "seconds"}
     write = {".mp4": _write_mp4, ".webm": _write_webm, ".gif": _write_gif}[path.suffix.lower()]
-    with whole_file(path, overwrite) as temporary:
-        write(temporary, frames, rate, comment)
+    write(path, frames, rate, None if kept is None else json.dumps(kept))
 
 
 def _rate(path: Path, fps: float) -> Fraction:
     """Frames per second as the container wants them."""
-    rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) and fps > 0 else Fraction(0)
-    if not rate:
-        raise InputError(f"fps must be a positive number of frames per second, got {fps}")
-    if path.suffix.lower() == ".gif" and rate > 100:
+    if not _SLOWEST <= fps <= _FASTEST:
+        raise InputError(
+            f"fps must be a positive number of frames per second that players keep, 1/600 to {_FASTEST}, got {fps:g}; "
+            "read the clip at another rate"
+        )
+    if path.suffix.lower() == ".gif" and fps > 100:
         raise InputError(f"GIF counts time in 1/100 s and cannot play {fps:g} fps; use 50 or less, or .mp4")
-    return rate
+    return Fraction(fps).limit_denominator(1001)
 
 
 def _check_frames(frames: Tensor) -> None:
@@ -109,13 +129,16 @@ def _write_mp4(path: Path, frames: Tensor, rate: Fraction, comment: str | None) 
         # Without mbtree: with it, x264's AVX-512 code encodes small frames differently one time in twenty.
         options = {"crf": "16", "x264-params": "mbtree=0"}
         stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.codec_context.thread_count = _THREADS
         _encode_yuv420(container, stream, frames, comment)
 
 
 def _write_webm(path: Path, frames: Tensor, rate: Fraction, comment: str | None) -> None:
-    with av.open(str(path.absolute()), "w") as container:
+    # Otherwise its tracks are numbered at random.
+    with av.open(str(path.absolute()), "w", options={"fflags": "+bitexact"}) as container:
         quality = {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "1"}
         stream = container.add_stream("libvpx-vp9", rate=rate, options=quality)
+        stream.codec_context.thread_count = _THREADS
         _encode_yuv420(container, stream, frames, comment)
 
 
@@ -180,19 +203,6 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any] | None:
                     return None
                 return record if isinstance(record, dict) else None
     return None
-
-
-def write_sidecar(path_of_video: str | os.PathLike[str], record: Mapping[str, Any], overwrite: bool = False) -> Path:
-    """Write the record beside the video (`out.mp4`: `out.json`) as indented JSON; returns its path.
-
-    Raises:
-        InputError: the sidecar exists and `overwrite` is false, or it cannot be written.
-    """
-    path = Path(path_of_video).with_suffix(".json")
-    text = json.dumps(dict(record), indent=2) + "\n"
-    with whole_file(path, overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 def write_image(path: str | os.PathLike[str], frame: Tensor, overwrite: bool = False) -> None:

@@ -1,12 +1,16 @@
-"""The camera's share of a dense flow: compare two by `flow_cosine`, where the reference's camera moves.
+"""The camera's share of a dense flow: compare two by `camera_cosine`, where the reference's camera moves.
 
 What is measured of a still camera is noise, whose direction says nothing.
 
 A point of the picture is a complex number p = x + iy about the frame's centre; a similarity moves it by a + c p.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+from motionclone.lab.metrics.flow import cosine_of_fields
 
 
 def camera_parameters(flow: Tensor, iterations: int = 30) -> Tensor:
@@ -24,8 +28,8 @@ def camera_parameters(flow: Tensor, iterations: int = 30) -> Tensor:
         natural logarithm of the magnification; clockwise turn in radians.
     """
     step = max(1, min(flow.shape[-2:]) // 64)  # some 64 by 64 points are enough
-    points = _points(flow)[::step, ::step].flatten()
-    moves = _complex(flow)[:, ::step, ::step].flatten(1)
+    points = _points(*flow.shape[-2:])[::step, ::step].flatten()
+    moves = _complex(flow[..., ::step, ::step]).flatten(1)
     weight = torch.ones(moves.shape, dtype=torch.float64)
     for _ in range(iterations):
         pan, change = _fit(points, moves, weight)
@@ -40,9 +44,21 @@ def camera_parameters(flow: Tensor, iterations: int = 30) -> Tensor:
 
 def camera_flow(flow: Tensor) -> Tensor:
     """The flow that the `camera_parameters` of a flow make by themselves; same shape (f-1, 2, h, w), in pixels."""
-    x, y, zoom, turn = camera_parameters(flow).double().T[..., None, None]
-    field = torch.complex(x, y) + (torch.complex(zoom, turn).exp() - 1) * _points(flow)
-    return torch.stack([field.real, field.imag], 1).to(flow.dtype)
+    return torch.stack(list(_fields(camera_parameters(flow), *flow.shape[-2:])))
+
+
+def camera_cosine(parameters: Tensor, reference: Tensor, height: int, width: int) -> float:
+    """`flow_cosine` of the flows that two cameras' parameters (f-1, 4) make, one frame at a time."""
+    pairs = zip(_fields(parameters, height, width), _fields(reference, height, width), strict=True)
+    return cosine_of_fields(pairs)
+
+
+def _fields(parameters: Tensor, height: int, width: int) -> Iterator[Tensor]:
+    """The flow (2, height, width) of each frame."""
+    points = _points(height, width)
+    for x, y, zoom, turn in parameters.double():
+        field = torch.complex(x, y) + (torch.complex(zoom, turn).exp() - 1) * points
+        yield torch.stack([field.real, field.imag]).to(parameters.dtype)
 
 
 def _complex(field: Tensor) -> Tensor:
@@ -50,9 +66,8 @@ def _complex(field: Tensor) -> Tensor:
     return torch.complex(field[:, 0].double(), field[:, 1].double())
 
 
-def _points(flow: Tensor) -> Tensor:
+def _points(height: int, width: int) -> Tensor:
     """Centres of the pixels about the frame's centre, (h, w), complex."""
-    height, width = flow.shape[-2:]
     y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
     x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
     return torch.complex(x.expand(height, width), y[:, None].expand(height, width))

@@ -25,19 +25,23 @@ def alternatives(scene: Scene, attribute: Attribute) -> dict[str, str]:
     return {change[attribute]: replace(scene, **change).caption for change in changes}
 
 
-def recognised(embedder: Embedder, images: Tensor, wanted: Scene) -> dict[Attribute, bool]:
-    """Whether the right value of each attribute that `wanted` has is the likeliest, the others given.
+def shows(embedder: Embedder, images: Tensor, target: Scene, attribute: Attribute) -> bool | None:
+    """Whether the target's own value of an attribute is the likeliest, the others given; None if it has none.
 
     Args:
         embedder: CLIP.
         images: unit embeddings of the frames, (f, d); the frames decide together.
-        wanted: the scene that was asked for.
+        target: the scene that was asked for.
+        attribute: which.
     """
-    found: dict[Attribute, bool] = {}
-    for attribute in ATTRIBUTES:
-        captions = alternatives(wanted, attribute)
-        if not captions:
-            continue
-        likeness = (images @ embedder.texts(list(captions.values())).T).mean(0)
-        found[attribute] = list(captions)[int(likeness.argmax())] == getattr(wanted, attribute)
-    return found
+    captions = alternatives(target, attribute)
+    if not captions:
+        return None
+    likeness = (images @ embedder.texts(list(captions.values())).T).mean(0)
+    return list(captions)[int(likeness.argmax())] == str(getattr(target, attribute))
+
+
+def recognised(embedder: Embedder, images: Tensor, target: Scene) -> dict[Attribute, bool]:
+    """Every attribute that the target has, and whether a video `shows` it."""
+    answers = {attribute: shows(embedder, images, target, attribute) for attribute in ATTRIBUTES}
+    return {attribute: answer for attribute, answer in answers.items() if answer is not None}

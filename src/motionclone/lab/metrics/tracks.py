@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.lab.metrics.flow import dense_flow, grey_pictures
+from motionclone.lab.metrics.flow import flow_between, grey_pictures
 
 TOLERANCE = 0.03
 """How far, in half frames, the way there and back may end from where it began; about a pixel of 64."""
@@ -52,17 +52,17 @@ def lucas_kanade_tracks(frames: Tensor, spacing: float = 0.125) -> Tracks:
 
 
 def flow_tracks(frames: Tensor, spacing: float = 0.125) -> Tracks:
-    """Points carried by `dense_flow`, which is defined where there is no texture too.
+    """Points carried by the dense flow there and back, which is defined where there is no texture too.
 
     Args:
         frames: (f, 3, h, w), RGB in [-1, 1].
         spacing: of the points in the first frame, in half frames; 0.125 gives 16 by 16.
     """
-    forward, backward = dense_flow(frames), dense_flow(frames.flip(0)).flip(0)
+    pictures = grey_pictures(frames)
     half = torch.tensor([frames.shape[3], frames.shape[2]]) / 2
 
     def follow(start: int, end: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-        flow = forward[start] if end > start else backward[end]
+        flow = flow_between(pictures[start], pictures[end])
         moves = functional.grid_sample(
             flow[None], positions[None, None], mode="bilinear", padding_mode="border", align_corners=False
         )

@@ -4,7 +4,15 @@ The mini model is trained on it and motion transfer is measured in it. Positions
 x to the right and y downwards, both in [-1, 1] inside the frame. Nothing here knows about diffusion.
 """
 
-from motionclone.lab.world.cases import SEEDS, Case, Kind, Split, held_out_cases, held_out_scenes, kind_of
+from motionclone.lab.world.pairs import (
+    SEEDS,
+    MotionKind,
+    ScenePair,
+    Split,
+    held_out_pairs,
+    held_out_scenes,
+    kind_of,
+)
 from motionclone.lab.world.scene import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURES, Scene, Truth, random_scene
 from motionclone.lab.world.trajectory import TEST_MOTIONS, Trajectory, named_trajectory, random_trajectory
 
@@ -16,13 +24,13 @@ __all__ = [
     "SHAPES",
     "TEST_MOTIONS",
     "TEXTURES",
-    "Case",
-    "Kind",
+    "MotionKind",
     "Scene",
+    "ScenePair",
     "Split",
     "Trajectory",
     "Truth",
-    "held_out_cases",
+    "held_out_pairs",
     "held_out_scenes",
     "kind_of",
     "named_trajectory",

@@ -1,0 +1,169 @@
+"""Kill runs at random moments, and look at what they leave.
+
+    python benchmarks/kills.py [--kills 200] [--seed 0] [--reruns 0]
+
+Runs `generate`, and `clone` with and without `--compare` and `--overwrite`, of the bundled model at two steps, and
+sends KILL, TERM or INT at a random moment, half of them about when files take their places. After each, a reader must
+see the older video with its record, the new one with its own, or nothing; fewer files than belong together only until
+the next run, after which all are there and nothing else is. With `--reruns`, runs are made again from their records,
+and must be the same byte for byte.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# Runs are forks of this process, which has loaded the libraries, but has not computed: so they start at once.
+import diffusers.pipelines.animatediff  # noqa: F401
+import transformers.models.clip.modeling_clip  # noqa: F401
+
+import motionclone.cli
+import motionclone.cloning
+import motionclone.lab.demo
+import motionclone.media.records
+import motionclone.models
+
+QUICK = ["--preset", "mini", "--steps", "2", "--guided-steps", "1"]
+
+
+def start(words: list[str], folder: Path) -> int:
+    """A process that runs a command in a folder."""
+    if child := os.fork():
+        return child
+    os.chdir(folder)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+    sys.argv = ["motionclone", *words]
+    code = 1
+    try:
+        motionclone.cli.main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        os._exit(code)
+
+
+def end(child: int) -> int:
+    """The exit code of a process; negative if a signal ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def call(words: list[str], folder: Path) -> None:
+    if code := end(start(words, folder)):
+        raise SystemExit(f"{words} ended with {code}")
+
+
+def seconds_to(words: list[str], folder: Path) -> tuple[float, float]:
+    """How long a run takes, and when its first temporary video appears."""
+    began, first = time.monotonic(), None
+    child = start(words, folder)
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if first is None and any(path.suffix == ".mp4" for path in folder.glob(".motionclone-*")):
+            first = time.monotonic() - began
+        time.sleep(0.002)
+    whole = time.monotonic() - began
+    return whole, first or whole
+
+
+def faults(folder: Path, compared: bool, finished: bool) -> list[str]:
+    """What is wrong with the files of `out.mp4`; a run that was killed may be unfinished, but never mixed."""
+    found = []
+    video, record, beside = (folder / name for name in ("out.mp4", "out.json", "out-compare.mp4"))
+    if record.exists():
+        try:
+            output = json.loads(record.read_text())["output"]
+        except ValueError:
+            return [f"{record.name} is half written"]
+        for path, wanted in ((video, output["sha256"]), (beside, output["comparison"])):
+            if path.exists() and wanted != hashlib.sha256(path.read_bytes()).hexdigest():
+                found.append(f"{path.name} is not the record's")
+    litter = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    if finished:
+        found += [f"{name} was left" for name in litter]
+        wanted = {video, record} | ({beside} if compared else set())
+        if missing := {path.name for path in wanted if not path.exists()}:
+            found.append(f"{missing} missing")
+    elif not litter and video.exists() != record.exists():
+        found.append("a video without its record, or the other way round, and nothing that could mend it")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reruns", type=int, default=0)
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    began, seen, wrong = time.monotonic(), {"old": 0, "new": 0, "nothing": 0, "unfinished": 0}, 0
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        call(["demo", "--out-dir", "demo"], root)
+        call(["extract", "demo/reference.mp4", "-o", "m.safetensors"], root)
+        reference, motion = str(root / "demo/reference.mp4"), str(root / "m.safetensors")
+        kinds = {
+            "generate": ["generate", motion, "a red star on blue waves", "-o", "out.mp4", *QUICK],
+            "clone": ["clone", reference, "a red star on blue waves", "-o", "out.mp4", *QUICK],
+            "clone --compare": ["clone", reference, "a ring on waves", "-o", "out.mp4", "--compare", *QUICK],
+        }
+        for number in range(options.kills):
+            kind = chance.choice(list(kinds))
+            folder = root / f"run{number}"
+            folder.mkdir()
+            before, older = chance.random() < 0.7, chance.choice(list(kinds))
+            if before:
+                call(kinds[older], folder)
+            words = [*kinds[kind], "--seed", str(number + 1), *(["--overwrite"] if before else [])]
+            if number % 10 == 0:  # the machine's load changes
+                spare = root / f"spare{number}"
+                spare.mkdir()
+                whole, writing = seconds_to(kinds[kind], spare)
+            late = chance.random() < 0.5
+            after = chance.uniform(writing * 0.95, whole * 1.02) if late else chance.uniform(0, whole)
+            sent = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+            child = start(words, folder)
+            time.sleep(after)
+            os.kill(child, sent)
+            code = end(child)
+            # Too late, in order, or before it was heard (Python's own start).
+            if code not in (0, 128 + sent, -sent) or (sent is signal.SIGKILL and code == 128 + sent):
+                print(f"run {number}: exit code {code} after {sent.name}")
+                wrong += 1
+            found = faults(folder, False, False)
+            record = folder / "out.json"
+            if not record.exists():
+                state = "unfinished" if (folder / "out.mp4").exists() else "nothing"
+            else:
+                state = "new" if json.loads(record.read_text())["settings"]["seed"] == number + 1 else "old"
+            if before and state == "nothing":
+                found.append("the older video is lost")
+            if code in (0, 128 + sent):
+                found += [f"{path.name} was left" for path in folder.iterdir() if path.name.startswith(".")]
+            seen[state] += 1
+            call([*kinds["clone"], "--overwrite"], folder)
+            found += faults(folder, False, True)
+            for fault in found:
+                print(f"run {number}, {kind} over {older if before else 'nothing'}, {sent.name}: {fault}")
+            wrong += len(found)
+        same = 0
+        for number in range(options.reruns):
+            folder = root / f"again{number}"
+            folder.mkdir()
+            call([*kinds["clone"], "--seed", str(number)], folder)
+            call(["rerun", "out.json", "-o", "again.mp4"], folder)
+            same += (folder / "out.mp4").read_bytes() == (folder / "again.mp4").read_bytes()
+    print(f"{options.kills} kills: {seen}; {wrong} faults; {same} of {options.reruns} runs were the same again")
+    print(f"{time.monotonic() - began:.0f} s")
+    sys.exit(bool(wrong or same < options.reruns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""What is compared: ways of making a video from a case, each a change to the preset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from motionclone.lab.facts import ModelFacts
+from motionclone.settings import Settings, parse_settings
+
+ConditionKind = Literal["none", "image", "sketch"]
+MethodKind = Literal["clone", "ceiling", "drawn", "heat map"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to make a video from a case.
+
+    Attributes:
+        name: also the folder of its videos.
+        label: for people.
+        experiment: the methods of one experiment are shown together.
+        about: one sentence.
+        changes: to the preset, by section, such as {"guidance": {"weight": 0}}.
+        kind: a clone; the reference, or the perfect clone as the world draws it, through the VAE and back; or the heat
+            map over the reference. Only the first is generated.
+        prompt: what the model is told of the reference: nothing, or its caption.
+        condition: what is followed besides the motion: nothing, the perfect clone's first frame, or a sketch of it.
+        inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
+    """
+
+    name: str
+    label: str
+    experiment: str
+    about: str
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kind: MethodKind = "clone"
+    prompt: Literal["null", "precise"] = "null"
+    inversion: Literal["none", "fixed", "every step"] = "none"
+    condition: ConditionKind = "none"
+
+    def settings(self, base: Settings, seed: int) -> Settings:
+        """The preset with this method's changes. InputError if they make no sense together."""
+        data = base.model_dump()
+        for section, values in self.changes.items():
+            data[section].update(values)
+        return parse_settings({**data, "seed": seed}, f"method {self.name}")
+
+
+def main_methods() -> tuple[Method, ...]:
+    """What everything is compared with."""
+    return (
+        Method("ceiling", "reference, re-encoded", "main", "The reference through the VAE and back.", kind="ceiling"),
+        Method("drawn", "perfect clone, drawn", "main", "The scene of the prompt with the true motion.", kind="drawn"),
+        Method("unguided", "unguided", "main", "The same noise without guidance.", {"guidance": {"weight": 0.0}}),
+        Method("cloned", "cloned", "main", "The preset."),
+    )
+
+
+def ablations(base: Settings, facts: ModelFacts) -> tuple[Method, ...]:
+    """The paper's experiments (Secs. 3.2, 4.6, A.2), each a change of one thing."""
+    extraction, weight, frames = base.extraction, base.guidance.weight, facts.attention_frames
+    return (
+        Method(
+            "plain", f"k = {frames}: plain control", "k (Figs. 2, 8)", "All weights.", {"extraction": {"k": frames}}
+        ),
+        *(
+            Method(f"k-{k}", f"k = {k}", "k (Figs. 2, 8)", "The k largest weights of a row.", {"extraction": {"k": k}})
+            for k in (1, 2, 4, 8)
+            if k != extraction.k and k < frames
+        ),
+        *(
+            Method(f"t-{t}", f"t_alpha = {t}", "t_alpha (Fig. 8)", "Where it is read.", {"extraction": {"t_alpha": t}})
+            for t in (100, 200, 400, 600, 800, 900)
+            if t != extraction.t_alpha
+        ),
+        *(
+            Method(block, block, "block (Figs. 9, 11)", "This block alone.", {"extraction": {"blocks": (block,)}})
+            for block in facts.blocks
+            if (block,) != extraction.blocks
+        ),
+        Method("precise", "precise prompt", "prompt (Fig. 9)", "Read with the reference's caption.", prompt="precise"),
+        Method(
+            "inversion-1",
+            "Inversion_1: every step's",
+            "inversion (Fig. 9)",
+            "A representation for every guided step, from DDIM inversion.",
+            inversion="every step",
+        ),
+        Method(
+            "inversion-2",
+            "Inversion_2: at t_alpha",
+            "inversion (Fig. 9)",
+            "One representation, from DDIM inversion to t_alpha.",
+            inversion="fixed",
+        ),
+        Method(
+            "independent-noise",
+            "independent noise",
+            "initial noise",
+            "Starts from other noise than was added to the reference.",
+            {"sampling": {"shared_noise": False}},
+        ),
+        Method(
+            "independent-unguided",
+            "independent noise, unguided",
+            "initial noise",
+            "What other noise gives without guidance.",
+            {"sampling": {"shared_noise": False}, "guidance": {"weight": 0.0}},
+        ),
+        Method(
+            "noise-update",
+            "Eq. 2 as printed",
+            "update rule (Eq. 2)",
+            "The noise estimate moves, same weight.",
+            {"guidance": {"update": "noise", "match_direction": False}},
+        ),
+        Method(
+            "noise-matched",
+            "Eq. 2, weights matched",
+            "update rule (Eq. 2)",
+            "As printed, each step weighed to equal the direction rule.",
+            {"guidance": {"update": "noise", "match_direction": True}},
+        ),
+        *_schedules(base, facts),
+        *(
+            Method(
+                f"weight-{factor:g}",
+                f"weight x {factor:g}",
+                "weight",
+                "Stronger or weaker guidance.",
+                {"guidance": {"weight": weight * factor}},
+            )
+            for factor in (0.25, 4)
+        ),
+        *(
+            Method(
+                f"heat-{t}",
+                f"heat map at {t}",
+                "heat map (Fig. 3)",
+                "Where the representation sees motion.",
+                {"extraction": {"t_alpha": t}},
+                kind="heat map",
+            )
+            for t in (200, 400, 600, 800)
+        ),
+    )
+
+
+def _schedules(base: Settings, facts: ModelFacts) -> tuple[Method, ...]:
+    """Where the guided steps lie, and how many they are, which is nothing to a scheduler that keeps its own steps."""
+    steps = base.sampling.steps
+    counts = dict.fromkeys(max(1, n) for n in (steps // 8, steps // 4, steps * 3 // 4))
+    counted = tuple(
+        Method(
+            f"guided-{n}",
+            f"{n} of {steps} steps guided",
+            "guided steps",
+            "More or fewer steps over the same guided part of the schedule.",
+            {"sampling": {"guided_steps": n}},
+        )
+        for n in counts
+    )
+    papers = (("camera", 0.3, "half", steps // 2), ("object", 0.4, "0.6", round(steps * 0.6)))
+    return counted + tuple(
+        Method(
+            f"schedule-{name}",
+            f"{name}: fraction {fraction}" + ("" if facts.own_steps else f", {share} of the steps"),
+            "schedule (Sec. 4.1)",
+            f"The paper's {name} schedule at this number of steps.",
+            {
+                "guidance": {"guided_fraction": fraction},
+                **({} if facts.own_steps else {"sampling": {"guided_steps": max(1, guided)}}),
+            },
+        )
+        for name, fraction, share, guided in papers
+    )
+
+
+def with_pictures() -> tuple[Method, ...]:
+    """SparseCtrl (Sec. 4.5): does the first frame follow the picture, and the motion the reference?"""
+    kinds: tuple[ConditionKind, ...] = ("image", "sketch")
+    return tuple(
+        Method(f"{kind}-{name}", f"{kind}, {label}", f"{kind} (Sec. 4.5)", about, changes, condition=kind)
+        for kind in kinds
+        for name, label, about, changes in (
+            ("unguided", "unguided", "The picture alone.", {"guidance": {"weight": 0.0}}),
+            ("cloned", "cloned", "The picture and the motion.", {}),
+            (
+                "read-without",
+                "cloned, read without",
+                "The motion is read without showing SparseCtrl the reference's frame.",
+                {"conditioning": {"at_extraction": False}},
+            ),
+        )
+    )
+
+
+def single_blocks(base: Settings, blocks: Sequence[str]) -> tuple[Method, ...]:
+    """Each block alone, at three weights: one weight would favour the blocks that it suits."""
+    weight = base.guidance.weight
+    return tuple(
+        Method(
+            f"{block}-x{factor:g}",
+            f"{block}, weight x {factor:g}",
+            "block (Figs. 9, 11)",
+            "This block alone.",
+            {"extraction": {"blocks": (block,)}, "guidance": {"weight": weight * factor}},
+        )
+        for block in blocks
+        for factor in (0.25, 1, 4)
+    )
+
+
+def candidates(base: Settings) -> tuple[Method, ...]:
+    """What the preset of the bundled model is chosen from, on the validation split."""
+    weight, sampling, blocks = base.guidance.weight, base.sampling, base.extraction.blocks
+    steps, scale = sampling.steps, sampling.guidance_scale
+    fewer, more = max(1, steps * 2 // 3), steps * 4 // 3
+    changes: dict[str, dict[str, dict[str, Any]]] = {
+        "weight x 0.5": {"guidance": {"weight": weight / 2}},
+        "weight x 2": {"guidance": {"weight": weight * 2}},
+        **{f"{block} alone": {"extraction": {"blocks": (block,)}} for block in blocks if len(blocks) > 1},
+        "k x 2": {"extraction": {"k": base.extraction.k * 2}},
+        "t_alpha x 0.5": {"extraction": {"t_alpha": base.extraction.t_alpha // 2}},
+        "t_alpha x 2": {"extraction": {"t_alpha": base.extraction.t_alpha * 2}},
+        "guided fraction 0.1 more": {"guidance": {"guided_fraction": base.guidance.guided_fraction + 0.1}},
+        "guided fraction 0.1 less": {"guidance": {"guided_fraction": base.guidance.guided_fraction - 0.1}},
+        "steps x 2/3": {"sampling": {"steps": fewer, "guided_steps": max(1, steps // 3)}},
+        "steps x 4/3, weight x 0.5": {
+            "sampling": {"steps": more, "guided_steps": max(1, steps * 2 // 3)},
+            "guidance": {"weight": weight / 2},
+        },
+        "guidance scale x 1.5": {"sampling": {"guidance_scale": scale * 1.5}},
+        "guidance scale x 2": {"sampling": {"guidance_scale": scale * 2}},
+        "guidance scale x 2, weight x 0.5": {
+            "sampling": {"guidance_scale": scale * 2},
+            "guidance": {"weight": weight / 2},
+        },
+    }
+    return tuple(
+        Method(label.replace(" ", "-").replace("/", "-"), label, "candidates", "A change of the preset.", change)
+        for label, change in changes.items()
+    )

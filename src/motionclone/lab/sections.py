@@ -1,0 +1,231 @@
+"""The sections of a report: what a run found, put in order."""
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from motionclone.lab.identity import without_places
+from motionclone.lab.metric import Metric
+from motionclone.lab.metric_list import METRICS
+from motionclone.lab.montages import Montage, montages, spread
+from motionclone.lab.plots import Panel, whiskers
+from motionclone.lab.results import DescribedCase, DescribedMethod, Description
+from motionclone.lab.tables import (
+    DIVERSITY,
+    FEWEST_PAIRS,
+    Run,
+    Source,
+    Table,
+    case_table,
+    difference_table,
+    score_table,
+)
+
+_BASELINE, _UNGUIDED, _CEILING = "cloned", "unguided", "ceiling"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; what is empty is left out."""
+
+    title: str
+    notice: str = ""  # what must not be overlooked
+    paragraphs: tuple[str, ...] = ()
+    terms: tuple[tuple[str, str], ...] = ()
+    plot: str = ""  # SVG
+    tables: tuple[Table, ...] = ()
+    cases: tuple[DescribedCase, ...] = ()  # the columns of the montages
+    montages: tuple[Montage, ...] = ()
+
+
+def sections_of(run: Run, folder: Path) -> Iterator[Section]:
+    """The whole report; videos are looked for in the folder."""
+    methods = [method for method in run.description.methods if method.name != _CEILING]
+    yield _about(run)
+    if run.description.left_out or run.made < len(run.lines):
+        yield _not_made(run)
+    yield _headline(run, [method for method in methods if method.experiment == "main"])
+    yield Section("What the columns mean", terms=tuple((m.title, m.about) for m in (*METRICS.values(), DIVERSITY)))
+    experiments = dict.fromkeys(method.experiment for method in methods)
+    baseline = next((method for method in methods if method.name == _BASELINE), None)
+    limits = _limits(run, methods)
+    for number, experiment in enumerate(experiments, 1):
+        own = [method for method in methods if method.experiment == experiment and method is not baseline]
+        yield _experiment(run, f"plot{number}", experiment, baseline, own, limits)
+    compared = [method for method in methods if method.name in (_BASELINE, _UNGUIDED)]
+    if compared:
+        plotted = [metric for metric in METRICS.values() if metric.main and metric.plotted]
+        yield Section("Case by case", tables=(case_table(run, "", compared, plotted),))
+    yield _videos(run, methods, folder)
+
+
+def command(description: Description) -> str:
+    """What makes such a run."""
+    return f"motionclone evaluate {shlex.quote(without_places(description.suite))}"
+
+
+def _about(run: Run) -> Section:
+    description = run.description
+    pairs = len(description.methods) * len(description.cases)
+    notice = ""
+    if len(run.lines) < pairs:
+        begun = {method for method, _ in run.lines}
+        waiting = [method.label for method in description.methods if method.name not in begun]
+        notice = (
+            f"This run is not finished: {len(run.lines)} of {pairs} videos are done. What follows is of those alone, "
+            "so rows may differ in their cases; paired differences do not."
+        ) + (f" Not begun: {', '.join(waiting)}." if waiting else "")
+    model = without_places(description.model)
+    paragraphs = [
+        f"{len(description.methods)} ways of making videos with the model {model} were tried on the same "
+        f"{len(description.cases)} cases, each a reference clip and a prompt. Each video was then compared with the "
+        "motion of its reference and with its prompt.",
+        "Brackets hold 95 % intervals: the cases are drawn again with replacement, 2000 times, and 95 of 100 of the "
+        "values so found lie within. They tell how much the choice of cases matters, not other models, seeds or kinds "
+        "of motion. A dash stands where there is nothing to measure, for example the path of an object that was never "
+        "found; such cases are left out.",
+        "Differences are taken case by case, and their mean or median is given. They are called higher or lower if the "
+        f"interval excludes 0 and there are {FEWEST_PAIRS} pairs or more. No correction is made for looking at many: "
+        "where nothing differs, one in twenty is still expected to be called so.",
+    ]
+    if run.unusable:
+        paragraphs.append(
+            f"{run.unusable} {'line' if run.unusable == 1 else 'lines'} of results.jsonl could not be used (cut off by "
+            "an interruption, or of another suite) and were left out."
+        )
+    kinds = dict.fromkeys(case.kind for case in description.cases)
+    counted = ", ".join(f"{sum(case.kind == kind for case in description.cases)} {kind}" for kind in kinds)
+    seconds = sum(line.seconds for line in run.lines.values() if line.seconds >= 0)
+    software = {"motionclone": description.motionclone, **description.libraries}
+    loading = _flat({"dtype": description.dtype, "device": description.device, **description.loading})
+    terms = [
+        ("suite", without_places(description.suite)),
+        ("made again by", f"{command(description)}, with the model and settings below"),
+        ("model", ", ".join((model, *loading))),
+        ("judge of looks", f"CLIP: {without_places(description.judge)}"),
+        ("methods", str(len(description.methods))),
+        ("cases", f"{len(description.cases)} ({counted})"),
+        ("done", f"{run.made} of {pairs} videos, in {seconds / 3600:.1f} hours of computing"),
+        ("seed", str(description.seed)),
+        ("settings", ", ".join(_flat(description.settings)) or "none recorded"),
+        ("machine", description.machine),
+        ("software", ", ".join(f"{name} {number}" for name, number in software.items())),
+    ]
+    return Section("What this is", notice, tuple(paragraphs), tuple(terms))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`guidance.weight 2000` and so on, for every leaf that is set."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key} {without_places(value) if isinstance(value, str) and value else json.dumps(value)}"
+
+
+def _not_made(run: Run) -> Section:
+    """Which methods have no videos, or not of all cases, and why."""
+    reasons: dict[tuple[str, str, str], int] = {}
+    for (method, _), line in run.lines.items():
+        if line.outcome != "made":
+            reasons[method, line.outcome, line.reason] = reasons.get((method, line.outcome, line.reason), 0) + 1
+    labels = {method.name: method.label for method in run.description.methods}
+    terms = [(omission.label, f"left out: {omission.reason}") for omission in run.description.left_out]
+    for (method, outcome, reason), count in reasons.items():
+        terms.append((labels[method], f"{outcome} ({count} of {len(run.description.cases)} cases): {reason}"))
+    failed = any(line.outcome == "failed" for line in run.lines.values())
+    notice = "Some methods failed; called again, evaluate tries them again." if failed else ""
+    return Section("What was not made", notice, terms=tuple(terms))
+
+
+def _headline(run: Run, methods: Sequence[DescribedMethod]) -> Section:
+    sources = [
+        *(Source(method.label, method.name) for method in methods),
+        Source("floor (cloned against an unrelated reference)", _BASELINE, floor=True),
+        Source("ceiling (the reference re-encoded)", _CEILING),
+    ]
+    captions: dict[str, list[Metric]] = {}
+    for metric in METRICS.values():
+        if metric.table != "Heat map" and (metric.needs != "picture" or _has_pictures(run)):
+            captions.setdefault(metric.table, []).append(metric)
+    tables = [
+        score_table(run, caption, sources, metrics, with_diversity=caption == DIVERSITY.table)
+        for caption, metrics in captions.items()
+    ]
+    return Section("Headline", tables=tuple(tables))
+
+
+def _has_pictures(run: Run) -> bool:
+    """Whether this suite compared first frames with pictures."""
+    names = {metric.name for metric in METRICS.values() if metric.needs == "picture"}
+    return any(names & line.scores.keys() for line in run.lines.values())
+
+
+def _limits(run: Run, methods: Sequence[DescribedMethod]) -> dict[str, tuple[float, float]]:
+    """One axis for each plotted metric that has values, for all experiments, so that their plots can be compared."""
+    limits = {}
+    for metric in METRICS.values():
+        if not metric.plotted:
+            continue
+        intervals = [Source(method.label, method.name).interval(run, metric) for method in methods]
+        ends = [end for i in intervals if i.n for end in (i.value, i.low, i.high, 0.0) if math.isfinite(end)]
+        if ends:
+            margin = 0.05 * (max(ends) - min(ends)) or 1.0
+            limits[metric.name] = (min(ends) - margin, max(ends) + margin)
+    return limits
+
+
+def _experiment(
+    run: Run,
+    plot: str,
+    name: str,
+    baseline: DescribedMethod | None,
+    methods: Sequence[DescribedMethod],
+    limits: Mapping[str, tuple[float, float]],
+) -> Section:
+    # Heat maps are drawn over the reference: nothing is cloned that could be compared.
+    heat = bool(methods) and all(method.kind == "heat map" for method in methods)
+    baseline = None if heat else baseline
+    compared = [*([baseline] if baseline else []), *methods]
+    sources = [Source(method.label, method.name) for method in compared]
+    metrics = [
+        metric
+        for metric in METRICS.values()
+        if (metric.needs == "heat" if heat else metric.main) and (metric.needs != "picture" or _has_pictures(run))
+    ]
+    plotted = [metric for metric in metrics if metric.name in limits]
+    panels = [
+        Panel(
+            f"{metric.title} {metric.arrow}".strip(),
+            tuple(source.interval(run, metric) for source in sources),
+            limits[metric.name],
+        )
+        for metric in plotted
+    ]
+    labels = [source.label for source in sources]
+    titles = ", ".join(metric.title for metric in plotted)
+    about = f"{titles} of {', '.join(labels)}, with 95 % intervals; the numbers are in the table"
+    tables = [score_table(run, "Scores", sources, metrics)]
+    if baseline and methods:
+        caption = f"Difference to {baseline.label}, on the same cases"
+        tables.append(difference_table(run, caption, methods, baseline.name, metrics))
+    return Section(
+        re.sub("^[a-z](?=[a-z]+\\b)", lambda first: first[0].upper(), name),  # not "k" or "t_alpha"
+        terms=tuple((method.label, method.about) for method in compared),
+        plot=whiskers(plot, about, labels, panels, baseline is not None) if panels else "",
+        tables=tuple(tables),
+    )
+
+
+def _videos(run: Run, methods: Sequence[DescribedMethod], folder: Path) -> Section:
+    cases = spread(run.description.cases)
+    rows, missing = montages(run, methods, cases, folder)
+    paragraphs = [f"The same {len(cases)} cases from left to right in every row; the first row is what was cloned."]
+    if missing:
+        paragraphs.append(f"No video is there of: {', '.join(missing)}.")
+    return Section("Videos", paragraphs=tuple(paragraphs), cases=tuple(cases), montages=tuple(rows))

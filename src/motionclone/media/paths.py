@@ -1,0 +1,60 @@
+"""Paths as people give them: said in one line, and checked before a decoder sees them."""
+
+import os
+import stat
+from pathlib import Path
+
+from motionclone.errors import InputError
+
+
+def spoken(path: str | os.PathLike[str]) -> str:
+    """A path as a sentence can hold it: on one line, every character printable."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """InputError for what is no path."""
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise InputError(f"the path of a file was expected, got {type(path).__name__}; give a path") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; false for a path that cannot be."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # "\\0" and lone surrogates are no paths
+        return False
+
+
+def check_file(path: Path, kind: str) -> None:
+    """The errors that need no decoder. A pipe or a device is refused unopened: it might never end.
+
+    Raises:
+        InputError: not there, out of reach, empty, or not an ordinary file; `kind` is what was wanted.
+    """
+    name = spoken(path)
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no {kind}: {name} does not exist; check the path, it is looked up from {_here()}"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{name} cannot be opened ({error.strerror}); check the path and its permissions") from error
+    except ValueError as error:
+        raise InputError(f"{name} cannot be the path of a file ({error}); check the path") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{name} is a folder; give a {kind} file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{name} is not an ordinary file; save the {kind} to disk and give that file")
+    if found.st_size == 0:
+        raise InputError(f"{name} is empty (0 bytes); download or export the {kind} again")
+
+
+def _here() -> str:
+    try:
+        return spoken(Path.cwd())
+    except OSError:
+        return "a folder that is gone"
