@@ -1,5 +1,6 @@
 """Bring what is needed of a repository on the Hugging Face hub here: tensors without code, and never a long wait."""
 
+import os
 import re
 import threading
 import time
@@ -14,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from motionclone.errors import InputError
 from motionclone.models.texts import said
 
-PATIENCE = 5.0  # seconds that the hub has to begin an answer
+PATIENCE = 4.0  # seconds that the hub has to begin an answer, unless HF_HUB_ETAG_TIMEOUT says others
 PAUSE = 60.0  # seconds for which a hub that did not is not asked again
 _silent_since = -PAUSE
 _ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
@@ -81,18 +82,19 @@ def _unreachable(place: HubPlace) -> Exception | None:
     silence = TimeoutError("it does not answer")
     if time.monotonic() - _silent_since < PAUSE:  # for the other parts of the same model
         return silence
+    patience = constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else PATIENCE
     answers: list[Exception | None] = []
 
     def ask() -> None:
         try:
-            huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=PATIENCE)
+            huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=patience)
             answers.append(None)
         except Exception as error:  # of the network, and what the hub answers
             answers.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(1.5 * PATIENCE)
+    thread.join(1.25 * patience)
     answer = answers[0] if answers else silence
     if answer is silence or "Timeout" in type(answer).__name__:
         _silent_since = time.monotonic()

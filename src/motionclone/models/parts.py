@@ -67,7 +67,7 @@ def load_scheduler(kind: Any, place: Path, **changes: Any) -> Any:
     with reading(place):
         scheduler = kind.from_config(config)
         levels = getattr(scheduler, "alphas_cumprod", None)
-        if levels is not None and not (0 <= levels.min() <= levels.max() <= 1):  # nor may they be nan
+        if levels is not None and not (len(levels) == STEPS and 0 <= levels.min() <= levels.max() <= 1):  # nor nan
             raise InputError(f"{source} gives levels of noise that are none; fetch it again.")
     return scheduler
 
