@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import sys
 
 import av
@@ -11,6 +12,10 @@ from transformers import CLIPTokenizer
 
 from motionclone import cli
 
+# A shell that runs the tests in the background has them ignore some signals, and with them all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Threads change the order of summation, and so the rounding: `make parity` tries two.
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 

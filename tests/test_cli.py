@@ -164,7 +164,7 @@ def bad_files(folder):
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "fast"), "no preset 'fast'"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--wieght", "3"), "--wieght"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--weight", "-3"), "guidance.weight"),
-        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3"), "guided_steps"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3", "--guided-steps", "5"), "guided_steps"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--blocks", "up_blocks.9"), "up_blocks.3"),
         (
             ("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "mini", "--height", "0"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import sparse_pipe, tiny_pipe
 from tiny_parts import Tiny
+from tiny_sdxl import sdxl_pipe
 from tiny_transformers import FAMILIES
 from tiny_wan import without_ftfy
 
@@ -18,7 +19,7 @@ from motionclone.idle import refuse_idle
 from motionclone.media.conditions import Condition
 from motionclone.settings import Sampling, parse_settings, preset
 
-UNETS = {"animatediff": tiny_pipe, "animatediff-sparse": sparse_pipe}
+UNETS = {"animatediff": tiny_pipe, "animatediff-sparse": sparse_pipe, "animatediff-sdxl": sdxl_pipe}
 CHANGES = {
     "extraction.t_alpha": 950,
     "extraction.k": 2,

@@ -78,7 +78,7 @@ def test_the_motion_is_cloned_on_the_transformer():
     trajectory = named_trajectory("diagonal", 16)
     seen = Scene("circle", "orange", "rocks", "purple", trajectory)
     quick = settings.model_copy(
-        update={"sampling": settings.sampling.model_copy(update={"steps": 12, "guided_steps": 5})}
+        update={"sampling": settings.sampling.model_copy(update={"steps": 12, "guided_steps": 8})}
     )
     motion = extract_motion(pipe, seen.render(64), quick.extraction)
     similarity = []

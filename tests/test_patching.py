@@ -11,7 +11,7 @@ from diffusers import AnimateDiffPipeline, DDIMScheduler
 from tiny import state, tiny_pipe
 
 from motionclone.backbones.patching import layered, steps_heard
-from motionclone.errors import InputError
+from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion, motion_of_latents
 from motionclone.sampling import motion_guidance
 from motionclone.settings import Extraction, Guidance
@@ -75,7 +75,10 @@ def test_pipelines_that_share_a_network_are_guided_each_by_its_own_motion(pipe, 
 def test_calls_of_a_pipeline_that_was_not_given_are_left_alone(pipe, motions):
     twin = twin_of(pipe)
     plain = run(twin)
-    with motion_guidance(pipe, motions[0], GUIDANCE) as trace:
+    with (
+        pytest.warns(GuidanceWarning, match="another pipeline called the network"),
+        motion_guidance(pipe, motions[0], GUIDANCE) as trace,
+    ):
         assert torch.equal(run(twin), plain)
     assert not trace.steps
 

@@ -89,22 +89,21 @@ def run_demo(
     sampling = settings.sampling
     trajectory = named_trajectory(words.motion, sampling.num_frames)
     # The reference shares neither colours nor shape nor texture with what is asked for.
-    seen = Scene("circle" if words.shape != "circle" else "star", *_other(words), trajectory)
-    reference = seen.render(sampling.height)
-    wanted = Scene(words.shape, words.colour, words.texture, words.background, trajectory)
-    picture = wanted.render(sampling.height)[0]
+    filmed = Scene("circle" if words.shape != "circle" else "star", *_other(words), trajectory)
+    reference = filmed.render(sampling.height)
+    target = Scene(words.shape, words.colour, words.texture, words.background, trajectory)
+    picture = target.render(sampling.height)[0]
     condition = None if given is None else condition_from(picture, given)
-    check(pipe, wanted.caption, settings)
+    check(pipe, target.caption, settings)
     check_condition(pipe, condition, settings)
-    source = {"name": f"world: {words.motion}", "caption": seen.caption}
-    shown = condition.frames if condition is not None and settings.conditioning.at_extraction else ()
+    source = {"name": f"world: {words.motion}", "caption": filmed.caption}
     motion = extract_motion(
         pipe,
         reference,
         settings.extraction,
         seed=settings.seed,
         source=source,
-        shown_frames=shown,
+        shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
         condition_scale=settings.conditioning.scale,
     )
 
@@ -116,13 +115,13 @@ def run_demo(
             if on_step is not None:
                 on_step(name, step)
 
-        made[name] = generate(pipe, motion, wanted.caption, chosen, condition=condition, on_step=report)
+        made[name] = generate(pipe, motion, target.caption, chosen, condition=condition, on_step=report)
 
-    truth = seen.truth(sampling.height)
+    truth = filmed.truth(sampling.height)
     videos = {
-        "reference": (reference, seen),
-        "cloned": (made["cloned"].frames, wanted),
-        "unguided": (made["unguided"].frames, wanted),
+        "reference": (reference, filmed),
+        "cloned": (made["cloned"].frames, target),
+        "unguided": (made["unguided"].frames, target),
     }
     similarity = {}
     for name, (frames, scene) in videos.items():

@@ -113,7 +113,7 @@ class _Saved:
     def largest_block(self) -> int:
         """Of the insides of one block at a time, and of one inside it, if there are some."""
         outer = self.inside[None].keys()
-        own = {block: sum(n for key, n in found.items() if key not in outer) for block, found in self.inside.items()}
+        own = {block: sum(n for key, n in ledger.items() if key not in outer) for block, ledger in self.inside.items()}
         inner = [(around, own[block]) for block, around in self.within.items() if around is not None]
         tops = [block for block, around in self.within.items() if around is None]
         return max(own[top] + max((size for around, size in inner if around is top), default=0) for top in tops)
@@ -135,16 +135,16 @@ def counted(name: str, settings: Settings) -> Counted:
 
     def saved(cut: bool, checkpointing: bool) -> _Saved:
         latents = call[backbone.latents_name].clone().requires_grad_()
-        found = _Saved({weight.untyped_storage()._cdata for weight in weights})
+        ledgers = _Saved({weight.untyped_storage()._cdata for weight in weights})
         with (
             _StandIn(),
-            found.counting([] if checkpointing else backbone.heavy_blocks()),
+            ledgers.counting([] if checkpointing else backbone.heavy_blocks()),
             checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
             listening(partial(backbone.tap, call), sites, _empty_energy),
             graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
         ):
             backbone.denoiser(**{**call, backbone.latents_name: latents})
-        return found
+        return ledgers
 
     cut, naive = (saved(cut, checkpointing=False) for cut in (True, False))
     kept, again = cut, 0

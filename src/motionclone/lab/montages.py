@@ -36,7 +36,7 @@ def montages(
         lines = [run.lines.get((method.name, case.name)) for case in cases]
         videos = [video_in(folder, line.video) if line is not None and line.video else None for line in lines]
         rows.append((method.label, method.kind != "heat map", videos))
-    shown, missing = [], []
+    drawn, missing = [], []
     for label, generated, videos in rows:
         count = sum(video is not None for video in videos)
         if not count:
@@ -44,8 +44,8 @@ def montages(
             continue
         address = base64.b64encode(montage(videos, generated=generated)).decode()
         note = "" if count == len(videos) else f"{count} of {len(videos)} videos are there; the others are grey"
-        shown.append(Montage(label, f"data:video/mp4;base64,{address}", note))
-    return shown, missing
+        drawn.append(Montage(label, f"data:video/mp4;base64,{address}", note))
+    return drawn, missing
 
 
 def spread(cases: Sequence[DescribedCase]) -> list[DescribedCase]:

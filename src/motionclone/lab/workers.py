@@ -2,8 +2,8 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,13 +37,14 @@ def compute_shared(
         InputError: if a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(setup, folder))
+    # As bytes: scenes hold tensors, which would otherwise be handed over by a server that dies noisily on Ctrl-C.
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(pickle.dumps(setup), folder))
     before = set(multiprocessing.active_children())
     waiting: set[Future[Line]] = set()
     try:
         for method, case in jobs:
             with _deaf_to_ctrl_c():
-                waiting.add(pool.submit(_line, method, case))
+                waiting.add(pool.submit(_line, method.name, case.name))
             if len(waiting) > workers:  # few wait in the queue: what is in it cannot be called back
                 _keep_finished(waiting, keep)
         while waiting:
@@ -91,17 +92,28 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class _Ended(BaseException):
+    """A worker was asked to end while it was at work."""
+
+
 _bench: Bench | None = None  # of a worker process; nothing else can hold it between two jobs
+_at_work = False  # likewise
 
 
-def _start(setup: Setup, folder: Path) -> None:
+def _start(setup: bytes, folder: Path) -> None:
     global _bench
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that half-written files are taken away
+    signal.signal(signal.SIGTERM, _on_end)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    _bench = Bench(setup, folder)
+    _bench = Bench(pickle.loads(setup), folder)
+
+
+def _on_end(*_: object) -> None:
+    if _at_work:
+        raise _Ended  # so that half-written files are taken away
+    os._exit(1)
 
 
 def _end_with_parent() -> None:
@@ -112,7 +124,16 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _line(method: Method, case: Case) -> Line:
+def _line(method_name: str, case_name: str) -> Line:
+    global _at_work
     assert _bench is not None
-    _bench.load()
-    return _bench.line(method, case)
+    method = next(method for method in _bench.setup.suite.methods if method.name == method_name)
+    case = next(case for case in _bench.setup.cases if case.name == case_name)
+    _at_work = True
+    try:
+        _bench.load()
+        return _bench.line(method, case)
+    except _Ended:
+        os._exit(1)
+    finally:
+        _at_work = False

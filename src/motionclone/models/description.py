@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, in_one_line
 from motionclone.models.places import could_be_hub_id, path_of
 from motionclone.models.texts import read_mapping, said
 
@@ -52,8 +52,7 @@ def read_model_description(path: str | Path) -> ModelDescription:
     try:
         description = ModelDescription.model_validate(read_mapping(path, "model description"))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}" for each in error.errors())
-        raise InputError(f"{path} is no model description ({said(wrong)}).") from error
+        raise InputError(f"{path} is no model description ({said(in_one_line(error))}).") from error
     places = {}
     for name in PLACES:
         place = getattr(description, name)

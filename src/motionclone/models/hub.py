@@ -1,10 +1,11 @@
 """Bring what is needed of a repository on the Hugging Face hub here: tensors without code, and never a long wait."""
 
+import re
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from re import ASCII, compile
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -14,7 +15,9 @@ from motionclone.errors import InputError
 from motionclone.models.texts import said
 
 PATIENCE = 5.0  # seconds that the hub has to begin an answer
-_ID = compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", ASCII)
+PAUSE = 60.0  # seconds for which a hub that did not is not asked again
+_silent_since = -PAUSE
+_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,25 @@ def _unreachable(place: HubPlace) -> Exception | None:
 
     It is asked in a thread, as a name server that does not answer keeps a program longer than any timeout says.
     """
+    global _silent_since
     if constants.HF_HUB_OFFLINE:
         return ConnectionError("HF_HUB_OFFLINE is set")
-    problems: list[Exception | None] = [TimeoutError("it does not answer")]
+    silence = TimeoutError("it does not answer")
+    if time.monotonic() - _silent_since < PAUSE:  # for the other parts of the same model
+        return silence
+    answers: list[Exception | None] = []
 
     def ask() -> None:
         try:
             huggingface_hub.HfApi().model_info(place.hub_id, revision=place.revision, timeout=PATIENCE)
-            problems.append(None)
+            answers.append(None)
         except Exception as error:  # of the network, and what the hub answers
-            problems.append(error)
+            answers.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(1.5 * PATIENCE)
-    return problems[-1]
+    answer = answers[0] if answers else silence
+    if answer is silence or "Timeout" in type(answer).__name__:
+        _silent_since = time.monotonic()
+    return answer

@@ -69,10 +69,9 @@ def load_part(kind: Any, folder: Path, part: str, dtype: torch.dtype, pickled: b
         missing = sorted(set(report["missing_keys"]) & {name for name, _ in network.named_parameters()})
         if missing:
             raise InputError(f"{place} lacks weights of its {kind.__name__}, such as {said(missing[0], 80)}.")
-        unused = len(report["unexpected_keys"])
-        if (
-            issubclass(kind, ConfigMixin) and unused > stored.tensors // 4
-        ):  # the classes of transformers read parts of files
+        # The classes of transformers read parts of a file, those of diffusers all of it.
+        unused = len(report["unexpected_keys"]) if issubclass(kind, ConfigMixin) else 0
+        if unused > stored.tensors // 4:
             raise InputError(f"{place} describes a {kind.__name__} without {unused} of its weights; fetch it again.")
         check_finite(network, place, packed="quantization_config" in config)
     return network
@@ -157,15 +156,13 @@ def _built(kind: Any, config: dict[str, Any], place: Path) -> nn.Module:
 @contextmanager
 def _no_larger_than(stored: Stored, name: str, place: str | Path) -> Iterator[None]:
     """Inside the `with`, networks that this thread builds end in an InputError once they outgrow what is stored."""
-    thread, left = (
-        threading.get_ident(),
-        {
-            # Generous, since weights may be tied, and since modules without weights belong to a network as well.
-            "modules": 20 * stored.tensors + 2000,
-            "numbers": 4 * stored.numbers + 2**20,
-            "tables": LARGEST_TABLES + stored.numbers,
-        },
-    )
+    thread = threading.get_ident()
+    # Generous, since weights may be tied, and since modules without weights belong to a network as well.
+    left = {
+        "modules": 20 * stored.tensors + 2000,
+        "numbers": 4 * stored.numbers + 2**20,
+        "tables": LARGEST_TABLES + stored.numbers,
+    }
 
     def counting(what: str) -> Any:
         def hook(_module: nn.Module, _name: str, value: Tensor | nn.Module | None) -> None:

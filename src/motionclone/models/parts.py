@@ -24,7 +24,7 @@ def load_tokenizer(kind: Any, place: Path) -> Any:
     Raises:
         InputError: it cannot be read, or has no words; transformers makes one without words of an empty folder.
     """
-    for file in place.glob("*"):
+    for file in filter(Path.is_file, place.glob("*")):
         check_file(file, LONGEST_VOCABULARY)
     with reading(place):
         tokenizer = kind.from_pretrained(str(place), local_files_only=True) if place.is_dir() else None

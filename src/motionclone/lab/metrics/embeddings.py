@@ -14,6 +14,8 @@ from motionclone.errors import InputError
 
 BATCH = 32
 """Frames or texts that are embedded at once: more gain no speed and take memory."""
+MOST_LAYERS, LARGEST_SIDE = 200, 2048
+"""Of a CLIP: the largest have 48 layers, and take pictures of 378 pixels."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,19 @@ def load_embedder(place: str | Path = "mini", device: str = "cpu") -> Embedder:
     Raises:
         InputError: if there is none, or it cannot be read.
     """
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
     path = str(files("motionclone") / "mini" / "clip") if str(place) == "mini" else str(place)
     try:
+        config, processor = CLIPConfig.from_pretrained(path), CLIPImageProcessor.from_pretrained(path)
+        layers = (config.text_config.num_hidden_layers, config.vision_config.num_hidden_layers)
+        sides = [side or 0 for size in (processor.size, processor.crop_size) for side in dict(size).values()]
+        if max(layers) > MOST_LAYERS or max(sides) > LARGEST_SIDE:
+            raise ValueError(f"it has {max(layers)} layers and takes pictures of {max(sides)} pixels, which none does")
         model, report = CLIPModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
         tokenizer = CLIPTokenizer.from_pretrained(path)
-        processor = CLIPImageProcessor.from_pretrained(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split()).rstrip(".")
+    except Exception as error:  # whatever a damaged configuration makes transformers raise
+        why = " ".join(str(error).split()).rstrip(".")[:300]
         raise InputError(f"no CLIP model could be read from {place} ({why}); give a folder or a hub id.") from error
     if report["missing_keys"]:
         raise InputError(f"the CLIP model in {place} lacks weights, such as {sorted(report['missing_keys'])[0]}.")

@@ -10,24 +10,24 @@ def picture_correlation(frame: Tensor, picture: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([frame.flatten(), picture.flatten()]).double())[0, 1])
 
 
-def line_agreement(lines: Tensor, wanted: Tensor, reach: int = 2) -> float:
+def line_agreement(lines: Tensor, target: Tensor, reach: int = 2) -> float:
     """How well two line drawings lie on each other: harmonic mean of precision and recall (the F score of edges).
 
     Args:
         lines: (h, w), above 0.5 where there is a line.
-        wanted: likewise.
+        target: likewise.
         reach: pixels that a line may be off, along x and y.
 
     Returns:
         In [0, 1]; 0 if one has no lines.
     """
-    found, true = (each > 0.5 for each in (lines, wanted))
-    near_found, near_true = (
+    drawn, true = (each > 0.5 for each in (lines, target))
+    near_drawn, near_true = (
         functional.max_pool2d(each[None, None].float(), 2 * reach + 1, stride=1, padding=reach)[0, 0] > 0
-        for each in (found, true)
+        for each in (drawn, true)
     )
-    if not found.any() or not true.any():
+    if not drawn.any() or not true.any():
         return 0.0
-    precision = float((found & near_true).sum() / found.sum())
-    recall = float((true & near_found).sum() / true.sum())
+    precision = float((drawn & near_true).sum() / drawn.sum())
+    recall = float((true & near_drawn).sum() / true.sum())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
