@@ -37,6 +37,7 @@ def start(words: list[str], folder: Path) -> int:
     """A process that runs a command in a folder."""
     if child := os.fork():
         return child
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has taken away
     os.chdir(folder)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
