@@ -22,6 +22,9 @@ from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 from motionclone.steps import coming_step, step_index
 
+# What settings of so few steps leave undone is told, which is tested elsewhere.
+pytestmark = pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning")
+
 SIZE = {"num_frames": 5, "height": 32, "width": 48}
 SETTINGS = Settings(
     extraction=Extraction(t_alpha=500, blocks=("transformer_blocks.1",)),

@@ -18,6 +18,9 @@ from motionclone.sampling import motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 from motionclone.steps import noise_level, prediction_of
 
+# What settings of so few steps leave undone is told, which is tested elsewhere.
+pytestmark = pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning")
+
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
 def pipe(request, tmp_path_factory):

@@ -47,7 +47,10 @@ MADE = {
     "made_sketches": (6, SKETCHES | {"image_index": [0, 5]}, SCRIBBLE),
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore:Passing `image` as a list of 4d")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Passing `image` as a list of 4d"),
+    pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning"),  # cases decide their ramps
+]
 
 
 @pytest.fixture(scope="module")

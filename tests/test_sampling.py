@@ -213,6 +213,13 @@ def test_a_step_moves_the_latents_by_the_noise_levels_times_the_gradient(shared,
     assert moved == pytest.approx(wanted, rel=0.05 if name == "Euler-fractions" else 1e-3)
 
 
+def test_cross_entropy_lowers_its_energy(shared, motion):
+    assert lowers_energy(shared, motion, but(HALF, objective="cross-entropy", weight=3))
+    unknown = Guidance(objective="none")
+    with pytest.raises(InputError, match="no objective 'none'"), motion_guidance(shared, motion, unknown):
+        pytest.fail("guided by no objective")
+
+
 def test_noise_update_lowers_the_energy(shared, motion):
     assert lowers_energy(shared, motion, but(HALF, update="noise", weight=1000))
 

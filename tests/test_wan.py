@@ -25,6 +25,9 @@ from motionclone.media.conditions import Condition
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling, Settings
 
+# What settings of so few steps leave undone is told, which is tested elsewhere.
+pytestmark = pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning")
+
 READING = Extraction(t_alpha=900, blocks=("blocks.1",))
 GUIDANCE = Guidance(weight=100.0, guided_fraction=0.6, warm_up=1, cool_down=1)
 SCALE = 4.0
@@ -99,10 +102,11 @@ def test_both_calls_of_a_step_get_the_same_increment():
     increments = [output - own for output, own in zip(outputs, plain, strict=True)]
     for conditional, unconditional in zip(calls[::2], calls[1::2], strict=True):
         assert not torch.equal(conditional["encoder_hidden_states"], unconditional["encoder_hidden_states"])
-    for first, second in zip(increments[::2][: len(steps)], increments[1::2], strict=False):
-        assert first.abs().max() > 1e-3
+    guided = []
+    for first, second in zip(increments[::2], increments[1::2], strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
-    assert all((rest == 0).all() for rest in increments[2 * len(steps) :])
+        guided.append(bool(first.abs().max() > 1e-3))
+    assert sum(guided) == len(steps) > 0
 
 
 def test_videos_from_the_same_latents_are_no_stacked_call():

@@ -21,6 +21,7 @@ from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
 from motionclone.motion import Motion
+from motionclone.objectives import objective_named
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
 from motionclone.schedule import check_schedule, uneven_schedule
 from motionclone.settings import Settings
@@ -108,6 +109,7 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
+    objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     _check_call(backbone, _arguments(backbone, prompt, settings))
     for text in (_positive(prompt, settings), sampling.negative_prompt):

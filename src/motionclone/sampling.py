@@ -31,7 +31,7 @@ from motionclone.errors import GuidanceWarning, InputError
 from motionclone.guidance import output_increment
 from motionclone.idle import tell_idle_guidance
 from motionclone.motion import Motion, SparseMap
-from motionclone.objectives import energy
+from motionclone.objectives import Objective, energy, objective_named
 from motionclone.plan import Plan, plan_run
 from motionclone.settings import Guidance
 from motionclone.steps import prediction_of
@@ -106,6 +106,7 @@ def motion_guidance(
     settings = settings or Guidance()
     backbone = backbone_of(pipe)
     pipe = backbone.pipe
+    objective = objective_named(settings.objective)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
     tell_idle_guidance(settings)
@@ -136,7 +137,7 @@ def motion_guidance(
         with torch.no_grad():
             unconditional = plain(**unconditional_call) if unconditional_call else None
         conditional, by_site, gradient = energy_and_gradient(
-            backbone, plain, conditional_call, wanted, checkpointing=settings.checkpointing
+            backbone, plain, conditional_call, wanted, checkpointing=settings.checkpointing, objective=objective
         )
         if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
             raise InputError(
@@ -173,7 +174,13 @@ def motion_guidance(
 
 
 def energy_and_gradient(
-    backbone: Guidable, forward: Forward, call: Call, motion: Motion, *, checkpointing: bool = True
+    backbone: Guidable,
+    forward: Forward,
+    call: Call,
+    motion: Motion,
+    *,
+    checkpointing: bool = True,
+    objective: Objective = energy,
 ) -> tuple[Any, dict[str, float], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
 
@@ -186,6 +193,7 @@ def energy_and_gradient(
         motion: the reference.
         checkpointing: keep only the inputs of heavy blocks, and compute their insides, energies with them, again in the
             backward pass.
+        objective: the energy of one site.
 
     Returns:
         The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
@@ -198,7 +206,7 @@ def energy_and_gradient(
         call = {**call, backbone.latents_name: latents}
 
         def energy_at(site: str, query: Tensor, key: Tensor) -> Tensor:
-            return energy(query, key, _reference_at(site, query, motion, backbone.grid(call, query), len(latents)))
+            return objective(query, key, _reference_at(site, query, motion, backbone.grid(call, query), len(latents)))
 
         try:
             with (
@@ -212,7 +220,9 @@ def energy_and_gradient(
                 total = torch.stack([energies[site] for site in sites]).sum()
                 (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
         except BlockWrites:
-            return energy_and_gradient(backbone, forward, call, motion, checkpointing=checkpointing)
+            return energy_and_gradient(
+                backbone, forward, call, motion, checkpointing=checkpointing, objective=objective
+            )
     gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
     return output, {site: float(energies[site].detach()) for site in sites}, gradient

@@ -66,6 +66,9 @@ class Guidance(_Frozen):
     """How strongly, when and by which rule a motion guides (Sec. 3.4)."""
 
     weight: float = Field(default=2000.0, ge=0, description="Strength, lambda; 0 switches guidance off.")
+    objective: str = Field(
+        default="control", description="What the same motion means: control, as in the paper, or cross-entropy."
+    )
     update: Update = Field(
         default="direction", description="`direction` as the authors' code, `noise` as Eq. 2 is printed."
     )
