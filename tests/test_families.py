@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.configuration_utils import FrozenDict
 from torch import nn
 from torch.nn import functional
 
@@ -39,7 +40,7 @@ class Attention(nn.Module):
 
 
 class Network(nn.Module):
-    config = SimpleNamespace(in_channels=4, out_channels=4, patch_size=1)
+    config = FrozenDict(in_channels=4, out_channels=4, patch_size=1)
     dtype = torch.float32
 
     def __init__(self):

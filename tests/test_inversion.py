@@ -195,7 +195,7 @@ def test_inverted_motions_guide_a_video_of_the_clip_s_frames_and_size(name):
     settings = Settings(
         extraction=model.reading,
         guidance=Guidance(weight=model.tiny.weight, guided_fraction=0.2, warm_up=1, cool_down=1),
-        sampling=Sampling(steps=4, guided_steps=1, num_frames=frames, height=height, width=width, guidance_scale=3.0),
+        sampling=Sampling(steps=4, guided_steps=1, num_frames=frames, height=height, width=width),
     )
     once = inverted_motion(model.pipe, model.latents, model.reading, steps=2)
     shown = inverted_motion(model.pipe, model.latents, model.reading, steps=2, frames=model.clip())

@@ -175,8 +175,7 @@ def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, 
         model=model_name(backbone.pipe),
         fingerprints={site: backbone.fingerprint(site) for site in sites},
         per_frame_norm=has_per_frame_norm(backbone.denoiser),
-        **settings.model_dump(),
-        **about,
+        **{**settings.model_dump(), **about},
     )
 
 

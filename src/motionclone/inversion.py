@@ -4,8 +4,9 @@ MotionClone does without it. It is here to be compared with: `inverted_motion` t
 inverted latents ("Inversion_2"), `inverted_motions` one for every timestep ("Inversion_1", Eq. 4).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -60,8 +61,10 @@ def inverted_motion(
 
     `frames` are the clip's, as in `invert`.
     """
-    timesteps = sorted({round(settings.t_alpha * i / steps) for i in range(steps + 1)})
-    return _motions(backbone_of(pipe), latents, settings, timesteps, settings.t_alpha, frames)[settings.t_alpha]
+    backbone, t_alpha = backbone_of(pipe), settings.t_alpha
+    check_reading(backbone, settings)
+    timesteps = sorted({round(t_alpha * i / steps) for i in range(steps + 1)})
+    return _motions(backbone, latents, settings, timesteps, t_alpha, frames, {})[t_alpha]
 
 
 def inverted_motions(
@@ -84,7 +87,9 @@ def inverted_motions(
         frames: the clip's, as in `invert`.
     """
     backbone = backbone_of(pipe)
-    return _motions(backbone, latents, settings, sorted(timesteps), max(guided_from, backbone.guided_from), frames)
+    backbone.sites(settings.blocks)
+    lowest = max(guided_from, backbone.guided_from)
+    return _motions(backbone, latents, settings, sorted(timesteps), lowest, frames, {"t_alpha": None})
 
 
 @dataclass(frozen=True)
@@ -151,16 +156,15 @@ def _motions(
     timesteps: Sequence[float],
     lowest: float,
     frames: Tensor | None,
+    about: Mapping[str, Any],
 ) -> dict[float, Motion]:
     """The motions at the timesteps from the lowest on."""
-    reading = {t: settings.model_copy(update={"t_alpha": int(t)}) for t in timesteps if t >= lowest}
-    for each in reading.values():
-        check_reading(backbone, each)
     clip = _Clip.of(backbone, latents, frames)
     inverted = _invert(backbone, clip, timesteps, settings.prompt)
     motions = {
-        t: motion_at(backbone, inverted[t], t, each, lambda call: clip.steer(backbone, call), clip.about())
-        for t, each in reading.items()
+        t: motion_at(backbone, z, t, settings, partial(clip.steer, backbone), {**clip.about(), **about})
+        for t, z in inverted.items()
+        if t >= lowest
     }
     backbone.pipe.maybe_free_model_hooks()
     return motions
