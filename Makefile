@@ -21,8 +21,9 @@ test: .venv/installed
 
 # Parity with the authors on lesser processors than this one, and with two threads: sums run in other orders.
 parity: .venv/installed
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest tests/test_parity.py
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/test_parity.py
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest tests/test_parity.py & first=$$!; \
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/test_parity.py; second=$$?; \
+	wait $$first && exit $$second
 	TEST_THREADS=2 $(BIN)/pytest tests/test_parity.py
 
 lint: .venv/installed
