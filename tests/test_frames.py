@@ -119,3 +119,6 @@ def test_a_condition_takes_pictures_in_every_form():
     for pictures, word in ((FRAMES[0], r"pictures\[None\]"), ((FRAMES[:1] + 1) * 127.5, "divide them by 127.5")):
         with pytest.raises(InputError, match=word):
             Condition(pictures)
+    for frames in ((0.5,), (True,), ("0",)):
+        with pytest.raises(InputError, match="whole numbers"):
+            Condition(FRAMES[:1], frames)

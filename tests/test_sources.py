@@ -268,7 +268,8 @@ def test_a_folder_of_pictures_plays_in_the_order_of_its_numbers(folder):
     given = read_clip(folder, 4, 32, 48, fps=24, start=0.25)
     assert (numbers(given), given.fps, given.notices) == ([6, 7, 8, 9], 24, ())
     assert clip_size(folder) == (12, 32, 48)
-    reject("13 frames are needed", "has 12", path=folder, num_frames=13)
+    reject("13 frames are needed", "has 12", "--frames 12", path=folder, num_frames=13)
+    reject("use --frames 10, or", path=folder, num_frames=13, fps=24, start=1 / 12)  # no other rate would do
 
 
 def test_the_hash_of_a_folder_is_that_of_its_pictures_in_order(folder):

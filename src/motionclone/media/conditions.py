@@ -7,6 +7,7 @@ from torch import Tensor
 
 from motionclone.errors import InputError
 from motionclone.media.frames import as_frames
+from motionclone.media.limits import is_whole, shown
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Condition:
                 "number of its frame."
             )
         for frame in self.frames:
+            if not is_whole(frame):
+                raise InputError(f"frames are numbered by whole numbers from 0, not {shown(frame)}; give such.")
             if self.frames.count(frame) > 1:
                 raise InputError(f"two pictures are for frame {frame}; give every picture a frame of its own.")
 

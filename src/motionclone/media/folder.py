@@ -42,7 +42,7 @@ def folder_takes(folder: Path, fps: float, given: bool) -> Iterator[Take]:
         )
     if gap := _gap(pictures):
         notices.append(f"the numbers of the pictures have gaps, such as between {gap}: they play without a pause")
-    timeline = Timeline(np.arange(len(pictures)), 1 / Fraction(fps))
+    timeline = Timeline(np.arange(len(pictures)), 1 / Fraction(fps), paced=not given)
     yield Take(timeline, partial(_shots, pictures), tuple(notices))
 
 

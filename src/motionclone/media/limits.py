@@ -33,7 +33,7 @@ LOWEST_FPS, HIGHEST_FPS = 0.001, 1000.0
 def check_size(height: Any, width: Any, num_frames: Any = 1) -> None:
     """InputError unless frames of this size can be held; numbers must be whole (NumPy's are)."""
     for what, number in (("height", height), ("width", width), ("the number of frames", num_frames)):
-        if not _whole(number):
+        if not is_whole(number):
             raise InputError(f"{what} must be a whole number, got {shown(number)}; give one such as 16")
     size = f"{shown(height)}x{shown(width)}"
     if height < 1 or width < 1:
@@ -58,7 +58,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _whole(number: Any) -> bool:
+def is_whole(number: Any) -> bool:
     """Whether this is an integer of any type, and not a truth value."""
     try:
         operator.index(number)

@@ -28,7 +28,7 @@ from motionclone.media.timeline import Request, choose
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames taken from a video file, and what must be known of where they came from."""
+    """Frames taken from a video or pictures, and what must be known of where they came from."""
 
     frames: Tensor  # (f, 3, h, w) float32, RGB in [-1, 1]
     fps: float  # frames per second at which these frames play as fast as the source: 1 / (mean spacing in seconds)

@@ -22,6 +22,7 @@ class Timeline:
     rest: float = 0.0  # seconds that the last frame is shown; 0 if the file does not say
     damaged: bool = False  # whether some frames could not be read
     cut: str = ""  # how it shows that the end of the file is missing; "" if it is not
+    paced: bool = True  # whether it has a rate of its own, and not the one that is asked for
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -147,8 +148,9 @@ def _at_rate(timeline: Timeline, request: Request, fps: float, stop: float, name
         raise _RefusedError(
             f"{num_frames} frames at {fps:g} fps from {start:g} s reach {targets[-1]:.3f} s, but {name} is used "
             f"up to {stop:.3f} s",
-            {"fps": math.ceil((num_frames - 1) / room * 100) / 100},
+            *([{"fps": math.ceil((num_frames - 1) / room * 100) / 100}] if timeline.paced else []),
             {"num_frames": int(room * fps) + 1},
+            {"num_frames": int(room * fps)},
             otherwise="take fewer frames of a longer clip",
         )
     return _shown_at(targets, timeline.seconds, slack), fps
