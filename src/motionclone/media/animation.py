@@ -72,12 +72,9 @@ def _durations(path: Path) -> list[int]:
 
 
 def _shots(path: Path, canvas: int, wanted: Sequence[int]) -> Iterator[Shot]:
-    allowance = Allowance(path)
-    done = -1
+    Allowance(path).check(_COPIES * canvas * (wanted[-1] + 1))  # each frame is drawn over the one before
     with open_picture(path, MOST_ANIMATED_PIXELS) as picture:
         for number in wanted:
-            allowance.spend(_COPIES * canvas * (number - done))  # each frame is drawn over the one before
-            done = number
             picture.seek(number)
             rgb, notices = flattened(picture)
             yield Shot(rgb, notices=tuple(f"the animation {notice}" for notice in notices))

@@ -96,8 +96,12 @@ class Allowance:
 
     def spend(self, pixels: int) -> None:
         """InputError if the file unpacks to so much that it must be a bomb."""
+        self.check(pixels)
         self.pixels -= pixels
-        if self.pixels < 0:
+
+    def check(self, pixels: int) -> None:
+        """InputError if so many may not be decoded."""
+        if pixels > self.pixels:
             raise InputError(
                 f"{spoken(self.path)} unpacks to more pixels than {self.size:,} bytes of video can hold; "
                 "give the part of it that is meant, or a smaller version"

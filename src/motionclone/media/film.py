@@ -49,7 +49,9 @@ def _shots(
     with open_video(path) as (container, stream):
         allowance = Allowance(path)
         orientations: dict[int, Orientation] = {}
-        for row in _rows(wanted, [0, *starts]):
+        rows = _rows(wanted, [0, *starts])
+        allowance.check(sum(row[-1] - row[0] + 1 for row in rows) * stream.width * stream.height)
+        for row in rows:
             if source == "packets" and row[0] > 0:
                 try:
                     container.seek(int(timeline.pts[row[0]]), stream=stream)
