@@ -203,7 +203,8 @@ class Case:
             if self.shown is not None:
                 call = backbone.conditioned(call, self.pictured, self.picture_latents, scale)
             forward = self.pipe.unet.forward
-            _, _, gradient = energy_and_gradient(backbone, forward, call, self.motion, checkpointing=checkpointing)
+            again = backbone.heavy_blocks() if checkpointing else ()
+            _, _, gradient = energy_and_gradient(backbone, forward, call, self.motion, recompute=again)
             found[f"gradient{i}"] = self.config["motion_guidance_weight"] * step["ramp"] * gradient
         return found
 

@@ -68,15 +68,17 @@ class Cell:
 
     @cached_property
     def gradients(self):
-        """Towards another clip's motion, with checkpoints and without."""
+        """Towards another clip's motion; everything kept, every other block computed again, and all of them, nested."""
         with torch.no_grad():
             call = self.backbone.denoiser_call(self.noise, 950, "a cat")
             if self.picture is not None:
                 call = self.backbone.conditioned(call, self.picture, self.noise, 1.0)
         call["return_dict"] = False
         forward = self.network.forward
+        blocks = self.backbone.heavy_blocks()
         return [
-            energy_and_gradient(self.backbone, forward, call, self.motion, checkpointing=c)[2] for c in (True, False)
+            energy_and_gradient(self.backbone, forward, call, self.motion, recompute=again)[2]
+            for again in ((), blocks[::2], blocks)
         ]
 
     @cached_property

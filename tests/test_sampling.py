@@ -16,7 +16,7 @@ from motionclone.schedule import UnevenDDIMScheduler
 from motionclone.settings import Extraction, Guidance
 
 FRAMES, HEIGHT, WIDTH, STEPS = 3, 16, 16, 4  # latents: smaller, and deep group norms would see hardly two values
-HALF = Guidance(weight=30, guided_fraction=0.5, warm_up=0, cool_down=0, checkpointing=False)
+HALF = Guidance(weight=30, guided_fraction=0.5, warm_up=0, cool_down=0, checkpointing="none")
 # guides t = 751 and 501 of 751, 501, 251, 1
 
 
@@ -174,7 +174,7 @@ def test_every_call_is_guided_alike(shared, motion):
 
 def test_checkpointing_changes_nothing(shared, motion):
     kept, _ = guide(shared, motion, until=1)
-    latents, _ = guide(shared, motion, but(HALF, checkpointing=True), until=1)
+    latents, _ = guide(shared, motion, but(HALF, checkpointing="least"), until=1)
     torch.testing.assert_close(latents, kept, rtol=0, atol=1e-5)
 
 
@@ -280,7 +280,7 @@ def test_half_precision_model_takes_the_motion_of_a_float32_model(pipe):
     assert len(steps) == 1
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", ["none", "auto", "least"])
 @pytest.mark.parametrize("trainable", [False, True])
 def test_guidance_works_in_inference_mode(pipe, trainable, checkpointing):
     """Also with weights that require gradients, as those of hand-built pipelines do."""

@@ -67,7 +67,7 @@ def test_the_authors_presets_are_the_authors(name, steps, guided_steps, guided_f
 def test_every_setting_survives_json():
     unusual = Settings(
         extraction=Extraction(t_alpha=0, k=3, blocks=("down_blocks.1", "up_blocks.1"), prompt="a café"),
-        guidance=Guidance(weight=0.1, update="noise", guided_fraction=1, warm_up=0, cool_down=3, checkpointing=False),
+        guidance=Guidance(weight=0.1, update="noise", guided_fraction=1, warm_up=0, cool_down=3, checkpointing="none"),
         sampling=Sampling(steps=2, guided_steps=2, guidance_scale=1, num_frames=2, height=8, width=16),
         seed=2**63 - 1,
     )

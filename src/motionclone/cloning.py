@@ -223,7 +223,7 @@ def generate(
     device = pipe._execution_device
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
-        motion_guidance(backbone, motion, settings.guidance, on_guided_step=guided.append),
+        motion_guidance(backbone, motion, settings.guidance, on_guided_step=guided.append) as trace,
         backbone.prepared(sampling),
         uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         steps_heard(pipe.scheduler, end_of_step, pipe),
@@ -256,6 +256,7 @@ def generate(
         else {"frames": list(condition.frames), "source": list(condition.source)},
         "energies": [round(step.energy, 8) for step in guided],
         "seconds": round(time.monotonic() - began, 2),
+        "recomputed": None if trace.recomputed is None else trace.recomputed.values(),
         "dtype": str(backbone.denoiser.dtype).removeprefix("torch."),
         "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},

@@ -11,22 +11,25 @@ add differences between c and further calls of the same step.
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from motionclone.backbones.backbone import Call, Guidable, named_arguments, with_increment
+from motionclone.backbones.budget import Cost
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
+from motionclone.backbones.costs import block_costs
 from motionclone.backbones.families import backbone_of, check_denoiser
 from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
+from motionclone.backbones.recomputing import Recomputed, Recomputing
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.guidance import output_increment
 from motionclone.idle import tell_idle_guidance
@@ -59,6 +62,8 @@ class Trace:
     steps: list[GuidedStep] = field(default_factory=list)
     shortfall: str | None = None
     """After the `with`, what was asked for and not reached, as the warning says it."""
+    recomputed: Recomputed | None = None
+    """What the last guided step computed again in its backward pass, and why."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ def motion_guidance(
         check_fits(backbone, each)
     tell_idle_guidance(settings)
     trace = Trace()
+    recomputing = Recomputing(backbone, settings.checkpointing)
     plans: list[Plan] = []
     last: _Guided | None = None
     calls_of_others = False
@@ -136,9 +142,13 @@ def motion_guidance(
         unconditional_call, conditional_call = backbone.split(call)
         with torch.no_grad():
             unconditional = plain(**unconditional_call) if unconditional_call else None
-        conditional, by_site, gradient = energy_and_gradient(
-            backbone, plain, conditional_call, wanted, checkpointing=settings.checkpointing, objective=objective
+        guided_call = (backbone, plain, conditional_call, wanted)
+        conditional, by_site, gradient = recomputing.run(
+            latents,
+            lambda blocks: guided_costs(*guided_call, blocks, objective=objective),
+            lambda blocks: energy_and_gradient(*guided_call, recompute=blocks, objective=objective),
         )
+        trace.recomputed = recomputing.chosen
         if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
             raise InputError(
                 f"guided step {planned.index + 1} (t = {timestep:g}) is not finite before any weight; compute in "
@@ -179,7 +189,7 @@ def energy_and_gradient(
     call: Call,
     motion: Motion,
     *,
-    checkpointing: bool = True,
+    recompute: Sequence[nn.Module] = (),
     objective: Objective = energy,
 ) -> tuple[Any, dict[str, float], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
@@ -191,13 +201,59 @@ def energy_and_gradient(
         forward: the denoiser's forward.
         call: its arguments, conditional part only.
         motion: the reference.
-        checkpointing: keep only the inputs of heavy blocks, and compute their insides, energies with them, again in the
-            backward pass.
+        recompute: blocks of the denoiser of which only the inputs are kept, and whose insides, energies with them, are
+            computed again in the backward pass; one may lie inside another.
         objective: the energy of one site.
 
     Returns:
         The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
         output's shape, in float32 or better, for each video as if it were alone.
+    """
+    try:
+        with (
+            checkpointed(backbone.denoiser, recompute),
+            _energies(backbone, forward, call, motion, objective, weights_as_computed()) as (output, energies, latents),
+        ):
+            scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
+            total = torch.stack([energies[site] for site in motion.maps]).sum()
+            (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
+    except BlockWrites:
+        return energy_and_gradient(backbone, forward, call, motion, recompute=recompute, objective=objective)
+    gradient = backbone.denoised(gradient)
+    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
+    return output, {site: float(energies[site].detach()) for site in motion.maps}, gradient
+
+
+def guided_costs(
+    backbone: Guidable,
+    forward: Forward,
+    call: Call,
+    motion: Motion,
+    blocks: Sequence[nn.Module],
+    *,
+    objective: Objective = energy,
+) -> tuple[tuple[Cost, ...], int]:
+    """What each of `blocks` costs in a guided call, and the bytes kept outside them; as `block_costs`."""
+
+    def run(saving: AbstractContextManager[Any]) -> None:
+        with _energies(backbone, forward, call, motion, objective, saving):
+            pass
+
+    return block_costs(backbone.denoiser, blocks, run)
+
+
+@contextmanager
+def _energies(
+    backbone: Guidable,
+    forward: Forward,
+    call: Call,
+    motion: Motion,
+    objective: Objective,
+    saving: AbstractContextManager[Any],
+) -> Iterator[tuple[Any, Mapping[str, Tensor], Tensor]]:
+    """The denoiser's output, the energy of every site, and the latents that these are to be differentiated by.
+
+    The forward pass runs inside `saving`, which says what is kept for the backward pass.
     """
     sites = tuple(motion.maps)
     with torch.inference_mode(False), torch.enable_grad():
@@ -208,24 +264,11 @@ def energy_and_gradient(
         def energy_at(site: str, query: Tensor, key: Tensor) -> Tensor:
             return objective(query, key, _reference_at(site, query, motion, backbone.grid(call, query), len(latents)))
 
-        try:
-            with (
-                checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
-                listening(partial(backbone.tap, call), sites, energy_at) as energies,
-            ):
-                with graph_cut_at(backbone.after(sites)), weights_as_computed():
-                    output = forward(**call)
-                energies.finish(sites)
-                scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
-                total = torch.stack([energies[site] for site in sites]).sum()
-                (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
-        except BlockWrites:
-            return energy_and_gradient(
-                backbone, forward, call, motion, checkpointing=checkpointing, objective=objective
-            )
-    gradient = backbone.denoised(gradient)
-    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
-    return output, {site: float(energies[site].detach()) for site in sites}, gradient
+        with listening(partial(backbone.tap, call), sites, energy_at) as energies:
+            with graph_cut_at(backbone.after(sites)), saving:
+                output = forward(**call)
+            energies.finish(sites)
+            yield output, energies, latents
 
 
 def _reference_at(site: str, query: Tensor, motion: Motion, grid: tuple[int, int, int], copies: int) -> SparseMap:

@@ -5,12 +5,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from motionclone.errors import InputError
 
 Update = Literal["direction", "noise"]
 """How the gradient enters a step: see `output_increment`."""
+
+Checkpointing = Literal["auto", "none", "least"]
+"""What guided steps compute again in the backward pass: see `Recomputing`."""
 
 LONGEST_TEXT = 20_000
 """Characters. Text encoders read up to a few thousand."""
@@ -35,6 +38,11 @@ def _check_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 Text = Annotated[str, AfterValidator(check_text)]
 Texts = Annotated[tuple[str, ...], AfterValidator(_check_texts)]
+
+
+def _checkpointing(given: object) -> object:
+    """Older records and presets say yes or no."""
+    return ("auto" if given else "none") if isinstance(given, bool) else given
 
 
 class _Frozen(BaseModel):
@@ -80,8 +88,10 @@ class Guidance(_Frozen):
     )
     warm_up: int = Field(default=10, ge=0, le=10_000, description="Guided steps over which the weight rises.")
     cool_down: int = Field(default=10, ge=0, le=10_000, description="Guided steps over which the weight falls.")
-    checkpointing: bool = Field(
-        default=True, description="Recompute blocks in the backward pass instead of keeping them."
+    checkpointing: Annotated[Checkpointing, BeforeValidator(_checkpointing)] = Field(
+        default="auto",
+        description="What the backward pass computes again: none of it, what does not fit the free memory (auto), or "
+        "all that keeps memory least.",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import SparseControlNetModel, UNetMotionModel
+from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -117,9 +118,9 @@ class AnimateDiff(Backbone):
 
     @override
     def heavy_blocks(self) -> list[nn.Module]:
-        """The UNet's blocks, and in them the residual blocks, spatial transformers and motion modules."""
+        """The UNet's blocks, in them residual blocks, transformers and motion modules, in these feed-forwards."""
         unet = self.pipe.unet
-        kinds = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
+        kinds = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D, FeedForward)
         inner = [module for module in unet.modules() if isinstance(module, kinds)]
         return [*unet.down_blocks, unet.mid_block, *unet.up_blocks, *inner]
 

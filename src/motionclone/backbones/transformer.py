@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
@@ -132,8 +133,9 @@ class Transformer(Backbone):
 
     @override
     def heavy_blocks(self) -> list[nn.Module]:
-        """All blocks."""
-        return [self.denoiser.get_submodule(block) for block in self.blocks()]
+        """All blocks, and their feed-forwards."""
+        blocks = [self.denoiser.get_submodule(block) for block in self.blocks()]
+        return blocks + [part for block in blocks for part in block.children() if isinstance(part, FeedForward)]
 
     @override
     def tap(self, call: Call, site: str, heard: Heard) -> list[RemovableHandle]:

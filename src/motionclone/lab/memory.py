@@ -43,28 +43,14 @@ class Counted:
     naive: int  # with neither
 
 
-class _FlashAttention(torch.autograd.Function):
-    """Stands in for flash attention: the same inputs, output and saved tensors, without computing."""
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        out = torch.empty_like(query)
-        ctx.save_for_backward(query, key, value, out)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        raise NotImplementedError("nothing is computed here")
-
-
-class _StandIn(TorchFunctionMode):
-    """Puts it in the place of PyTorch's attention."""
+class _FlashAttention(TorchFunctionMode):
+    """Attention as a GPU computes it, which keeps query, key, value, output and the rows' sums; masks are left out."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
             named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
-            out: Tensor = _FlashAttention.apply(named["query"], named["key"], named["value"])  # type: ignore[no-untyped-call]
-            return out
+            flash = torch.ops.aten._scaled_dot_product_flash_attention
+            return flash(named["query"], named["key"], named["value"])[0]
         return func(*args, **(kwargs or {}))
 
 
@@ -137,7 +123,7 @@ def counted(name: str, settings: Settings) -> Counted:
         latents = call[backbone.latents_name].clone().requires_grad_()
         ledgers = _Saved({weight.untyped_storage()._cdata for weight in weights})
         with (
-            _StandIn(),
+            _FlashAttention(),
             ledgers.counting([] if checkpointing else backbone.heavy_blocks()),
             checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
             listening(partial(backbone.tap, call), sites, _empty_energy),

@@ -93,7 +93,8 @@ def encode_video(path: Path, frames: Tensor, fps: float, provenance: Mapping[str
     """What `write_video` puts into its file, right into `path`: a temporary one, of `whole_files`."""
     _check_frames(frames)
     rate = _rate(path, fps)
-    kept = None if provenance is None else {name: value for name, value in provenance.items() if name != "seconds"}
+    of_this_run = ("seconds", "recomputed")  # the same settings give the same file
+    kept = None if provenance is None else {name: v for name, v in provenance.items() if name not in of_this_run}
     write = {".mp4": _write_mp4, ".webm": _write_webm, ".gif": _write_gif}[path.suffix.lower()]
     write(path, frames, rate, None if kept is None else json.dumps(kept))
 

@@ -1,0 +1,91 @@
+"""Measure what the guided part of a denoiser costs, block by block, in one forward pass that keeps nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from motionclone.backbones.budget import Cost
+from motionclone.backbones.capture import removing
+from motionclone.backbones.patching import only_here
+
+
+class Flops(TorchDispatchMode):
+    """Counts the floating point operations of matrix products, convolutions and attention inside the `with`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        packet = func._overloadpacket
+        if packet in flop_registry:
+            self.total += flop_registry[packet](*args, **kwargs, out_val=out)
+        elif packet is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:  # not in PyTorch's own list
+            self.total += sdpa_flop_count(args[0].shape, args[1].shape, args[2].shape)
+        return out
+
+
+@dataclass
+class _Running:
+    """A block while it runs."""
+
+    name: str
+    begun: int  # operations until then
+    inputs: int
+    inside: int = 0
+    inner: list[Cost] = field(default_factory=list)
+
+
+def block_costs(
+    network: nn.Module, blocks: Sequence[nn.Module], run: Callable[[saved_tensors_hooks], object]
+) -> tuple[tuple[Cost, ...], int]:
+    """What every block costs when `run` calls the network inside what it is given; and the bytes kept outside all.
+
+    Nothing is kept meanwhile, so that it takes the memory of a plain pass, and no backward pass is made. Storages count
+    once, where they are first kept; weights do not count.
+    """
+    weights = {each.untyped_storage()._cdata for each in (*network.parameters(), *network.buffers())}
+    names = {module: name for name, module in network.named_modules()}
+    seen: dict[int, StorageWeakRef] = {}  # by address, which no other storage has as long as somebody points at it
+    flops = Flops()
+    around = _Running("", 0, 0)
+    running = [around]
+
+    def keep_nothing(tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        brought = isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter)  # by an offloading hook
+        if not brought and storage._cdata not in weights and storage._cdata not in seen:
+            seen[storage._cdata] = StorageWeakRef(storage)
+            for each in running:
+                each.inside += storage.nbytes()
+
+    with only_here() as here:
+
+        def enter(block: nn.Module, args: Any, kwargs: Any) -> None:
+            if here():
+                storages = [each.untyped_storage() for each in tree_leaves((args, kwargs)) if torch.is_tensor(each)]
+                given = {each._cdata: each.nbytes() for each in storages if each._cdata not in weights}
+                running.append(_Running(names[block], flops.total, sum(given.values())))
+
+        def leave(_block: nn.Module, _args: Any, _output: Any) -> None:
+            if here():
+                done = running.pop()
+                if done.inside:  # else it runs after all that is guided, or without a graph
+                    cost = Cost(done.name, flops.total - done.begun, done.inside, done.inputs, tuple(done.inner))
+                    running[-1].inner.append(cost)
+
+        handles = [block.register_forward_pre_hook(enter, with_kwargs=True, prepend=True) for block in blocks]
+        handles += [block.register_forward_hook(leave) for block in blocks]
+        with removing(handles), flops:
+            run(saved_tensors_hooks(keep_nothing, lambda nothing: nothing))
+    return tuple(around.inner), around.inside - sum(each.inside for each in around.inner)
