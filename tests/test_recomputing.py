@@ -110,13 +110,7 @@ def test_what_is_measured_is_what_autograd_keeps(pipe, motion, monkeypatch):
     energy_and_gradient(backbone, network.forward, call_of(backbone), motion)
     assert peak(costs, frozenset()) + rest == sum(kept[key].nbytes() for key in kept.keys() - weights)
     names = [each.name for each in costs]
-    assert names == [
-        "down_blocks.0",
-        "down_blocks.1",
-        "mid_block",
-        "up_blocks.0",
-        "up_blocks.1",
-    ]
+    assert (names[0], names[-1]) == ("down_blocks.0", "up_blocks.1")  # nothing behind the cut
     assert all(each.flops > 0 and each.inputs > 0 for each in costs)
 
 
