@@ -15,11 +15,12 @@ from motionclone import __version__
 from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
-from motionclone.errors import InputError
+from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
+from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
@@ -160,6 +161,14 @@ def check_condition(pipe: Any, condition: Condition | None, settings: Settings) 
         condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
 
 
+def tell_unknown_words(pipe: Any, prompt: str, settings: Settings) -> None:
+    """Warn of words that a bundled model has never seen: it would make something of them in silence."""
+    model = model_name(backbone_of(pipe).pipe)
+    texts = (_positive(prompt, settings), settings.sampling.negative_prompt, settings.extraction.prompt)
+    if model in MINI_MODELS and (sentence := advice(model, texts)):
+        warnings.warn(sentence, GuidanceWarning, stacklevel=3)
+
+
 def _positive(prompt: str, settings: Settings) -> str:
     """The prompt with the positive prompt behind it."""
     return ", ".join(part for part in (prompt, settings.sampling.positive_prompt) if part)
@@ -194,6 +203,7 @@ def generate(
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     tell_idle(backbone, settings, first, condition)
+    tell_unknown_words(backbone, prompt, settings)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     size = first.record.size or (sampling.height, sampling.width)

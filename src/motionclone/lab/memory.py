@@ -182,7 +182,7 @@ def _on_meta(name: str) -> Any:
     """The pipeline of a named model without weights; its text encoders are replaced by the shape of their output."""
     model = named_models()[name]
     if not isinstance(model, HubModel):
-        return _animatediff_on_meta() if name == "animatediff" else load_pipeline(name, device="cpu").to("meta")
+        return animatediff_on_meta() if name == "animatediff" else load_pipeline(name, device="cpu").to("meta")
     if model.pipeline not in _WORDS:
         raise InputError(f"the memory of {name} cannot be counted from the shapes of its denoiser alone.")
     dtype = getattr(torch, model.dtype)
@@ -200,7 +200,7 @@ def _on_meta(name: str) -> Any:
     return pipe
 
 
-def _animatediff_on_meta() -> Any:
+def animatediff_on_meta() -> Any:
     """Stable Diffusion 1.5 with a v3 motion module."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(

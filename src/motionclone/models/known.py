@@ -62,6 +62,16 @@ _WAN = {
 }
 _WAN_1B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
 _WAN_5B = {"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
+_WAN_22_VAE = {
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 16,
+}
 _LTX = {
     "pipeline": "LTXPipeline",
     "network": "LTXVideoTransformer3DModel",
@@ -93,7 +103,7 @@ _ON_THE_HUB: dict[str, dict[str, Any]] = {
     "wan2.2-5b": {
         "hub_id": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
         "transformer": _WAN_5B,
-        "vae": {"z_dim": 48, "scale_factor_spatial": 16},
+        "vae": _WAN_22_VAE,
         "options": {"expand_timesteps": True},
         **_WAN,
     },
