@@ -106,14 +106,17 @@ def clone(
 
 
 def check(pipe: Any, prompt: str, settings: Settings) -> None:
-    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model."""
+    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model.
+
+    Of a pipeline without a tokenizer, as `load_pipeline` makes some without weights, prompts are not checked.
+    """
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     _check_call(backbone, _arguments(backbone, prompt, settings))
-    for text in (_positive(prompt, settings), sampling.negative_prompt):
+    for text in (_positive(prompt, settings), sampling.negative_prompt) if backbone.pipe.tokenizer is not None else ():
         backbone.check_prompt(text)
 
 
@@ -161,6 +164,18 @@ def check_condition(pipe: Any, condition: Condition | None, settings: Settings) 
         condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
 
 
+def check_motion(pipe: Any, motion: Motion, settings: Settings) -> None:
+    """Raise InputError if a motion was read with another model, or at another size than the settings'."""
+    check_fits(backbone_of(pipe), motion)
+    sampling = settings.sampling
+    size = motion.record.size or (sampling.height, sampling.width)
+    if (motion.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
+        raise InputError(
+            f"the motion has {motion.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
+            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
+        )
+
+
 def tell_unknown_words(pipe: Any, prompt: str, settings: Settings) -> None:
     """Warn of words that a bundled model has never seen: it would make something of them in silence."""
     model = model_name(backbone_of(pipe).pipe)
@@ -198,7 +213,7 @@ def generate(
     backbone, sampling = backbone_of(pipe), settings.sampling
     pipe = backbone.pipe
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
-        check_fits(backbone, each)
+        check_motion(backbone, each, settings)
     check(backbone, prompt, settings)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
@@ -206,12 +221,6 @@ def generate(
     tell_unknown_words(backbone, prompt, settings)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    size = first.record.size or (sampling.height, sampling.width)
-    if (first.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
-        raise InputError(
-            f"the motion has {first.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
-            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
-        )
     noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
     guided: list[GuidedStep] = []
     reported = 0

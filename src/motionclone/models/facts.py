@@ -5,18 +5,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from motionclone.settings import Sampling, Settings
+from motionclone.settings import Sampling, Settings, preset, preset_names
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
     """Of one model; facts.toml says where each number is from. Sizes are GB (10^9 bytes), as loaded on a GPU."""
 
     licence: str
+    """Its short name."""
+    terms: str = ""
+    """What there is to know of it; to be read at the source before use."""
+    run: bool
+    """Whether its real weights have been run."""
+    settings: Literal["measured", "paper", "guess"]
+    """Where its preset is from."""
     tried: str
-    """What has been tried on its real weights, and what is a guess."""
+    """Both in a sentence."""
     download: float
     listed: bool
     """Whether the hub's own listing was seen; else the download is computed from numbers of weights."""
@@ -27,6 +35,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     experts: int = 1
     text_encoders: float
     vae: float
+    exact_vae: bool = False
+    """The VAE is float32 whatever the rest is."""
     others: float = 0.0
     kept: float | None = None
     """By guidance for its backward pass, with checkpoints; None where that cannot be counted."""
@@ -71,11 +81,12 @@ def memory_of(
     """
     larger = _pixels(*_size(settings.sampling)) / _pixels(*facts.counted_at)
     wider = 2 if exact else 1
-    parts = [wider * facts.text_encoders, wider * facts.denoiser, wider * facts.vae, wider * facts.others]
+    wider_vae = 1 if facts.exact_vae else wider
+    parts = [wider * facts.text_encoders, wider * facts.denoiser, wider_vae * facts.vae, wider * facts.others]
     weights = sum(parts) + (facts.experts - 1) * wider * facts.denoiser
     kept = _guided(facts, settings)
     guidance = None if kept is None else kept * larger * wider
-    coding = min(facts.coding * larger, facts.tiled if tiling else float("inf")) * wider
+    coding = min(facts.coding * larger, facts.tiled if tiling else float("inf")) * wider_vae
     at_work = guidance or 0.0
     if offload == "none":
         most = weights + max(at_work, coding)
@@ -84,6 +95,35 @@ def memory_of(
     else:  # one layer at a time
         most = max(at_work, coding)
     return Memory(weights, guidance, coding, most)
+
+
+WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("", {}),
+    (" --vae-tiling", {"tiling": True}),
+    (" --offload model", {"offload": "model"}),
+    (" --offload model --vae-tiling", {"offload": "model", "tiling": True}),
+)
+"""How a model is held in memory, from the fastest to the smallest: options, and as `memory_of` takes them."""
+OWN = 1.0
+"""GB that PyTorch and the driver take for themselves, about."""
+
+
+def fitting_models(free: float) -> dict[str, str]:
+    """The real models that a GPU with so many GB free can run at their presets' sizes, with the options they need.
+
+    The largest first; left out is what could not be counted.
+    """
+    found = {}
+    for name, facts in known_facts().items():
+        if facts.download == 0:  # bundled
+            continue
+        settings = preset(name if name in preset_names() else "camera")
+        for options, ways in WAYS:
+            memory = memory_of(facts, settings, **ways)
+            if memory.guidance is not None and memory.most + OWN <= free:
+                found[name] = options
+                break
+    return dict(sorted(found.items(), key=lambda each: -known_facts()[each[0]].denoiser))
 
 
 def _guided(facts: Facts, settings: Settings) -> float | None:

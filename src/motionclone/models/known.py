@@ -81,6 +81,7 @@ _LTX2 = {
     "pipeline": "LTX2Pipeline",
     "network": "LTX2VideoTransformer3DModel",
     "autoencoder": "AutoencoderKLLTX2Video",
+    "vae": {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
 }
 _HUNYUAN = {
     "pipeline": "HunyuanVideoPipeline",
