@@ -21,6 +21,14 @@ def check_prompt(prompt: str, positive: str | None, pictured: bool = False) -> N
     say("note: the prompt is empty; the picture alone says what the video shows")
 
 
+def check_model(options: ModelOptions, dry_run: bool = False) -> None:
+    """Refuse a model of the hub that cannot be had, at once; a dry run asks for none that is known here."""
+    from motionclone.models import check_reachable, name_of, named_models
+
+    if not dry_run or name_of(options.model) not in named_models():
+        check_reachable(options.model)
+
+
 def advise(options: ModelOptions) -> None:
     """Where a GPU waits and the bundled model is used, say which real models fit it."""
     if options.model != "mini" or options.device == "cpu":

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from motionclone.cli.foretelling import advise, check_prompt, foretell
+from motionclone.cli.foretelling import advise, check_model, check_prompt, foretell
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.options import (
     ConditioningOptions,
@@ -74,6 +74,7 @@ def clone(
     """
     pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
     check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
+    check_model(model_options, dry_run)
     advise(model_options)
     settings = settings_from(
         model_options.model,
@@ -123,6 +124,7 @@ def extract(
     dry_run
         Only say what would be read and the memory that takes, and refuse what would be refused; loads no weights.
     """
+    check_model(model_options, dry_run)
     from motionclone.cloning import check
     from motionclone.extraction import extract_motion
     from motionclone.files import check_free, check_not_input, claimed
@@ -187,10 +189,11 @@ def generate(
     dry_run
         Only say what would be made and the memory that takes, and refuse what would be refused; loads no weights.
     """
+    check_prompt(prompt, generation_options.positive_prompt)
+    check_model(model_options, dry_run)
     from motionclone.motion import load_motion
     from motionclone.settings import Extraction
 
-    check_prompt(prompt, generation_options.positive_prompt)
     found = load_motion(motion)
     size = found.record.size or (None, None)
     inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}

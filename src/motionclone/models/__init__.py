@@ -7,7 +7,7 @@ there are is told without diffusers; `load_pipeline` brings it when it is first 
 from typing import TYPE_CHECKING, Any
 
 from motionclone.models.description import ModelDescription, read_model_description
-from motionclone.models.known import HubModel, name_of, named_models
+from motionclone.models.known import HubModel, check_reachable, name_of, named_models
 
 if TYPE_CHECKING:
     from motionclone.models.loading import load_pipeline
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HubModel",
     "ModelDescription",
+    "check_reachable",
     "load_pipeline",
     "name_of",
     "named_models",

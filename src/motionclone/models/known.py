@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from motionclone.errors import InputError
 from motionclone.models.description import ModelDescription, folder_description
 from motionclone.models.hub import HubPlace
+from motionclone.models.places import could_be_hub_id, locate, path_of
 from motionclone.models.texts import said
 
 MINI = Path(str(files("motionclone") / "mini"))
@@ -159,3 +160,17 @@ def name_of(model: str) -> str:
     names = {parts.hub_id: name for name, parts in named_models().items() if isinstance(parts, HubModel)}
     known = model.partition("@")[0]
     return names.get(known, known if known in named_models() else model)
+
+
+def check_reachable(model: str) -> None:
+    """Refuse, before anything heavy is imported, a model of the hub that neither is here nor can be fetched.
+
+    Raises:
+        InputError: likewise.
+    """
+    if path_of(model).exists():
+        return
+    found = find_named(model)
+    place = found.place if isinstance(found, HubModel) else model if found is None else found.base
+    if could_be_hub_id(place) and not path_of(place).exists():
+        locate(place, "model", ["model_index.json"])
