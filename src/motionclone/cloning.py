@@ -15,11 +15,12 @@ from motionclone import __version__
 from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
-from motionclone.errors import InputError
+from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
+from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
@@ -105,14 +106,17 @@ def clone(
 
 
 def check(pipe: Any, prompt: str, settings: Settings) -> None:
-    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model."""
+    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model.
+
+    Of a pipeline without a tokenizer, as `load_pipeline` makes some without weights, prompts are not checked.
+    """
     backbone, sampling = backbone_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     _check_call(backbone, _arguments(backbone, prompt, settings))
-    for text in (_positive(prompt, settings), sampling.negative_prompt):
+    for text in (_positive(prompt, settings), sampling.negative_prompt) if backbone.pipe.tokenizer is not None else ():
         backbone.check_prompt(text)
 
 
@@ -160,6 +164,26 @@ def check_condition(pipe: Any, condition: Condition | None, settings: Settings) 
         condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
 
 
+def check_motion(pipe: Any, motion: Motion, settings: Settings) -> None:
+    """Raise InputError if a motion was read with another model, or at another size than the settings'."""
+    check_fits(backbone_of(pipe), motion)
+    sampling = settings.sampling
+    size = motion.record.size or (sampling.height, sampling.width)
+    if (motion.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
+        raise InputError(
+            f"the motion has {motion.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
+            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
+        )
+
+
+def tell_unknown_words(pipe: Any, prompt: str, settings: Settings) -> None:
+    """Warn of words that a bundled model has never seen: it would make something of them in silence."""
+    model = model_name(backbone_of(pipe).pipe)
+    texts = (_positive(prompt, settings), settings.sampling.negative_prompt, settings.extraction.prompt)
+    if model in MINI_MODELS and (sentence := advice(model, texts)):
+        warnings.warn(sentence, GuidanceWarning, stacklevel=3)
+
+
 def _positive(prompt: str, settings: Settings) -> str:
     """The prompt with the positive prompt behind it."""
     return ", ".join(part for part in (prompt, settings.sampling.positive_prompt) if part)
@@ -189,19 +213,14 @@ def generate(
     backbone, sampling = backbone_of(pipe), settings.sampling
     pipe = backbone.pipe
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
-        check_fits(backbone, each)
+        check_motion(backbone, each, settings)
     check(backbone, prompt, settings)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     tell_idle(backbone, settings, first, condition)
+    tell_unknown_words(backbone, prompt, settings)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    size = first.record.size or (sampling.height, sampling.width)
-    if (first.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
-        raise InputError(
-            f"the motion has {first.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
-            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
-        )
     noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
     guided: list[GuidedStep] = []
     reported = 0

@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from motionclone.errors import InputError
 from motionclone.models.texts import said
 
-PATIENCE = 4.0  # seconds that the hub has to begin an answer, unless HF_HUB_ETAG_TIMEOUT says others
+PATIENCE = 2.5  # seconds that the hub has to begin an answer, unless HF_HUB_ETAG_TIMEOUT says others
 PAUSE = 60.0  # seconds for which a hub that did not is not asked again
 _silent_since = -PAUSE
 _ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
@@ -63,7 +63,10 @@ def fetch(place: HubPlace, files: Sequence[str]) -> Path:
 def _why_not(place: HubPlace, problem: Exception) -> str:
     if isinstance(problem, RevisionNotFoundError):
         return f"{place.hub_id} has no revision {place.revision} on the hub; give another one behind the @."
-    why, remedy = said(problem), "check the id and the connection, or download it elsewhere and give its folder"
+    why, remedy = (
+        said(str(problem).strip().partition("\n")[0]),
+        "check the id and the connection, or download it elsewhere and give its folder",
+    )
     if isinstance(problem, GatedRepoError):
         why, remedy = "its terms were not accepted", "accept them there and log in with `hf auth login`"
     elif isinstance(problem, RepositoryNotFoundError):
@@ -94,7 +97,7 @@ def _unreachable(place: HubPlace) -> Exception | None:
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(1.25 * patience)
+    thread.join(patience + 0.25)
     answer = answers[0] if answers else silence
     if answer is silence or "Timeout" in type(answer).__name__:
         _silent_since = time.monotonic()
