@@ -67,16 +67,21 @@ def peak(costs: Sequence[Cost], recomputed: frozenset[str]) -> int:
     return _needed(costs, recomputed)[1]
 
 
-def _needed(costs: Sequence[Cost], recomputed: frozenset[str], held: int = 0) -> tuple[int, int, int]:
-    """Of blocks after which so many bytes are `held`: bytes held in the end, at the most, and operations done again."""
+def held(costs: Sequence[Cost], recomputed: frozenset[str]) -> int:
+    """Bytes kept at the end of the forward pass."""
+    return _needed(costs, recomputed)[0]
+
+
+def _needed(costs: Sequence[Cost], recomputed: frozenset[str], now: int = 0) -> tuple[int, int, int]:
+    """Where `now` so many bytes are kept: bytes after these blocks, at the most, and the operations done again."""
     most = again = 0
     for each in costs:
         again_here = each.name in recomputed
-        before = held + each.inputs if again_here else held
+        before = now + each.inputs if again_here else now
         whole, inner_most, inner_again = _needed(each.inner, recomputed, before + each.own)
-        held = before if again_here else whole
+        now = before if again_here else whole
         most, again = max(most, whole, inner_most), again + inner_again + (each.flops if again_here else 0)
-    return held, max(most, held), again
+    return now, max(most, now), again
 
 
 def _choice(costs: Sequence[Cost], recomputed: frozenset[str], budget: int) -> Choice:

@@ -1,24 +1,26 @@
 """Count what guidance keeps in memory at a model's real size, on the meta device: nothing is loaded or computed.
 
 Counted are the distinct storages that autograd saves during one guided call of one video, parameters excluded, with
-attention that keeps what flash attention keeps (query, key, value, output).
+attention that keeps what flash attention keeps (query, key, value, output and sums of rows), and the operations of matrix
+products, convolutions and attention.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from motionclone.backbones.capture import graph_cut_at, listening, removing
-from motionclone.backbones.checkpointing import checkpointed
+from motionclone.backbones.backbone import Backbone, Call
+from motionclone.backbones.budget import Cost, cheapest, held, peak
+from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
+from motionclone.backbones.costs import Flops, block_costs
 from motionclone.backbones.families import backbone_of
 from motionclone.errors import InputError
 from motionclone.models import HubModel, load_pipeline, named_models
@@ -29,13 +31,24 @@ from motionclone.settings import Settings
 
 @dataclass(frozen=True)
 class Counted:
-    """Bytes."""
+    """Bytes and floating point operations (FLOPs) of one guided call of the denoiser with one video."""
 
-    weights: int  # of the denoiser, or of both experts
-    kept: int  # for the backward pass, as motion_guidance does it
-    again: int  # more at the most, while a block is computed again in the backward pass; 0 without checkpoints
-    cut: int  # with the graph cut after the guided blocks, but without checkpoints
-    naive: int  # with neither
+    weights: int  # bytes of the denoiser, or of both experts
+    kept: int  # bytes for the backward pass, if as little as can be is kept
+    again: int  # bytes more at the most then, while a block is computed again
+    cut: int  # bytes if everything is kept, with the graph cut after the guided blocks
+    naive: int  # bytes without the cut
+    forward: int  # FLOPs of a plain forward pass
+    extraction: int  # FLOPs of the part that reads a motion
+    backward: int  # FLOPs of the backward pass, without what is computed again
+    costs: tuple[Cost, ...]  # of every block
+    rest: int  # bytes kept outside all blocks
+
+    def guided_step(self, budget: float = math.inf) -> tuple[int, int]:
+        """FLOPs of a guided step with classifier-free guidance that may keep so many bytes, and the bytes it keeps."""
+        most = peak(self.costs, frozenset())
+        choice = cheapest(self.costs, int(min(budget - self.rest, most)))
+        return 2 * self.forward + self.backward + choice.flops, choice.peak + self.rest
 
 
 class _FlashAttention(TorchFunctionMode):
@@ -47,57 +60,6 @@ class _FlashAttention(TorchFunctionMode):
             flash = torch.ops.aten._scaled_dot_product_flash_attention
             return flash(named["query"], named["key"], named["value"])[0]
         return func(*args, **(kwargs or {}))
-
-
-class _Saved:
-    """Bytes of every storage saved for the backward pass, parameters excluded; by the innermost block that ran."""
-
-    def __init__(self, parameters: set[int]) -> None:
-        self.parameters = parameters
-        self.sizes: dict[int, int] = {}
-        self.inside: dict[nn.Module | None, dict[int, int]] = {None: {}}
-        self.within: dict[nn.Module, nn.Module | None] = {}  # a block: the one around it
-        self._alive: list[Any] = []  # so that no address is used twice
-        self._running: list[nn.Module | None] = [None]
-
-    def _add(self, tensor: Tensor, *ledgers: dict[int, int]) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.parameters:
-            self._alive.append(storage)
-            for ledger in ledgers:
-                ledger[storage._cdata] = storage.nbytes()
-
-    def _enter(self, block: nn.Module, args: Any, kwargs: Any) -> None:
-        around = self._running[-1]
-        for leaf in tree_leaves((args, kwargs)):  # kept while the block around it is computed again
-            if torch.is_tensor(leaf):
-                self._add(leaf, self.inside[around])
-        self.within[block], self.inside[block] = around, {}
-        self._running.append(block)
-
-    def _leave(self, *_: Any) -> None:
-        self._running.pop()
-
-    @contextmanager
-    def counting(self, blocks: Sequence[nn.Module]) -> Iterator[None]:
-        """Count inside the `with`."""
-
-        def pack(tensor: Tensor) -> Tensor:
-            self._add(tensor, self.sizes, self.inside[self._running[-1]])
-            return tensor
-
-        handles = [block.register_forward_pre_hook(self._enter, with_kwargs=True) for block in blocks]
-        handles += [block.register_forward_hook(self._leave) for block in blocks]
-        with removing(handles), saved_tensors_hooks(pack, lambda tensor: tensor):
-            yield
-
-    def largest_block(self) -> int:
-        """Of the insides of one block at a time, and of one inside it, if there are some."""
-        outer = self.inside[None].keys()
-        own = {block: sum(n for key, n in ledger.items() if key not in outer) for block, ledger in self.inside.items()}
-        inner = [(around, own[block]) for block, around in self.within.items() if around is not None]
-        tops = [block for block, around in self.within.items() if around is None]
-        return max(own[top] + max((size for around, size in inner if around is top), default=0) for top in tops)
 
 
 def counted(name: str, settings: Settings) -> Counted:
@@ -112,33 +74,48 @@ def counted(name: str, settings: Settings) -> Counted:
     sampling = settings.sampling
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     call = backbone.denoiser_call(torch.empty(shape, device="meta"), settings.extraction.t_alpha, "")
-    weights = [*backbone.denoiser.parameters(), *backbone.denoiser.buffers()]
-
-    def saved(cut: bool, checkpointing: bool) -> _Saved:
+    def run(saving: AbstractContextManager[Any], *, cut: bool = True, backward: bool = False) -> None:
         latents = call[backbone.latents_name].clone().requires_grad_()
-        ledgers = _Saved({weight.untyped_storage()._cdata for weight in weights})
         with (
             _FlashAttention(),
-            ledgers.counting([] if checkpointing else backbone.heavy_blocks()),
-            checkpointed(backbone.denoiser, backbone.heavy_blocks() if checkpointing else []),
-            listening(partial(backbone.tap, call), sites, _empty_energy),
+            listening(partial(backbone.tap, call), sites, _empty_energy) as energies,
             graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
+            saving,
         ):
             backbone.denoiser(**{**call, backbone.latents_name: latents})
-        return ledgers
+        if backward:
+            torch.autograd.grad(torch.stack(list(energies.values())).sum(), latents)
 
-    cut, naive = (saved(cut, checkpointing=False) for cut in (True, False))
-    kept, again = cut, 0
-    if settings.guidance.checkpointing:
-        kept, again = saved(True, checkpointing=True), cut.largest_block()
+    def operations(work: Callable[[], object]) -> int:
+        with Flops() as counted:
+            work()
+        return counted.total
+
+    with torch.no_grad(), _FlashAttention():
+        forward = operations(lambda: backbone.denoiser(**call))
+        extraction = operations(lambda: _read(backbone, call, sites))
+    costs, rest = block_costs(backbone.denoiser, backbone.heavy_blocks(), run)
+    whole, outside = block_costs(backbone.denoiser, backbone.heavy_blocks(), partial(run, cut=False))
+    least = cheapest(costs, 0)
+    kept = held(costs, least.recomputed)
     experts = [part for part in (backbone.denoiser, getattr(pipe, "transformer_2", None)) if part is not None]
     return Counted(
-        sum(weight.nbytes for part in experts for weight in (*part.parameters(), *part.buffers())),
-        sum(kept.sizes.values()),
-        again,
-        sum(cut.sizes.values()),
-        sum(naive.sizes.values()),
+        weights=sum(weight.nbytes for part in experts for weight in (*part.parameters(), *part.buffers())),
+        kept=kept + rest,
+        again=least.peak - kept,
+        cut=peak(costs, frozenset()) + rest,
+        naive=peak(whole, frozenset()) + outside,
+        forward=forward,
+        extraction=extraction,
+        backward=operations(lambda: run(nullcontext(), backward=True)) - forward,
+        costs=costs,
+        rest=rest,
     )
+
+
+def _read(backbone: Backbone, call: Call, sites: Sequence[str]) -> None:
+    with listening(partial(backbone.tap, call), sites), stopping_at(backbone.after(sites)):
+        backbone.denoiser(**call)
 
 
 def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:

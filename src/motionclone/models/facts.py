@@ -39,11 +39,11 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     """The VAE is float32 whatever the rest is."""
     others: float = 0.0
     kept: float | None = None
-    """By guidance for its backward pass, with checkpoints; None where that cannot be counted."""
+    """By guidance for its backward pass, at the least; None where that cannot be counted."""
     again: float | None = None
     """More while a block is computed again."""
     cut: float | None = None
-    """In the place of both without checkpoints."""
+    """In the place of both if everything is kept."""
     coding: float
     """The VAE has at once for a whole video, encoding or decoding, beyond its weights."""
     tiled: float
@@ -129,7 +129,7 @@ def fitting_models(free: float) -> dict[str, str]:
 def _guided(facts: Facts, settings: Settings) -> float | None:
     if settings.guidance.weight == 0:
         return 0.0
-    if not settings.guidance.checkpointing:
+    if settings.guidance.checkpointing == "none":
         return facts.cut
     return None if facts.kept is None or facts.again is None else facts.kept + facts.again
 
