@@ -28,12 +28,19 @@ from motionclone.media.timeline import Request, choose
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames taken from a video or pictures, and what must be known of where they came from."""
+    """Frames taken from a video or pictures, and what must be known of where they came from.
 
-    frames: Tensor  # (f, 3, h, w) float32, RGB in [-1, 1]
-    fps: float  # frames per second at which these frames play as fast as the source: 1 / (mean spacing in seconds)
-    sha256: str  # of the source file's bytes, hexadecimal; of a folder, of its pictures' hashes in their order
-    notices: tuple[str, ...]  # sentences worth telling the user, e.g. "centre-cropped 1920x1080 to 1:1"
+    Attributes:
+        frames: (f, 3, h, w) float32, RGB in [-1, 1].
+        fps: frames per second at which these frames play as fast as the source: 1 / (mean spacing in seconds).
+        sha256: of the source file's bytes, hexadecimal; of a folder, of its pictures' hashes in their order.
+        notices: sentences worth telling the user, e.g. "centre-cropped 1920x1080 to 1:1".
+    """
+
+    frames: Tensor
+    fps: float
+    sha256: str
+    notices: tuple[str, ...]
 
 
 def read_clip(
