@@ -14,6 +14,7 @@ from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.lab.demo import Words, run_demo
 from motionclone.lab.metrics import find_object, path_correlation
+from motionclone.lab.score_list import listed_videos
 from motionclone.lab.world import BACKGROUNDS, COLOURS, Scene, named_trajectory
 from motionclone.settings import parse_settings
 
@@ -118,6 +119,11 @@ def test_the_demo_command_writes_its_videos(tmp_path, monkeypatch, capfd, option
     videos = {f"{name}.mp4" for name in ("reference", "cloned", "unguided", "side-by-side")}
     assert names == videos | {"cloned.json", "unguided.json"} | ({"given.png"} if options else set())
     assert re.search(r"cloned .*[+-]\d\.\d\d", capfd.readouterr().out)
+    scorable = listed_videos(tmp_path / "demo")
+    assert [(each.name, each.reference.name) for each in scorable] == [
+        ("cloned.mp4", "reference.mp4"),
+        ("unguided.mp4", "reference.mp4"),
+    ]
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):

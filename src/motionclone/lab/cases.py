@@ -105,14 +105,15 @@ def world_cases(split: Split, count: int, sampling: Sampling) -> list[Case]:
     """Held-out cases of the world: whole rounds of its motions, and of the last round some of every kind.
 
     A round goes through all `TEST_MOTIONS`. Of a round that is not whole the kinds (object, camera, both) are taken in
-    turn, so that three cases or more have every kind; a case is the same one whatever the count.
+    turn, so that three cases or more have every kind, and few begin with one of each; a case is the same one whatever
+    the count.
     """
     check_room(count, sampling, square=True)
     size = len(TEST_MOTIONS)
     whole, rest = divmod(count, size)
     pairs = held_out_pairs(split, size * (whole + (rest > 0)), sampling.num_frames)
-    chosen = {*range(whole * size), *(whole * size + place for place in _by_turns(TEST_MOTIONS)[:rest])}
-    return [_world_case(pairs[number], number) for number in sorted(chosen)]
+    chosen = [*range(whole * size), *(whole * size + place for place in _by_turns(TEST_MOTIONS)[:rest])]
+    return [_world_case(pairs[number], number) for number in chosen]
 
 
 def _by_turns(motions: Iterable[str]) -> list[int]:

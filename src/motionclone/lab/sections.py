@@ -25,6 +25,7 @@ from motionclone.lab.tables import (
     difference_table,
     score_table,
 )
+from motionclone.lab.verdict import verdict
 
 _BASELINE, _UNGUIDED, _CEILING = "cloned", "unguided", "ceiling"
 
@@ -44,8 +45,11 @@ class Section:
 
 
 def sections_of(run: Run, folder: Path) -> Iterator[Section]:
-    """The whole report; videos are looked for in the folder."""
+    """The whole report, what it comes to first; videos are looked for in the folder."""
     methods = [method for method in run.description.methods if method.name != _CEILING]
+    if said := verdict(run, _BASELINE, _UNGUIDED):
+        yield Section("Verdict", paragraphs=said)
+    yield _videos(run, methods, folder)
     yield _about(run)
     if run.description.left_out or run.made < len(run.lines):
         yield _not_made(run)
@@ -61,7 +65,6 @@ def sections_of(run: Run, folder: Path) -> Iterator[Section]:
     if compared:
         plotted = [metric for metric in METRICS.values() if metric.main and metric.plotted]
         yield Section("Case by case", tables=(case_table(run, "", compared, plotted),))
-    yield _videos(run, methods, folder)
 
 
 def _count(things: Sized, name: str) -> str:
@@ -89,10 +92,10 @@ def _about(run: Run) -> Section:
         f"{_count(description.methods, 'way')} of making videos with the model {model} were tried on "
         f"{_count(description.cases, 'case')}, each a reference clip and a prompt. Each video was then compared "
         "with the motion of its reference and with its prompt.",
-        "Brackets hold 95 % intervals: the cases are drawn again with replacement, 2000 times, and 95 of 100 of the "
-        "values so found lie within. They tell how much the choice of cases matters, not other models, seeds or kinds "
-        "of motion. A dash stands where there is nothing to measure, for example the path of an object that was never "
-        "found; such cases are left out.",
+        "Brackets hold 95 % intervals, where there are three cases or more: the cases are drawn again with "
+        "replacement, 2000 times, and 95 of 100 of the values so found lie within. They tell how much the choice "
+        "of cases matters, not other models, seeds or kinds of motion. A dash stands where there is nothing to "
+        "measure, for example the path of an object that was never found; such cases are left out.",
         "Differences are taken case by case, and their mean or median is given. They are called higher or lower if the "
         f"interval excludes 0 and there are {FEWEST_PAIRS} pairs or more. No correction is made for looking at many: "
         "where nothing differs, one in twenty is still expected to be called so.",
