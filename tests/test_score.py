@@ -151,6 +151,12 @@ def test_one_video_is_scored_without_a_judge_being_named(tmp_path, run):
     assert "--judge" in said  # the default one knows its own world only
 
 
+def test_what_is_refused_has_no_bar(tmp_path, run):
+    code, said = run("score", two_videos(tmp_path, (8, 9)), "--judge", "mini")
+    assert code == 2
+    assert said.startswith("motionclone: ")
+
+
 def test_few_videos_have_a_column_each(tmp_path, run):
     code, said = run("score", two_videos(tmp_path), "--judge", "mini")
     assert code == 0

@@ -186,4 +186,5 @@ def counting_bar(name: str) -> "Iterator[Callable[[int, int], None]]":
     try:
         yield show
     finally:
-        bars.stop()
+        if bars.live.is_started:
+            bars.stop()

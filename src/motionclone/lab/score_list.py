@@ -151,12 +151,12 @@ def _of_list(place: Path) -> list[ListedVideo]:
 
 
 def _of_folder(place: Path, references: Path | None) -> list[ListedVideo]:
-    one = place.suffix.lower() in CLIP_SUFFIXES and place.is_file()
-    for each in (None if one else place, references):
+    single = place.suffix.lower() in CLIP_SUFFIXES and place.is_file()
+    for each in (None if single else place, references):
         if each is not None and not each.is_dir():
             raise InputError(f"there is no folder {each}; give a folder of videos or a list (.jsonl).")
     videos: dict[Path, ListedVideo] = {}
-    for path in [place] if one else sorted(place.iterdir()):
+    for path in [place] if single else sorted(place.iterdir()):
         record = path.with_suffix(".json")
         if path.suffix.lower() not in CLIP_SUFFIXES or not record.exists():
             continue
