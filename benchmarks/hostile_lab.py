@@ -45,7 +45,7 @@ def outcome(seed: int) -> tuple[str, float]:
                 ended = "taken"
             except InputError as error:
                 sentence = str(error)
-                whole = sentence.isprintable() and len(sentence) < 2000
+                whole = sentence.isprintable() and len(sentence) <= 2000
                 ended = "refused" if whole else f"FAILED: no sentence: {sentence!r:.300}"
         except BaseException:
             return f"FAILED: {traceback.format_exc()[-1500:]}", 0.0

@@ -38,7 +38,7 @@ def outcome(case: Case, folder: Path) -> str:
         clone(pipe, frames, "a red circle", settings, condition=condition)
     except InputError as error:
         sentence = str(error)
-        whole = "\n" not in sentence and len(sentence) < 2000 and sentence.isprintable()
+        whole = "\n" not in sentence and len(sentence) <= 2000 and sentence.isprintable()
         return f"refused: {sentence}" if whole else f"FAILED: no sentence: {sentence!r:.300}"
     except BaseException:
         return f"FAILED: {traceback.format_exc()[-1500:]}"

@@ -78,12 +78,13 @@ def _generated(pipe: Any, method: Method, case: Case, reference: Tensor, setting
     with torch.no_grad():
         latents = backbone_of(pipe).encode_video(reference, generator_of(settings.seed, "vae"))
     if method.inversion == "fixed":
-        return generate(pipe, inverted_motion(pipe, latents, extraction), case.prompt, settings)
+        return generate(pipe, inverted_motion(pipe, latents, extraction, frames=reference), case.prompt, settings)
     with uneven_schedule(pipe, sampling.guided_steps, guidance.guided_fraction):
         pipe.scheduler.set_timesteps(sampling.steps)
         timesteps = [int(timestep) for timestep in pipe.scheduler.timesteps]
     lowest = first_guided_timestep(guidance.guided_fraction, pipe.scheduler.config.num_train_timesteps)
-    return generate(pipe, inverted_motions(pipe, latents, extraction, timesteps, lowest), case.prompt, settings)
+    motions = inverted_motions(pipe, latents, extraction, timesteps, lowest, frames=reference)
+    return generate(pipe, motions, case.prompt, settings)
 
 
 def first_frame(case: Case, settings: Settings) -> Tensor:
