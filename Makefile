@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test parity lint check clean
+.PHONY: demo test parity lint check release-check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 check: lint test
+
+# What a release would be: built, checked, installed by itself, and tried from another folder.
+release-check:
+	PYTHON=$(PYTHON) .ci/release
 
 clean:
 	rm -rf .venv demo dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,8 @@
 """The one list of families, and which of them a pipeline belongs to."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
+from diffusers import DiffusionPipeline, ModularPipeline
 from torch import nn
 
 from motionclone.backbones.animatediff import AnimateDiff
@@ -15,6 +16,13 @@ from motionclone.backbones.wan import Wan
 from motionclone.errors import InputError
 
 FAMILIES = (AnimateDiffSDXL, AnimateDiff, CogVideoX, Wan, LTX, LTX2, HunyuanVideo, HunyuanVideo15)
+
+Pipeline: TypeAlias = DiffusionPipeline | ModularPipeline | Backbone
+
+
+def is_modular(pipe: Any) -> bool:
+    """Whether a pipeline is made of blocks, and takes what these take."""
+    return isinstance(pipe, ModularPipeline)
 
 
 def backbone_of(pipe: Any) -> Backbone:

@@ -35,6 +35,10 @@ class Clip:
     sha256: str  # of the source file's bytes, hexadecimal; of a folder, of its pictures' hashes in their order
     notices: tuple[str, ...]  # sentences worth telling the user, e.g. "centre-cropped 1920x1080 to 1:1"
 
+    def __repr__(self) -> str:
+        frames, _, height, width = self.frames.shape
+        return f"Clip({frames} frames of {width}x{height} at {self.fps:g} fps, sha256 {self.sha256[:12]}...)"
+
 
 def read_clip(
     path: str | os.PathLike[str],
