@@ -1,15 +1,20 @@
 """Kill runs at random moments, and look at what they leave.
 
-    python benchmarks/kills.py [--kills 200] [--seed 0] [--reruns 0]
+    python benchmarks/kills.py [--kills 200] [--evaluations 0] [--seed 0] [--reruns 0]
 
 Runs `generate`, and `clone` with and without `--compare` and `--overwrite`, of the bundled model at two steps, and
 sends KILL, TERM or INT at a random moment, half of them about when files take their places. After each, a reader must
 see the older video with its record, the new one with its own, or nothing; fewer files than belong together only until
-the next run, after which all are there and nothing else is. With `--reruns`, runs are made again from their records,
-and must be the same byte for byte.
+the next run, after which all are there and nothing else is.
+
+With `--evaluations`, so many sittings of `evaluate` with two workers are killed, INT now and then sent to all of its
+processes, as a terminal does; all must end within five seconds, what was finished must be kept and counted once, and
+when a folder is finished it must hold what an undisturbed one does. With `--reruns`, runs are made again from their
+records, and must be the same byte for byte.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +24,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 # Runs are forks of this process, which has loaded the libraries, but has not computed: so they start at once.
 import diffusers.pipelines.animatediff  # noqa: F401
@@ -30,6 +36,7 @@ import motionclone.lab.demo
 import motionclone.media.records
 import motionclone.models
 
+EVALUATE = ["evaluate", "quick", "--cases", "2", "--steps", "2", "--guided-steps", "1", "--workers", "2", "--out-dir"]
 QUICK = ["--preset", "mini", "--steps", "2", "--guided-steps", "1"]
 
 
@@ -38,6 +45,7 @@ def start(words: list[str], folder: Path) -> int:
     if child := os.fork():
         return child
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has taken away
+    os.setsid()
     os.chdir(folder)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
@@ -97,9 +105,69 @@ def faults(folder: Path, finished: bool) -> list[str]:
     return found
 
 
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """Whole lines of results, without what differs from run to run."""
+    path = folder / "results.jsonl"
+    kept = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [{k: v for k, v in json.loads(line).items() if k not in ("seconds", "peak_bytes")} for line in kept]
+
+
+def seconds_until_gone(group: int) -> float:
+    """How long processes of a group are still there; 60 at most."""
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def kill_evaluations(root: Path, number: int, chance: random.Random) -> int:
+    """Kill so many sittings; say what is wrong and return how much."""
+    began = time.monotonic()
+    call([*EVALUATE, "undisturbed"], root)
+    whole, wanted = time.monotonic() - began, lines_of(root / "undisturbed")
+    files = {path.relative_to(root / "undisturbed") for path in (root / "undisturbed").rglob("*") if path.is_file()}
+    wrong, finished, slowest, kept, folder = 0, 0, 0.0, [], root / "evaluation0"
+    for sitting in range(number):
+        child = start([*EVALUATE, folder.name], root)
+        time.sleep(chance.uniform(0, whole))
+        sent = chance.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+        if sent is signal.SIGINT and chance.random() < 0.5:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, sent)
+        else:
+            os.kill(child, sent)
+        stopped = time.monotonic()
+        code = end(child)
+        slow = time.monotonic() - stopped + seconds_until_gone(child)
+        slowest, now = max(slowest, slow), lines_of(folder)
+        found = [f"exit code {code}"] if code not in (0, 128 + sent, -sent) else []
+        found += [f"processes ended after {slow:.1f} s"] if slow > 5 else []
+        found += [f"{line['method']}/{line['case']} is lost" for line in kept if line not in now]
+        found += [f"{line['method']}/{line['case']} is not as undisturbed" for line in now if line not in wanted]
+        found += ["a line is there twice"] if len(now) > len({(line["method"], line["case"]) for line in now}) else []
+        found += [f"{line['video']} is missing" for line in now if not (folder / line["video"]).exists()]
+        kept = now
+        if len(now) == len(wanted):
+            call([*EVALUATE, folder.name], root)
+            left = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+            found += [f"{path} was left or is missing" for path in left ^ files]
+            finished, kept = finished + 1, []
+            folder = root / f"evaluation{finished}"
+        for fault in found:
+            print(f"sitting {sitting} of {folder.name}, {sent.name}: {fault}", flush=True)
+        wrong += len(found)
+    print(f"{number} sittings of evaluate killed, {finished} folders finished; all ended within {slowest:.1f} s")
+    return wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--evaluations", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reruns", type=int, default=0)
     options = parser.parse_args()
@@ -154,6 +222,7 @@ def main() -> None:
             for fault in found:
                 print(f"run {number}, {kind} over {older if before else 'nothing'}, {sent.name}: {fault}")
             wrong += len(found)
+        wrong += kill_evaluations(root, options.evaluations, chance) if options.evaluations else 0
         same = 0
         for number in range(options.reruns):
             folder = root / f"again{number}"

@@ -20,6 +20,13 @@ if hasattr(signal, "SIGHUP"):
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 
+def pytest_collection_modifyitems(items):
+    """A file's tests run in one process, which makes its fixtures once; the matrix, the longest by far, by family."""
+    for item in items:
+        family = getattr(item, "callspec", None) and item.callspec.params.get("plain")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{family}" if family else item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """What runs remember of where things lie is not the user's who runs the tests."""

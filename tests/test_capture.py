@@ -7,8 +7,10 @@ from functools import partial
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import MotionAdapter, UNetMotionModel, UniPCMultistepScheduler
 from tiny import leaving_by, state, tiny_adapter, tiny_pipe, tiny_unet
+from torch import nn
 from torch.nn import functional
 
 from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
@@ -272,3 +274,33 @@ def test_a_schedulers_steps_are_heard_and_those_of_its_copies_not(end):
         if end:
             raise end
     assert vars(scheduler).keys() == vars(twin).keys()
+
+
+class Writing(nn.Module):
+    """Writes into tensors of its own, many of them after its parts' weights have come and gone."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Linear(4, 4).requires_grad_(False) for _ in range(20))
+
+    def forward(self, x):
+        total = 0
+        for part in self.parts:
+            x = part(x)
+            written = [torch.empty_like(x) for _ in range(10)]
+            for own in written:
+                own[...] = x
+            total = total + sum(written)
+        return total
+
+
+def test_weights_that_are_gone_are_not_taken_for_tensors_made_since():
+    """Offloading puts new weights in a part's place; the ids of the old ones are soon those of other tensors."""
+    torch.manual_seed(0)
+    network = Writing()
+    x = torch.randn(2, 4, requires_grad=True)
+    (wanted,) = torch.autograd.grad(network(x).square().sum(), x)
+    cpu_offload(network, torch.device("cpu"))
+    with checkpointed(network, [network]):
+        (found,) = torch.autograd.grad(network(x).square().sum(), x)
+    torch.testing.assert_close(found, wanted)

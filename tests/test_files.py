@@ -252,3 +252,12 @@ def test_json_files_that_are_none(tmp_path):
     for name, why in (("pipe", "no such file"), ("none", "no such file"), (".", "no such file"), ("big.json", "16 MB")):
         with pytest.raises(InputError, match=why):
             read_json(tmp_path / name, "a record")
+
+
+def test_a_sentence_stays_one_that_a_person_can_read_whatever_it_quotes():
+    long, name = str(InputError(f"{'x' * 10**6} is not there; give another.")), "\x1b[31m\n\ud800 \u202eé"
+    assert len(long) < 400
+    assert long.startswith("xxx")
+    assert long.endswith("xxx is not there; give another.")
+    assert str(InputError(name)) == "\\x1b[31m\\n\\ud800 \\u202eé"
+    assert len(str(InputError("word " * 10**5))) <= 2000

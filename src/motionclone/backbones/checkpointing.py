@@ -108,7 +108,8 @@ class _Weights(TorchFunctionMode):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        self.own = {id(tensor) for tensor in (*block.parameters(), *block.buffers())}
+        # Kept, for a hook may put others in their place, and the id of one that is gone is soon another tensor's.
+        self.own = {id(tensor): tensor for tensor in (*block.parameters(), *block.buffers())}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -202,7 +202,8 @@ def appending(folder: Path) -> Iterator[Any]:
     """
     path = folder / RESULTS
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, 0o666)  # less what the user's umask takes
     except OSError as error:
         raise _unwritten(path, error) from error
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
