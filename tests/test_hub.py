@@ -43,9 +43,9 @@ class Hub(BaseHTTPRequestHandler):
         lines = [json.loads(line) for line in body.splitlines() if line]
         if parts[1:] == ["repos", "create"]:
             name = f"{self.user}/{lines[0]['name']}"
-            self.pushed.append({"made": name, "private": lines[0].get("private", False)})
+            self.pushed.append({"made": name, "private": lines[0].get("visibility") == "private"})
             self.repositories.setdefault(name, self.root / name).mkdir(parents=True, exist_ok=True)
-            self._json({"url": f"http://hub/{name}"})
+            self._json({"url": f"https://huggingface.co/{name}"})
         elif parts[1:] == ["validate-yaml"]:
             self._json({"errors": [], "warnings": []})
         elif parts[4] == "branch":
@@ -60,7 +60,7 @@ class Hub(BaseHTTPRequestHandler):
             for file, content in files.items():
                 (self.repositories[name] / file).write_bytes(base64.b64decode(content))
             self.pushed.append({"to": name, "branch": parts[5], "files": sorted(files)})
-            address = f"http://hub/{name}/commit/{COMMIT}"
+            address = f"https://huggingface.co/{name}/commit/{COMMIT}"
             self._json({"success": True, "commitOid": COMMIT, "commitUrl": address, "hookOutput": ""})
 
     def do_GET(self) -> None:
@@ -110,7 +110,7 @@ class Hub(BaseHTTPRequestHandler):
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
@@ -239,7 +239,7 @@ def same(one: Motion, other: Motion) -> bool:
 
 def test_a_motion_goes_to_the_hub_and_comes_back(hub: type[Hub], cache: Path, run, tmp_path: Path) -> None:
     ours = motion()
-    assert ours.push_to_hub("somebody/tiger", private=True) == f"http://hub/somebody/tiger/commit/{COMMIT}"
+    assert ours.push_to_hub("somebody/tiger", private=True) == f"https://huggingface.co/somebody/tiger/commit/{COMMIT}"
     assert hub.pushed == [
         {"made": "somebody/tiger", "private": True},
         {"to": "somebody/tiger", "branch": "main", "files": ["README.md", MOTION_FILE]},
@@ -254,7 +254,7 @@ def test_a_motion_goes_to_the_hub_and_comes_back(hub: type[Hub], cache: Path, ru
     ours.save(tmp_path / "m.safetensors")
     code, said = run("push", tmp_path / "m.safetensors", "somebody/tiger", "--revision", "fast")
     assert (code, hub.pushed[-1]) == (0, {"to": "somebody/tiger", "branch": "fast", "files": [MOTION_FILE]})
-    assert f"http://hub/somebody/tiger/commit/{COMMIT}" in said
+    assert f"https://huggingface.co/somebody/tiger/commit/{COMMIT}" in said
     assert (folder / "README.md").read_text() == "mine"
     assert same(load_motion("somebody/tiger", revision="fast"), ours)
     code, said = run("inspect", "somebody/tiger")

@@ -109,7 +109,7 @@ def publish(
     try:
         if problem is not None:
             raise problem
-        api.create_repo(place.hub_id, private=private, exist_ok=True)
+        api.create_repo(place.hub_id, private=private or None, exist_ok=True)  # None: as one's organisation has it
         if place.revision is not None:
             api.create_branch(place.hub_id, branch=place.revision, exist_ok=True)
         new = {
