@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from motionclone.backbones.backbone import Backbone
-from motionclone.backbones.families import is_modular
+from motionclone.backbones.families import Pipeline, backbone_of
+from motionclone.backbones.modular import is_modular
 from motionclone.errors import InputError
 from motionclone.settings import Settings
 
@@ -27,6 +28,13 @@ _SAID_ELSEWHERE = {
     "latents": "give a generator, or set seed and sampling.shared_noise",
 }
 _OF_THE_CALL = ("return_dict", "num_videos_per_prompt", "ip_adapter_image", "ip_adapter_image_embeds")
+
+
+def caller_of(pipe: Pipeline) -> Backbone:
+    """The backbone of a pipeline that can be called from here. InputError for a modular one."""
+    if is_modular(pipe):
+        raise InputError(f"{type(pipe).__name__} says itself what it takes and gives; {_CALL_IT}.")
+    return backbone_of(pipe)
 
 
 def with_arguments(settings: Settings, arguments: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
@@ -73,8 +81,6 @@ def check_call(backbone: Backbone, own: Mapping[str, Any], added: Mapping[str, A
     caller `added` what it does not take, or what is said elsewhere.
     """
     kind = type(backbone.pipe).__name__
-    if is_modular(backbone.pipe):
-        raise InputError(f"{kind} is modular and says itself what it is called with; {_CALL_IT}.")
     parameters = inspect.signature(type(backbone.pipe).__call__).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     takes = {parameter.name for parameter in parameters if parameter.kind in named} - {"self"}

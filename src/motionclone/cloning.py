@@ -13,7 +13,7 @@ from torch import Tensor
 from motionclone import __version__
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
-from motionclone.calling import call_arguments, check_call, positive, recorded, with_arguments
+from motionclone.calling import call_arguments, caller_of, check_call, positive, recorded, with_arguments
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
@@ -93,7 +93,7 @@ def clone(
         InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
     """
     settings = settings or Settings()
-    backbone, sampling = backbone_of(pipe), settings.sampling
+    backbone, sampling = caller_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     frames = as_frames(frames)
     check_output_type(output_type)
@@ -118,7 +118,7 @@ def clone(
 def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[str, Any] | None = None) -> None:
     """Raise InputError, before anything slow, if the prompt, the settings or further arguments do not fit the model."""
     settings, added = with_arguments(settings, arguments or {})
-    backbone, sampling = backbone_of(pipe), settings.sampling
+    backbone, sampling = caller_of(pipe), settings.sampling
     backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
@@ -180,7 +180,7 @@ def generate(
         InputError: if motion, prompt, settings or arguments do not fit the model, or a step is not finite.
     """
     settings, given = with_arguments(settings or Settings(), arguments)
-    backbone, sampling = backbone_of(pipe), settings.sampling
+    backbone, sampling = caller_of(pipe), settings.sampling
     pipe = backbone.pipe
     check_output_type(output_type)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():

@@ -12,7 +12,7 @@ from torch import Tensor
 from motionclone import __version__
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import listening, stopping_at
-from motionclone.backbones.families import backbone_of
+from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
@@ -37,7 +37,7 @@ def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference"
     return torch.randn(shape, generator=generator_of(seed, stream))
 
 
-def shared_noise(pipe: Any, motion: Motion, *, condition: Condition | None = None) -> Tensor:
+def shared_noise(pipe: Pipeline, motion: Motion, *, condition: Condition | None = None) -> Tensor:
     """The noise that was added to a motion's reference, to start its video from, as the authors do.
 
     Args:
@@ -59,7 +59,7 @@ def shared_noise(pipe: Any, motion: Motion, *, condition: Condition | None = Non
 
 
 def extract_motion(
-    pipe: Any,
+    pipe: Pipeline,
     frames: Any,
     settings: Extraction | None = None,
     *,

@@ -25,7 +25,8 @@ from torch.utils._pytree import tree_map
 from motionclone.backbones.backbone import Call, Guidable, named_arguments, with_increment
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
-from motionclone.backbones.families import backbone_of, check_denoiser
+from motionclone.backbones.families import Pipeline, backbone_of, check_denoiser
+from motionclone.backbones.modular import is_modular
 from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import GuidanceWarning, InputError
@@ -84,7 +85,7 @@ class _Guided:
 
 @contextmanager
 def motion_guidance(
-    pipe: Any,
+    pipe: Pipeline,
     motion: Motion | Mapping[float, Motion],
     settings: Guidance | Settings | None = None,
     *,
@@ -99,7 +100,8 @@ def motion_guidance(
     that share a network may be guided at the same time, each by its own motion, and let go in any order.
 
     Args:
-        pipe: a diffusers pipeline of a supported family; it may be offloaded, adapted, given another scheduler.
+        pipe: a diffusers pipeline of a supported family, or a modular one; it may be offloaded, adapted, given another
+            scheduler.
         motion: extracted with the same model; or one for every guided timestep, as from inversion (Eq. 4).
         settings: weight, update rule, share of the schedule, ramps; or whole settings, such as from `preset`.
         on_guided_step: called after every guided step.
@@ -114,7 +116,7 @@ def motion_guidance(
     whole = settings if isinstance(settings, Settings) else None
     settings = settings.guidance if isinstance(settings, Settings) else settings or Guidance()
     backbone = backbone_of(pipe)
-    pipe = backbone.pipe
+    pipe = pipe if is_modular(pipe) else backbone.pipe
     objective = objective_named(settings.objective)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
