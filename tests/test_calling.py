@@ -152,6 +152,25 @@ def test_what_is_no_argument_is_refused_by_name_before_anything_slow(shared, mot
             verb(shared, material, "a cat", SETTINGS, **argument)
 
 
+def test_what_a_notebook_shows_is_a_line(shared, motion, clip):
+    made = clone(shared, CLIP, "a cat", SETTINGS)
+    with motion_guidance(shared, motion, SETTINGS) as trace:
+        shared("a cat", **CALL, output_type="latent")
+    found = [
+        (made, r"Generated\(3 frames of 64x64, 3 guided steps, prompt 'a cat'\)"),
+        (motion, r"Motion\(3 frames of 64x64, k 1 at \d+ sites of '\w+'\)"),
+        (next(iter(motion.maps.values())), r"SparseMap\(\(\d+, 8, 3, 1\), torch\.float32, on cpu\)"),
+        (trace, r"Trace\(3 guided steps, energy [\d.]+ to [\d.]+\)"),
+        (Condition(CLIP[:1]), r"Condition\(64x64 for frames 0\)"),
+        (read_clip(clip, 8, 64, 64), r"Clip\(8 frames of 64x64 at [\d.]+ fps, sha256 \w{12}\.\.\.\)"),
+    ]
+    for value, shown in found:
+        assert re.fullmatch(shown, repr(value)), repr(value)
+    for value in (made.steps, motion.record, trace.steps):
+        assert len(repr(value)) < 1000
+        assert "attn" not in repr(value)
+
+
 def test_pictures_are_no_argument(tmp_path):
     pipe = sparse_pipe(tmp_path)
     with pytest.raises(InputError, match=r"conditioning_frames is no argument here; give a condition\."):

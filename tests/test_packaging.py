@@ -6,7 +6,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 import motionclone
@@ -20,9 +19,6 @@ def without(name, code, *words, folder):
     """Run Python as if a package were not installed."""
     run = [sys.executable, "-c", f"import sys; sys.modules[{name!r}] = None\n{code}", *words]
     return subprocess.run(run, capture_output=True, text=True, cwd=folder, check=False)
-
-
-CLI = "import motionclone.cli as cli; cli.main()"
 
 
 def test_everything_but_the_report_works_without_the_lab_s_packages(tmp_path):
@@ -44,12 +40,19 @@ def test_everything_but_the_report_works_without_the_lab_s_packages(tmp_path):
     assert said == "the report needs matplotlib, which cannot be imported; pip install 'motionclone[lab]'."
 
 
-@pytest.mark.parametrize("name", ["matplotlib", "jinja2"])
-def test_evaluate_says_which_extra_it_needs_before_anything_else(tmp_path, name):
-    done = without(name, CLI, "evaluate", "quick", "--out-dir", "found", folder=tmp_path)
+def test_evaluate_says_which_extra_it_needs_before_anything_else(tmp_path):
+    done = without(
+        "jinja2",
+        "import motionclone.cli as cli; cli.main()",
+        "evaluate",
+        "quick",
+        "--out-dir",
+        "found",
+        folder=tmp_path,
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"motionclone: the report needs {name}, which cannot be imported; pip install 'motionclone[lab]'.\n"
+        "motionclone: the report needs jinja2, which cannot be imported; pip install 'motionclone[lab]'.\n"
     )
     assert not list(tmp_path.iterdir())
 

@@ -199,9 +199,8 @@ class Motion:
             raise InputError(f"{repo_id} is no id of a repository and one branch; give user/name.")
         place = replace(place, revision=revision or place.revision)
         model = record.model and (Path(record.model).name if Path(record.model).is_absolute() else record.model)
-        record = record.model_copy(
-            update={"model": model, "source": record.source.model_copy(update={"path": "", "name": record.source.name})}
-        )
+        source = record.source.model_copy(update={"path": ""})
+        record = record.model_copy(update={"model": model, "source": source})
         shared = replace(self, record=record)
         card = _CARD.format(motion=shared, name=place.hub_id.partition("/")[2], id=place.hub_id)
         files = {MOTION_FILE: shared.to_bytes(), "README.md": card.encode()}
@@ -226,7 +225,7 @@ def motion_file(place: str | Path, revision: str | None = None) -> Path:
         there, folder = path.exists(), path.is_dir()
     except OSError as error:
         raise InputError(f"{path} cannot be a path ({error.strerror}); check it.") from error
-    on_hub = None if there or path.suffix.lower() == ".safetensors" else HubPlace.parsed(str(place))
+    on_hub = None if there or path.suffix.lower() == ".safetensors" else HubPlace.parsed(path.as_posix())
     if on_hub is None:
         if revision is not None:
             raise InputError(f"{path} is no repository of the hub, and only those have revisions; leave it out.")

@@ -3,11 +3,10 @@
     with motion_guidance(pipe, motion, preset("camera")) as trace:
         frames = pipe(prompt, guidance_scale=8.5, num_inference_steps=100).frames[0]
 
-The pipeline's denoiser is wrapped inside the `with`, with whole settings the uneven schedule stands in for its DDIM
-scheduler, and nothing else is touched; calls of other pipelines that share it
-are theirs. Classifier-free guidance forms
-u + s (c - u), so an increment on both u and c is that increment on the guided output; likewise other guidances, which
-add differences between c and further calls of the same step.
+The pipeline's denoiser is wrapped inside the `with`, given whole settings the uneven schedule stands in for its DDIM
+scheduler, and nothing else is touched; calls of other pipelines that share it are theirs. Classifier-free guidance
+forms u + s (c - u), so an increment on both u and c is that increment on the guided output; likewise other guidances,
+which add differences between c and further calls of the same step.
 """
 
 import math
