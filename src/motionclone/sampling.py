@@ -115,7 +115,7 @@ def motion_guidance(
     whole = settings if isinstance(settings, Settings) else None
     settings = settings.guidance if isinstance(settings, Settings) else settings or Guidance()
     backbone = backbone_of(pipe)
-    pipe = pipe if is_modular(pipe) else backbone.pipe
+    runner: Any = pipe if is_modular(pipe) else backbone.pipe
     objective = objective_named(settings.objective)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
@@ -127,21 +127,21 @@ def motion_guidance(
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         nonlocal last, calls_of_others
-        if not is_call_of(pipe):
-            calls_of_others = calls_of_others or not is_under(pipe)  # else it is one that reads a motion
+        if not is_call_of(runner):
+            calls_of_others = calls_of_others or not is_under(runner)  # else it is one that reads a motion
             return plain(*args, **kwargs)
         call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         latents = call[backbone.latents_name]
-        if not plans or not plans[-1].goes_on(pipe.scheduler, timestep):  # a run begins
+        if not plans or not plans[-1].goes_on(runner.scheduler, timestep):  # a run begins
             if whole is not None:
-                _check_steps(pipe.scheduler, whole)
-            plans.append(plan_run(pipe.scheduler, timestep, settings, backbone.guided_from))
+                _check_steps(runner.scheduler, whole)
+            plans.append(plan_run(runner.scheduler, timestep, settings, backbone.guided_from))
             if plans[-1].steps:
                 check_denoiser(backbone.denoiser)
         if last is not None and last.has_step(plans[-1], timestep, latents):
             return with_increment(None, plain(*args, **kwargs), last.increment, call)
-        planned = plans[-1].coming(pipe.scheduler, timestep)
+        planned = plans[-1].coming(runner.scheduler, timestep)
         if planned is None:
             return plain(*args, **kwargs)
         wanted = motion if isinstance(motion, Motion) else _motion_at(motion, planned.timestep)
@@ -163,7 +163,7 @@ def motion_guidance(
                 f"guided step {planned.index + 1} (t = {timestep:g}) is not finite: energy {energy}, gradient norm "
                 f"{norm}; use a lower weight than {settings.weight:g}."
             )
-        prediction = prediction_of(pipe.scheduler)
+        prediction = prediction_of(runner.scheduler)
         increment = output_increment(
             gradient, planned.now, planned.after, prediction, settings.update, planned.response
         )
@@ -175,15 +175,15 @@ def motion_guidance(
 
     counts = None if whole is None else (whole.sampling.guided_steps, settings.guided_fraction)
     with (
-        nullcontext() if counts is None else uneven_schedule(pipe, *counts),
-        layered(backbone.denoiser, "forward", guided, owner=pipe, under_hooks=True),
+        nullcontext() if counts is None else uneven_schedule(runner, *counts),
+        layered(backbone.denoiser, "forward", guided, owner=runner, under_hooks=True),
     ):
         yield trace
     trace.shortfall = next((plan.shortfall for plan in plans if plan.shortfall), None)
     if calls_of_others and not plans and settings.weight > 0:
         trace.shortfall = (
             "guidance guided no step: another pipeline called the network, and guidance was given "
-            f"{type(pipe).__name__}; give it the pipeline that runs."
+            f"{type(runner).__name__}; give it the pipeline that runs."
         )
     if trace.shortfall is not None:
         warnings.warn(trace.shortfall, GuidanceWarning, stacklevel=3)
