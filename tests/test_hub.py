@@ -250,6 +250,7 @@ def test_a_motion_goes_to_the_hub_and_comes_back(hub: type[Hub], cache: Path, ru
         assert (found.record.model, found.record.source.name, found.record.seed) == ("fox", "tiger.mp4", 3)
     folder = hub.repositories["somebody/tiger"]
     assert not any(b"/home/me" in file.read_bytes() for file in folder.iterdir())
+    assert {path.name for path in cache.rglob("snapshots/*/*")} == {MOTION_FILE}
     (folder / "README.md").write_text("mine")
     ours.save(tmp_path / "m.safetensors")
     code, said = run("push", tmp_path / "m.safetensors", "somebody/tiger", "--revision", "fast")
