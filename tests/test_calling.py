@@ -24,6 +24,7 @@ from motionclone.extraction import extract_motion, shared_noise
 from motionclone.media.conditions import Condition
 from motionclone.media.reading import read_clip
 from motionclone.media.writing import write_video
+from motionclone.models import load_pipeline
 from motionclone.sampling import motion_guidance
 from motionclone.settings import Sampling, Settings, preset
 
@@ -169,6 +170,16 @@ def test_what_a_notebook_shows_is_a_line(shared, motion, clip):
     for value in (made.steps, motion.record, trace.steps):
         assert len(repr(value)) < 1000
         assert "attn" not in repr(value)
+
+
+def test_torch_dtype_is_diffusers_older_name_for_dtype():
+    assert load_pipeline("mini", device="cpu", torch_dtype=torch.bfloat16).unet.dtype == torch.bfloat16
+    with pytest.raises(InputError, match="two names of one thing, and both were given; leave one out"):
+        load_pipeline("mini", device="cpu", dtype=torch.float32, torch_dtype=torch.float32)
+    with pytest.raises(InputError, match=r"not a dict; load with one, .*pipe\.vae\.to\(torch\.float32\)"):
+        load_pipeline("mini", device="cpu", torch_dtype={"vae": torch.float32})
+    with pytest.raises(InputError, match=r"dtype is torch\.float32, torch\.float16 or torch\.bfloat16, not 'float16'"):
+        load_pipeline("mini", device="cpu", torch_dtype="float16")
 
 
 def test_pictures_are_no_argument(tmp_path):
