@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test parity lint docs check clean
+.PHONY: demo test parity lint docs check release-check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,10 @@ docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 check: lint test docs
+
+# What a release would be: built, checked, installed by itself, and tried from another folder.
+release-check:
+	PYTHON=$(PYTHON) .ci/release
 
 clean:
 	rm -rf .venv demo dist site .mypy_cache .ruff_cache .pytest_cache

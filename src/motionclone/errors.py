@@ -1,6 +1,8 @@
 """The one exception and the one warning that users are meant to see, and how others are told in them."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 LONGEST_WORD, LONGEST_SENTENCE = 300, 2000
@@ -33,3 +35,18 @@ def in_one_line(error: Exception) -> str:
     problems: list[dict[str, Any]] = getattr(error, "errors", list)() if hasattr(error, "error_count") else []
     told = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in problems]
     return " ".join(("; ".join(told) or str(error)).split()).rstrip(".")
+
+
+@contextmanager
+def from_extra(extra: str, what: str) -> Iterator[None]:
+    """Import, inside the `with`, packages that come with an extra of this one, for `what` needs them.
+
+    Raises:
+        InputError: one of them cannot be imported; the sentence names the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs {error.name or 'a package'}, which cannot be imported; pip install 'motionclone[{extra}]'."
+        ) from error

@@ -13,6 +13,7 @@ from motionclone.cli.making import clone, extract, generate
 from motionclone.cli.measuring import evaluate, score
 from motionclone.cli.models import models
 from motionclone.cli.rerunning import rerun, verify_run
+from motionclone.cli.sharing import push
 from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError
 from motionclone.settings import check_text
@@ -24,7 +25,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-for command in (demo, clone, extract, generate, rerun, verify_run, inspect, evaluate, score, models):
+for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models):
     app.command(command)
 
 

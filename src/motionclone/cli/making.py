@@ -160,7 +160,7 @@ def generate(
     Parameters
     ----------
     motion
-        A file made by `motionclone extract`.
+        A file made by `motionclone extract`, or USER/NAME of one on the hub.
     prompt
         What the new video shows.
     output
@@ -170,10 +170,11 @@ def generate(
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
     """
-    from motionclone.motion import load_motion
+    from motionclone.motion import load_motion, motion_file
     from motionclone.settings import Extraction
 
-    found = load_motion(motion)
+    place = motion_file(motion)
+    found = load_motion(place)
     size = found.record.size or (None, None)
     inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
     common = replace(
@@ -185,9 +186,10 @@ def generate(
     read_with = {name: getattr(found.record, name) for name in Extraction.model_fields}
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
-    sources = Sources(model_options.model, motion)
+    sources = Sources(model_options.model, place)
+    output = output or (motion.with_suffix(".mp4") if motion.exists() else Path(f"{motion.name}.mp4"))
     given = typed(model_options, settings_options, generation_options)
-    run(job, sources, settings, output or motion.with_suffix(".mp4"), overwrite, typed=given)
+    run(job, sources, settings, output, overwrite, typed=given)
 
 
 def _named(options: ModelOptions) -> ModelOptions:

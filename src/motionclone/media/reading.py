@@ -42,6 +42,10 @@ class Clip:
     sha256: str
     notices: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        frames, _, height, width = self.frames.shape
+        return f"Clip({frames} frames of {width}x{height} at {self.fps:g} fps, sha256 {self.sha256[:12]}...)"
+
 
 def read_clip(
     path: str | os.PathLike[str],

@@ -23,6 +23,7 @@ from torch.nn import functional
 from motionclone.errors import InputError
 from motionclone.files import check_free, whole_file
 from motionclone.media.container import open_video
+from motionclone.media.frames import as_frames
 
 # How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
 _ACCURATE = 0x4 | 0x4000 | 0x40000
@@ -60,7 +61,7 @@ def _check_suffix(path: Path, known: Sequence[str]) -> None:
 
 def write_video(
     path: str | os.PathLike[str],
-    frames: Tensor,
+    frames: Any,
     fps: float,
     *,
     provenance: Mapping[str, Any] | None = None,
@@ -72,7 +73,8 @@ def write_video(
 
     Args:
         path: output file. In MP4 and WebM odd sizes gain a repeated last row or column (4:2:0 colour needs even ones).
-        frames: (f, 3, h, w) RGB in [-1, 1], any float type and device; values outside are clipped.
+        frames: (f, 3, h, w) RGB in [-1, 1], any float type and device, values outside are clipped; or in another form
+            that `as_frames` takes, such as the PIL images of a pipeline of diffusers.
         fps: frames per second, 1/600 to 1000. GIF counts time in 1/100 s, so 8 fps plays at 8.33.
         provenance: what made the clip; kept as JSON in the comment of MP4 and WebM, see `read_provenance`, but for
             the `seconds` it took, which are never the same. GIF has no place that FFmpeg writes, so there only the
@@ -84,6 +86,8 @@ def write_video(
     """
     path = Path(path)
     check_video(path, fps)
+    if not (isinstance(frames, Tensor) and frames.is_floating_point()):
+        frames = as_frames(frames)
     _check_frames(frames)
     with whole_file(path, overwrite) as temporary:
         encode_video(temporary, frames, fps, provenance)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from motionclone.errors import InputError
+from motionclone.hub import HubPlace
 from motionclone.models.description import ModelDescription, folder_description
-from motionclone.models.hub import HubPlace
 from motionclone.models.texts import said
 
 MINI = Path(str(files("motionclone") / "mini"))

@@ -34,6 +34,7 @@ def load_pipeline(
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    torch_dtype: torch.dtype | None = None,
     offload: Offload = "none",
     vae_tiling: bool = False,
     per_frame_norm: bool = True,
@@ -46,10 +47,10 @@ def load_pipeline(
     pipeline, or `base/` beside `motion_adapter/`), or the hub id of a complete pipeline of a supported family. Names
     and hub ids may have a revision: name@revision, organisation/name@revision.
 
-    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in
-    (float16 for AnimateDiff, bfloat16 for transformers without a name), on a CPU to float32. `offload` keeps the
-    weights in main memory and brings to the GPU the part ("model") or the layer ("sequential") at work; `vae_tiling`
-    lets the VAE work on tiles.
+    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype`, or diffusers' older name `torch_dtype`, to
+    what the model was trained in (float16 for AnimateDiff, bfloat16 for transformers without a name), on a CPU to
+    float32. `offload` keeps the weights in main memory and brings to the GPU the part ("model") or the layer
+    ("sequential") at work; `vae_tiling` lets the VAE work on tiles.
     `per_frame_norm` is what AnimateDiff was trained with and diffusers leaves out; see `use_per_frame_norm`.
     `control` makes videos follow pictures: "image" or "sketch" for the model's own way (AnimateDiff's SparseCtrl; of
     transformers the image-to-video pipeline of the same weights), or the folder, hub id or file of a SparseCtrl.
@@ -69,6 +70,15 @@ def load_pipeline(
     if not per_frame_norm and not has_motion_modules:
         raise InputError(
             "per_frame_norm is about AnimateDiff's motion modules, which this model has not; leave it out."
+        )
+    if torch_dtype is not None:
+        if dtype is not None:
+            raise InputError("dtype and torch_dtype are two names of one thing, and both were given; leave one out.")
+        dtype = torch_dtype
+    if isinstance(dtype, dict):
+        raise InputError(
+            "dtype is one torch.dtype for all parts, not a dict; load with one, and convert a part afterwards, such as "
+            "with pipe.vae.to(torch.float32)."
         )
     if dtype is None:
         dtype = torch.float32 if target.type == "cpu" else _trained_in(found)

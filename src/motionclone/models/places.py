@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motionclone.errors import InputError
-from motionclone.models.hub import HubPlace, fetch
+from motionclone.hub import HubPlace, fetch
 from motionclone.models.texts import said
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
