@@ -163,9 +163,11 @@ def test_models_that_fit_are_those_whose_memory_is_there():
 def test_a_gpu_that_waits_is_told_of_where_no_model_is_named(run, monkeypatch, tmp_path, clip):
     monkeypatch.setattr("motionclone.models.devices.memory_here", lambda device: (int(24e9), int(25e9)))
     monkeypatch.setattr("motionclone.models.devices.usable_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
     dry = ("clone", clip, "a red star", "--dry-run", "-o", tmp_path / "o.mp4")
     said = run(*dry, "--frames", "4")[1]
-    assert "24 GB free on this GPU hold --model wan2.2-5b" in said
+    first, ways = next(iter(fitting_models(24).items()))
+    assert f"24 GB free on this GPU hold --model {first}{ways}," in said
     assert "this GPU" not in run(*dry, "--frames", "4", "--device", "cpu")[1]
     assert "this GPU" not in run(*dry, "--model", "mini-dit")[1]
     code, said = run("doctor")
@@ -234,7 +236,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_needs_no_network(run, clip, tmp_p
         (("--offload", "model"), "needs a GPU"),
         (("--condition-scale", "2"), "are for pictures"),
         (("--no-per-frame-norm",), "per_frame_norm is about AnimateDiff"),
-        (("--k", "9"), "k"),
+        (("--k", "9"), "k = 9 is more than the 3 frames of the attention"),
     ):
         code, said = run(*dry, "--model", "wan2.1-1.3b", *bad)
         assert (code, sentence in said) == (2, True), said
@@ -255,13 +257,13 @@ def test_a_dry_run_refuses_what_a_run_refuses(run, model, clip, tmp_path):
     assert run("extract", clip, "-o", motion, *size)[0] == 0
     code, said = run("extract", clip, "-o", motion, *size, "--dry-run")
     assert (code, "already" in said or "exists" in said) == (2, True), said
-    again = ("generate", motion, "a red star", "-o", out, "--dry-run", "--model", model, "--preset", "mini")
-    code, said = run(*again)
+    again = ("generate", motion, "a red star", "-o", out, "--dry-run", "--preset", "mini", "--model")
+    code, said = run(*again, model)
     assert code == 0, said
     for wrong, sentence in (
-        (("--frames", "8"), "the motion has 4 frames"),
-        (("--model", "mini"), "extract it again"),
-        (("--no-per-frame-norm",), "per_frame_norm"),
+        ((model, "--frames", "8"), "the motion has 4 frames"),
+        (("mini-dit",), "extract it again"),
+        ((model, "--no-per-frame-norm"), "per_frame_norm"),
     ):
         code, said = run(*again, *wrong)
         assert (code, sentence in said) == (2, True), said

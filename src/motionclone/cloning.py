@@ -111,7 +111,11 @@ def check(pipe: Any, prompt: str, settings: Settings) -> None:
     Of a pipeline without a tokenizer, as `load_pipeline` makes some without weights, prompts are not checked.
     """
     backbone, sampling = backbone_of(pipe), settings.sampling
-    backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
+    if settings.extraction.k > frames:
+        raise InputError(
+            f"k = {settings.extraction.k} is more than the {frames} frames of the attention; use at most {frames}."
+        )
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
