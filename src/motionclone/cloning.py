@@ -14,11 +14,12 @@ from motionclone import __version__
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.calling import call_arguments, caller_of, check_call, positive, recorded, with_arguments
-from motionclone.errors import InputError
+from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import OutputType, as_frames, check_output_type, in_form
+from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
@@ -116,15 +117,22 @@ def clone(
 
 
 def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[str, Any] | None = None) -> None:
-    """Raise InputError, before anything slow, if the prompt, the settings or further arguments do not fit the model."""
+    """Raise InputError, before anything slow, if the prompt, the settings or further arguments do not fit the model.
+
+    Of a pipeline without a tokenizer, as `load_pipeline` makes some without weights, prompts are not checked.
+    """
     settings, added = with_arguments(settings, arguments or {})
     backbone, sampling = caller_of(pipe), settings.sampling
-    backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
+    if settings.extraction.k > frames:
+        raise InputError(
+            f"k = {settings.extraction.k} is more than the {frames} frames of the attention; use at most {frames}."
+        )
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     check_call(backbone, call_arguments(backbone, prompt, settings), added)
-    for text in (positive(prompt, settings), sampling.negative_prompt):
+    for text in (positive(prompt, settings), sampling.negative_prompt) if backbone.pipe.tokenizer is not None else ():
         backbone.check_prompt(text)
 
 
@@ -142,6 +150,26 @@ def check_condition(pipe: Pipeline, condition: Condition | None, settings: Setti
     backbone_of(pipe).check_condition(condition)
     if condition is not None:
         condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
+
+
+def check_motion(pipe: Pipeline, motion: Motion, settings: Settings) -> None:
+    """Raise InputError if a motion was read with another model, or at another size than the settings'."""
+    check_fits(backbone_of(pipe), motion)
+    sampling = settings.sampling
+    size = motion.record.size or (sampling.height, sampling.width)
+    if (motion.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
+        raise InputError(
+            f"the motion has {motion.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
+            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
+        )
+
+
+def tell_unknown_words(pipe: Pipeline, prompt: str, settings: Settings) -> None:
+    """Warn of words that a bundled model has never seen: it would make something of them in silence."""
+    model = model_name(backbone_of(pipe).pipe)
+    texts = (positive(prompt, settings), settings.sampling.negative_prompt, settings.extraction.prompt)
+    if model in MINI_MODELS and (sentence := advice(model, texts)):
+        warnings.warn(sentence, GuidanceWarning, stacklevel=3)
 
 
 @torch.no_grad()
@@ -184,19 +212,14 @@ def generate(
     pipe = backbone.pipe
     check_output_type(output_type)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
-        check_fits(backbone, each)
+        check_motion(backbone, each, settings)
     check(backbone, prompt, settings, given)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     tell_idle(backbone, settings, first, condition)
+    tell_unknown_words(backbone, prompt, settings)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    size = first.record.size or (sampling.height, sampling.width)
-    if (first.video_frames, *size) != (sampling.num_frames, sampling.height, sampling.width):
-        raise InputError(
-            f"the motion has {first.video_frames} frames of {size[1]}x{size[0]} pixels and {sampling.num_frames} "
-            f"frames of {sampling.width}x{sampling.height} were asked for; generate at its size, or extract again."
-        )
     about_arguments = recorded(given)
     generator = given.pop("generator", None)
     if generator is None:

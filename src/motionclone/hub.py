@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from motionclone.errors import InputError, in_one_line
 
-PATIENCE = 4.0  # seconds that the hub has to begin an answer, unless HF_HUB_ETAG_TIMEOUT says others
+PATIENCE = 2.5  # seconds that the hub has to begin an answer, unless HF_HUB_ETAG_TIMEOUT says others
 PAUSE = 60.0  # seconds for which a hub that did not is not asked again
 _silent_since = -PAUSE
 _ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(\w[\w./-]*))?", re.ASCII)
@@ -78,7 +78,8 @@ def fetch(place: HubPlace, files: Sequence[str], *, largest: int | None = None) 
 def _why_not(place: HubPlace, problem: Exception) -> str:
     if isinstance(problem, RevisionNotFoundError):
         return f"{place.hub_id} has no revision {place.revision} on the hub; give another one behind the @."
-    why, remedy = in_one_line(problem), "check the id and the connection, or download it elsewhere and give its folder"
+    why = str(problem).strip().partition("\n")[0].rstrip(".")
+    remedy = "check the id and the connection, or download it elsewhere and give its folder"
     if isinstance(problem, GatedRepoError):
         why, remedy = "its terms were not accepted", "accept them there and log in with `hf auth login`"
     elif isinstance(problem, RepositoryNotFoundError):
@@ -152,7 +153,7 @@ def _problem(question: Callable[[float], object]) -> Exception | None:
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(1.25 * patience)
+    thread.join(patience + 0.25)
     answer = answers[0] if answers else silence
     if answer is silence or "Timeout" in type(answer).__name__:
         _silent_since = time.monotonic()

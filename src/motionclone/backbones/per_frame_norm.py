@@ -48,7 +48,7 @@ def use_per_frame_norm(module: nn.Module) -> None:
         norm = block.norm
         if isinstance(norm, PerFrameGroupNorm):
             continue
-        if norm.weight.is_meta:
+        if norm.weight.is_meta and hasattr(norm, "_hf_hook"):  # a network without any weights may have them
             raise InputError("per-frame norm was asked of offloaded weights; enable it before CPU offload.")
         block.norm = PerFrameGroupNorm(norm.num_groups, norm.num_channels, norm.eps, device="meta")
         block.norm.weight, block.norm.bias = norm.weight, norm.bias

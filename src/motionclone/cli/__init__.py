@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from motionclone import __version__
 from motionclone.cli.demo import demo
+from motionclone.cli.doctor import doctor
 from motionclone.cli.inspecting import inspect
 from motionclone.cli.making import clone, extract, generate
 from motionclone.cli.measuring import evaluate, score
@@ -25,7 +26,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models):
+for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models, doctor):
     app.command(command)
 
 

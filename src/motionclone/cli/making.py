@@ -1,11 +1,13 @@
 """Commands that make something: clone, generate, extract."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from motionclone.cli.foretelling import advise, check_model, check_prompt, foretell
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.options import (
     ConditioningOptions,
@@ -49,6 +51,7 @@ def clone(
     compare: bool = False,
     overwrite: bool = False,
     prompt_metadata: bool = True,
+    dry_run: bool = False,
 ) -> None:
     """Make a video of PROMPT that moves like REFERENCE.
 
@@ -66,8 +69,13 @@ def clone(
         Replace files that are there.
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
+    dry_run
+        Only say what would be made and the memory that takes, and refuse what would be refused; loads no weights.
     """
     pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
+    check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
+    check_model(model_options, dry_run)
+    advise(model_options)
     settings = settings_from(
         model_options.model,
         settings_options,
@@ -89,7 +97,7 @@ def clone(
     paths = tuple(Path(picture.path) for picture in pictures)
     sources = Sources(model_options.model, reference, paths, control)
     given = typed(model_options, settings_options, extraction_options, generation_options, conditioning_options)
-    run(job, sources, settings, output, overwrite, compare, given)
+    run(job, sources, settings, output, overwrite, compare, given, dry_run)
 
 
 def extract(
@@ -101,6 +109,7 @@ def extract(
     extraction_options: ExtractionOptions = ExtractionOptions(),
     model_options: ModelOptions = ModelOptions(),
     overwrite: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Read the motion of REFERENCE into a small file, to generate from as often as you like.
 
@@ -112,7 +121,10 @@ def extract(
         The motion file, .safetensors.
     overwrite
         Replace a file that is there.
+    dry_run
+        Only say what would be read and the memory that takes, and refuse what would be refused; loads no weights.
     """
+    check_model(model_options, dry_run)
     from motionclone.cloning import check
     from motionclone.extraction import extract_motion
     from motionclone.files import check_free, check_not_input, claimed
@@ -122,18 +134,22 @@ def extract(
     if output.suffix != ".safetensors":
         raise InputError(f"a motion file must end in .safetensors, got {output}; rename it.")
     settings = settings_from(model_options.model, settings_options, extraction_options)
+    advise(model_options)
     sources = Sources(model_options.model, reference)
-    with claimed(output):
+    with nullcontext() if dry_run else claimed(output):
         check_free(output, overwrite)
         check_not_input([output], sources.files(), "the motion")
         clip = read_reference(reference, reference_options, settings)
-        pipe = load_model(model_options)
+        pipe = load_model(model_options, weights=not dry_run)
         fitted = fitted_to_model(pipe, settings)
         if fitted != settings:
             settings, clip = fitted, read_reference(reference, reference_options, fitted)
         say_notices(clip.notices)
         check(pipe, "", settings)
         refuse_idle(pipe, settings, typed(model_options, settings_options, extraction_options))
+        if dry_run:
+            foretell(pipe, settings, model_options, [output], generates=False)
+            return
         source = source_facts(reference.name, clip, reference_options)
         source["path"] = kept_name(reference, output.absolute().parent)
         motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)
@@ -152,6 +168,7 @@ def generate(
     model_options: ModelOptions = ModelOptions(),
     overwrite: bool = False,
     prompt_metadata: bool = True,
+    dry_run: bool = False,
 ) -> None:
     """Make a video of PROMPT that moves like a motion file.
 
@@ -169,7 +186,11 @@ def generate(
         Replace files that are there.
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
+    dry_run
+        Only say what would be made and the memory that takes, and refuse what would be refused; loads no weights.
     """
+    check_prompt(prompt, generation_options.positive_prompt)
+    check_model(model_options, dry_run)
     from motionclone.motion import load_motion, motion_file
     from motionclone.settings import Extraction
 
@@ -189,7 +210,7 @@ def generate(
     sources = Sources(model_options.model, place)
     output = output or (motion.with_suffix(".mp4") if motion.exists() else Path(f"{motion.name}.mp4"))
     given = typed(model_options, settings_options, generation_options)
-    run(job, sources, settings, output, overwrite, typed=given)
+    run(job, sources, settings, output, overwrite, typed=given, dry_run=dry_run)
 
 
 def _named(options: ModelOptions) -> ModelOptions:

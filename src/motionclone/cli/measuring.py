@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from motionclone.cli.foretelling import check_model
 from motionclone.cli.options import (
     ExtractionOptions,
     GenerationOptions,
@@ -71,6 +72,8 @@ def evaluate(
     from dataclasses import asdict
     from functools import partial
 
+    check_model(model_options)
+    check_judge(judge)
     from motionclone.lab.bench import Setup
     from motionclone.lab.facts import facts_of
     from motionclone.lab.report import write_report
@@ -151,6 +154,14 @@ def _clip_cases(references: Path, split: "Split", least: int, asked: int | None,
     return clip_cases(clips, split, count, base.sampling)
 
 
+def check_judge(judge: str) -> None:
+    """Refuse, before anything heavy is imported, a judge that neither is here nor can be fetched."""
+    from motionclone.models.places import locate
+
+    if judge != "mini":
+        locate(judge, "CLIP model", ["config.json"])
+
+
 def score(
     videos: Path,
     *,
@@ -181,6 +192,7 @@ def score(
     """
     import json
 
+    check_judge(judge)
     from motionclone.files import check_free, check_not_input, whole_file
     from motionclone.lab.metrics import load_embedder
     from motionclone.lab.score import score_videos

@@ -7,9 +7,14 @@ from motionclone.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from motionclone.models.facts import Facts, Memory
+
+LESS = {"offload": "model", "tiling": True}
+"""What takes less memory, as options of `memory_of`."""
+
 
 def models(name: str | None = None) -> None:
-    """List the models and presets that have names; of one model, say what it is made of and how much memory it takes.
+    """List the models and presets that have names; of one model, say what it is made of and what it takes.
 
     Parameters
     ----------
@@ -17,19 +22,41 @@ def models(name: str | None = None) -> None:
         A model of the list, or its hub id.
     """
     from rich.console import Console
+
+    console = Console()
+    if name is None:
+        _list(console)
+    else:
+        _describe(name, console)
+
+
+def _list(console: "Console") -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from motionclone.models import named_models
+    from motionclone.models.facts import known_facts, memory_of
     from motionclone.settings import preset, preset_names
 
-    console = Console()
-    if name is not None:
-        _describe(name, console)
-        return
-    table = Table("model", "from", title="models (--model)")
+    table = Table(title="models (--model); sizes in GB", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("model", "download", "memory", "least", "licence", "run", "settings"):
+        table.add_column(
+            title, overflow="fold", justify="right" if title in ("download", "memory", "least") else "left"
+        )
     for each in named_models():
-        table.add_row(each, _place(each))
-    chosen = Table("preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)")
+        facts, settings = known_facts()[each], preset(preset_of(each))
+        table.add_row(
+            each,
+            f"{facts.download:.1f}" if facts.download else "bundled",
+            gigabytes(memory_of(facts, settings)),
+            gigabytes(memory_of(facts, settings, **LESS)) if facts.download else "",
+            facts.licence,
+            "yes" if facts.run else "no",
+            facts.settings,
+        )
+    chosen = Table(
+        "preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)", box=SIMPLE_HEAD
+    )
     for each in preset_names():
         s = preset(each)
         chosen.add_row(
@@ -41,8 +68,72 @@ def models(name: str | None = None) -> None:
             f"{s.sampling.width}x{s.sampling.height}",
             str(s.sampling.num_frames),
         )
+    for column in chosen.columns:
+        column.overflow = "fold"
     console.print(table, chosen)
-    console.print("A folder, a model description (.toml, .yaml) or a hub id does as well: see docs/models.md.")
+    console.print(
+        "Memory is what a clone at the preset's size has on the GPU at once (weights of all parts, guidance, VAE), "
+        "counted from the networks' shapes and not measured; least, with --offload model --vae-tiling; + is with "
+        "guidance not counted. Run: whether its own weights were run here. Settings: where the preset is from; of a "
+        "guess, expect to look for the weight.\n"
+        "`motionclone models NAME` says more, `motionclone doctor` which models fit this machine. A folder, a model "
+        "description (.toml, .yaml) or a hub id does as well: see docs/models.md."
+    )
+
+
+def preset_of(name: str) -> str:
+    """The preset of a named model."""
+    from motionclone.settings import preset_names
+
+    return name if name in preset_names() else "camera"
+
+
+def gigabytes(memory: "Memory") -> str:
+    """The most that is taken at once; with a plus where not all could be counted."""
+    return f"{memory.most:.1f}" + "+" * (memory.guidance is None)
+
+
+def _describe(name: str, console: "Console") -> None:
+    """Parts, preset and memory of a model; nothing is downloaded."""
+    from rich.table import Table
+
+    from motionclone.models import name_of, named_models
+    from motionclone.models.facts import WAYS, known_facts, memory_of
+    from motionclone.settings import preset
+
+    name = name_of(name)
+    if name not in named_models():
+        raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
+    facts, settings = known_facts()[name], preset(preset_of(name))
+    sampling = settings.sampling
+    table = Table(
+        title=f"{name}, {sampling.num_frames} frames of {sampling.width}x{sampling.height}", show_header=False
+    )
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    source = "as the hub lists it" if facts.listed else "computed from the parameters, the hub's list was not seen"
+    rows = {
+        "from": _place(name),
+        "licence": facts.terms or facts.licence,
+        "tried": facts.tried,
+        "download": "none, it is bundled" if _place(name) == "bundled" else f"{facts.download:.1f} GB, {source}",
+        "preset": preset_of(name),
+        "guided blocks": ", ".join(settings.extraction.blocks),
+        "weights": _weights(facts),
+        "guidance": _guidance(facts),
+        "VAE at work": f"{facts.coding:.2f} GB, on tiles {facts.tiled:.2f} GB",
+        "memory, at once": ", ".join(
+            f"{f'with{words}: ' if words else ''}{gigabytes(memory_of(facts, settings, **ways))} GB"
+            for words, ways in WAYS
+        ),
+    }
+    for row in rows.items():
+        table.add_row(*row)
+    console.print(table)
+    console.print(
+        "Counted at this size from the shapes of the networks (benchmarks/memory.py), not measured on a GPU; what "
+        "PyTorch takes for itself, some 0.5 to 1 GB, comes on top."
+    )
 
 
 def _place(name: str) -> str:
@@ -51,42 +142,19 @@ def _place(name: str) -> str:
     parts = named_models()[name]
     if isinstance(parts, HubModel):
         return f"{parts.hub_id}, {parts.dtype}"
-    return "bundled" if name in ("mini", "mini-dit") else f"{parts.base} and {parts.motion_adapter}"
+    return "bundled" if name in ("mini", "mini-dit") else f"{parts.base} and {parts.motion_adapter}, float16"
 
 
-def _describe(name: str, console: "Console") -> None:
-    """Parts, preset and memory of a model; nothing is downloaded."""
-    from dataclasses import astuple
+def _weights(facts: "Facts") -> str:
+    denoiser = f"denoiser {facts.denoiser:.2f} GB" if facts.experts == 1 else f"2 denoisers of {facts.denoiser:.2f} GB"
+    others = f", others {facts.others:.2f} GB" if facts.others else ""
+    return f"{denoiser}, text encoders {facts.text_encoders:.2f} GB, VAE {facts.vae:.2f} GB{others}"
 
-    from rich.filesize import decimal
-    from rich.table import Table
 
-    from motionclone.lab.memory import counted
-    from motionclone.models import name_of, named_models
-    from motionclone.settings import preset, preset_names
-
-    name = name_of(name)
-    if name not in named_models():
-        raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
-    chosen = name if name in preset_names() else "camera"
-    settings = preset(chosen)
-    sampling = settings.sampling
-    size = f"{sampling.num_frames} frames of {sampling.width}x{sampling.height}"
-    table = Table(title=f"{name}, {size}", show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    table.add_row("from", _place(name))
-    table.add_row("preset", chosen)
-    table.add_row("guided blocks", ", ".join(settings.extraction.blocks))
-    try:
-        found = counted(name, settings)
-    except InputError as error:
-        table.add_row("memory", str(error))
-        console.print(table)
-        return
-    weights, kept, again, cut, naive = (decimal(count, precision=2) for count in astuple(found))
-    table.add_row("weights of the denoiser", weights)
-    table.add_row("kept for the backward pass", f"{kept} ({cut} without checkpoints, {naive} without the cut, too)")
-    if found.again:
-        table.add_row("while a block is computed again", f"up to {again} more")
-    console.print(table)
+def _guidance(facts: "Facts") -> str:
+    if facts.kept is None or facts.again is None:
+        return "not counted: the shapes of its denoiser alone do not tell"
+    return (
+        f"{facts.kept:.2f} GB kept for the backward pass ({facts.cut:.2f} GB without checkpoints), "
+        f"{facts.again:.2f} GB more while a block is computed again"
+    )

@@ -29,13 +29,16 @@ def public_name(place: str) -> str:
     return Path(place).expanduser().resolve().name if is_local(place) else place
 
 
-def load_model(options: ModelOptions, control: str | None = None, *, place: str | None = None) -> Any:
+def load_model(
+    options: ModelOptions, control: str | None = None, *, place: str | None = None, weights: bool = True
+) -> Any:
     """The pipeline.
 
     Args:
         options: which, and how it is held in memory.
         control: as in `load_pipeline`.
         place: where the model is, if its name in the options does not say.
+        weights: as in `load_pipeline`.
     """
     import torch
 
@@ -53,6 +56,7 @@ def load_model(options: ModelOptions, control: str | None = None, *, place: str 
         per_frame_norm=options.per_frame_norm,
         control=control,
         pickled=options.pickled,
+        weights=weights,
     )
     pipe.set_progress_bar_config(disable=True)
     # Records and motion files say what it is called, not where it lies; and of the hub, which revision it was.

@@ -30,15 +30,18 @@ def rerun(
         Replace files that are there.
     """
     from motionclone.media.records import check_belongs
+    from motionclone.models import check_reachable
 
     kept, job, settings = _read(record)
+    sources = sources_of(job, record.absolute().parent, place_options)
+    check_reachable(sources.model)
     video = _beside(record, kept)
     if video is not None:
         try:
             check_belongs(video, kept)
         except InputError as error:
             say(f"note: {error}")
-    run(job, sources_of(job, record.absolute().parent, place_options), settings, output, overwrite)
+    run(job, sources, settings, output, overwrite)
 
 
 def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceOptions = PlaceOptions()) -> None:
@@ -54,6 +57,7 @@ def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceO
     from motionclone.files import scratch_file, sha256_of
     from motionclone.media.records import output_of
     from motionclone.media.writing import check_video, encode_video
+    from motionclone.models import check_reachable
 
     kept, job, settings = _read(record)
     video = video or _beside(record, kept)
@@ -62,6 +66,7 @@ def verify_run(record: Path, *, video: Path | None = None, place_options: PlaceO
         raise InputError(f"the video of {record} is not beside it; give it with --video.")
     found = wanted if video is None else sha256_of(video)
     sources = sources_of(job, record.absolute().parent, place_options)
+    check_reachable(sources.model)
     suffix = str(video.suffix if video else output_of(kept).get("suffix")).lower()
     name = Path(f"again{suffix}")
     check_video(name)

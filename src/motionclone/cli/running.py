@@ -1,10 +1,12 @@
 """Do jobs, and write what was made."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from motionclone.cli.foretelling import foretell
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.options import control_kind
 from motionclone.cli.reading import (
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from motionclone.cloning import Generated
+    from motionclone.media.conditions import Condition
+    from motionclone.media.reading import Clip
+    from motionclone.motion import Motion
 
 Job = TypeVar("Job", CloneJob, GenerateJob)
 
@@ -68,20 +73,27 @@ def run(
     overwrite: bool,
     compare: bool = False,
     typed: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Do a job, and write the video, its record and, to `compare`, the reference beside it; all or nothing.
 
-    What was `typed` and does not act is refused.
+    What was `typed` and does not act is refused. A `dry_run` refuses what a run would, and says what it would be.
     """
+    from motionclone.cloning import tell_unknown_words
     from motionclone.files import check_not_input, claimed
     from motionclone.media.records import check_outputs, comparison_of, record_of, write_run
     from motionclone.media.writing import check_video, side_by_side
 
     check_video(output)
-    with claimed(output, comparison_of(output)):
+    with nullcontext() if dry_run else claimed(output, comparison_of(output)):
         check_outputs(output, overwrite, compare)
         outputs = [output, record_of(output), *([comparison_of(output)] if compare else [])]
         check_not_input(outputs, sources.files())
+        if dry_run:
+            ready = prepared(job, sources, settings, output, typed or {}, weights=False)
+            tell_unknown_words(ready.pipe, job.prompt, ready.settings)
+            foretell(ready.pipe, ready.settings, ready.job.model_options, outputs)
+            return
         made = make(job, sources, settings, output, typed or {})
         kept = job_for_record(made.job, sources, output.absolute().parent)
         comparison = None
@@ -122,14 +134,55 @@ def make(
         output: by its suffix, what the video will be.
         typed: as `refuse_idle` takes it.
     """
+    ready = prepared(job, sources, settings, output, typed)
+    if isinstance(ready, ReadyToClone):
+        return _clone(ready)
+    return _generate(ready)
+
+
+def prepared(
+    job: CloneJob | GenerateJob,
+    sources: Sources,
+    settings: Settings,
+    output: Path,
+    typed: Mapping[str, str],
+    weights: bool = True,
+) -> "ReadyToClone | ReadyToGenerate":
+    """All that comes before the first step, and everything that can be refused there; as `make`.
+
+    Without `weights` the model is an empty one, which tells as much.
+    """
     check_text(job.prompt)
     if isinstance(job, CloneJob):
-        return _clone(job, sources, settings, output, typed)
-    return _generate(job, sources, settings, output, typed)
+        return _prepared_to_clone(job, sources, settings, output, typed, weights)
+    return _prepared_to_generate(job, sources, settings, output, typed, weights)
 
 
-def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str]) -> Made:
-    from motionclone.cloning import clone as clone_motion
+@dataclass(frozen=True)
+class ReadyToClone:
+    """Everything for a clone."""
+
+    job: CloneJob
+    settings: Settings
+    pipe: Any
+    clip: "Clip"
+    condition: "Condition | None"
+
+
+@dataclass(frozen=True)
+class ReadyToGenerate:
+    """Everything for a video of a motion."""
+
+    job: GenerateJob
+    settings: Settings
+    pipe: Any
+    motion: "Motion"
+
+
+def _prepared_to_clone(
+    job: CloneJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str], weights: bool
+) -> ReadyToClone:
+    from motionclone.cloning import check, check_condition
     from motionclone.idle import refuse_idle
     from motionclone.media.writing import check_video
 
@@ -138,7 +191,8 @@ def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path, ty
     _check_same(reference, clip.sha256, job.sha256)
     check_video(output, clip.fps)
     pictures, condition, notices = read_pictures(job.pictures, sources.pictures, settings)
-    pipe = load_model(job.model_options, sources.control or control_kind(job.pictures), place=sources.model)
+    control = sources.control or control_kind(job.pictures)
+    pipe = load_model(job.model_options, control, place=sources.model, weights=weights)
     job = _with_revision(job, sources, pipe)
     fitted = fitted_to_model(pipe, settings)
     if fitted != settings:
@@ -146,21 +200,32 @@ def _clone(job: CloneJob, sources: Sources, settings: Settings, output: Path, ty
         _, condition, notices = read_pictures(pictures, sources.pictures, settings)
     refuse_idle(pipe, settings, typed, condition=condition)
     say_notices((*clip.notices, *notices))
+    check(pipe, job.prompt, settings)
+    check_condition(pipe, condition, settings)
+    return ReadyToClone(replace(job, sha256=clip.sha256, pictures=pictures), settings, pipe, clip, condition)
+
+
+def _clone(ready: ReadyToClone) -> Made:
+    from motionclone.cloning import clone as clone_motion
+
+    job, clip = ready.job, ready.clip
     with progress_bars() as bar:
         made = clone_motion(
-            pipe,
+            ready.pipe,
             clip.frames,
             job.prompt,
-            settings,
-            condition=condition,
+            ready.settings,
+            condition=ready.condition,
             source=source_facts(bare_name(job.reference), clip, job.reference_options),
             on_step=lambda step: bar("cloning", step),
         )
-    return Made(replace(job, sha256=clip.sha256, pictures=pictures), made, clip.fps, clip.frames)
+    return Made(job, made, clip.fps, clip.frames)
 
 
-def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str]) -> Made:
-    from motionclone.cloning import generate as generate_from
+def _prepared_to_generate(
+    job: GenerateJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str], weights: bool
+) -> ReadyToGenerate:
+    from motionclone.cloning import check, check_motion
     from motionclone.files import sha256_of
     from motionclone.idle import refuse_idle
     from motionclone.media.writing import check_video
@@ -169,14 +234,27 @@ def _generate(job: GenerateJob, sources: Sources, settings: Settings, output: Pa
     found = load_motion(sources.material)
     sha256 = sha256_of(sources.material)
     _check_same(sources.material, sha256, job.sha256)
-    fps = found.record.source.fps
-    check_video(output, fps)
-    pipe = load_model(job.model_options, place=sources.model)
+    check_video(output, found.record.source.fps)
+    pipe = load_model(job.model_options, place=sources.model, weights=weights)
     job = _with_revision(job, sources, pipe)
     refuse_idle(pipe, settings, typed, motion=found)
+    check_motion(pipe, found, settings)
+    check(pipe, job.prompt, settings)
+    return ReadyToGenerate(replace(job, sha256=sha256), settings, pipe, found)
+
+
+def _generate(ready: ReadyToGenerate) -> Made:
+    from motionclone.cloning import generate as generate_from
+
     with progress_bars() as bar:
-        made = generate_from(pipe, found, job.prompt, settings, on_step=lambda step: bar("generating", step))
-    return Made(replace(job, sha256=sha256), made, fps, None)
+        made = generate_from(
+            ready.pipe,
+            ready.motion,
+            ready.job.prompt,
+            ready.settings,
+            on_step=lambda step: bar("generating", step),
+        )
+    return Made(ready.job, made, ready.motion.record.source.fps, None)
 
 
 def _with_revision(job: Job, sources: Sources, pipe: Any) -> Job:

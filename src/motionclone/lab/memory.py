@@ -4,18 +4,13 @@ Counted are the distinct storages that autograd saves during one guided call of 
 attention that keeps what flash attention keeps (query, key, value, output).
 """
 
-import copy
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
-import diffusers
 import torch
-from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
@@ -171,6 +166,7 @@ def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:
 # HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have, and LTX-2, whose sound
 # comes from further networks.
 _WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
+    "AnimateDiffPipeline": ((1, 77, 768), None),
     "CogVideoXPipeline": ((1, 226, 4096), None),
     "WanPipeline": ((1, 512, 4096), None),
     "LTXPipeline": ((1, 128, 4096), (1, 128)),
@@ -181,37 +177,13 @@ _WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
 def _on_meta(name: str) -> Any:
     """The pipeline of a named model without weights; its text encoders are replaced by the shape of their output."""
     model = named_models()[name]
-    if not isinstance(model, HubModel):
-        return _animatediff_on_meta() if name == "animatediff" else load_pipeline(name, device="cpu").to("meta")
-    if model.pipeline not in _WORDS:
+    if isinstance(model, HubModel) and model.pipeline not in _WORDS:
         raise InputError(f"the memory of {name} cannot be counted from the shapes of its denoiser alone.")
-    dtype = getattr(torch, model.dtype)
-    with torch.device("meta"):
-        network = getattr(diffusers, model.network)(**model.transformer).to(dtype).requires_grad_(False)
-        vae = getattr(diffusers, model.autoencoder)(**model.vae)
-    kind = getattr(diffusers, model.pipeline)
-    parts = dict.fromkeys(inspect.signature(kind).parameters.keys() - model.options.keys())
-    parts |= {"transformer": network, "vae": vae, "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()}
-    if "boundary_ratio" in model.options:  # two experts of one kind
-        parts["transformer_2"] = copy.deepcopy(network)
-    pipe = kind(**parts, **model.options)
-    words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in _WORDS[model.pipeline])
+    if model == named_models()["mini"]:
+        return load_pipeline(name, device="cpu").to("meta")
+    pipe = load_pipeline(name, device="cpu", weights=False)
+    dtype = getattr(torch, model.dtype) if isinstance(model, HubModel) else torch.float16
+    shapes = _WORDS[type(pipe).__name__]
+    words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
     pipe.encode_prompt = lambda *_, **__: words
     return pipe
-
-
-def _animatediff_on_meta() -> Any:
-    """Stable Diffusion 1.5 with a v3 motion module."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280)
-        )
-        adapter = MotionAdapter(use_motion_mid_block=False)
-        network = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False)
-    words = torch.empty(1, 77, 768, dtype=torch.float16, device="meta")
-    return SimpleNamespace(
-        unet=network.half().eval().requires_grad_(False),
-        vae_scale_factor=8,
-        encode_prompt=lambda *_: (words, None),
-        _execution_device=torch.device("meta"),
-    )

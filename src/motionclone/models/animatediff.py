@@ -32,7 +32,8 @@ from motionclone.models.weights import fill
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _SECOND_PARTS = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL has two readers of a prompt
 _NETWORKS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
-_BETAS = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}  # that AnimateDiff was trained on
+BETAS = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
+"""That AnimateDiff was trained on."""
 
 
 def assemble(
@@ -99,7 +100,7 @@ def _load_base(
     description: ModelDescription, folder: Path, large: bool, dtype: torch.dtype, pickled: bool
 ) -> dict[str, Any]:
     """Everything in a pipeline of Stable Diffusion that AnimateDiff takes over."""
-    components: dict[str, Any] = {"scheduler": _animatediff_scheduler(folder / "scheduler")}
+    components: dict[str, Any] = {"scheduler": animatediff_scheduler(folder / "scheduler")}
     if description.dreambooth is not None:
         file = path_of(description.dreambooth)
         components |= zip(_NETWORKS, load_dreambooth(file, folder, dtype), strict=True)
@@ -149,14 +150,14 @@ def _load_motion_adapter(place: str, dtype: torch.dtype, pickled: bool) -> tuple
     return load_part(MotionAdapter, found.path, "", dtype, pickled), found.source
 
 
-def _animatediff_scheduler(place: Path) -> DDIMScheduler:
+def animatediff_scheduler(place: Path) -> DDIMScheduler:
     """DDIM on the linear betas AnimateDiff was trained with, unless the base's scheduler is that already."""
     config = read_mapping(place / "scheduler_config.json")
-    if config.get("_class_name") == "DDIMScheduler" and _BETAS.items() <= config.items():
+    if config.get("_class_name") == "DDIMScheduler" and BETAS.items() <= config.items():
         return load_scheduler(DDIMScheduler, place, clip_sample=False)
     check_choices(config, place)
     return DDIMScheduler(
-        **_BETAS,
+        **BETAS,
         clip_sample=False,
         steps_offset=1,
         timestep_spacing="linspace",

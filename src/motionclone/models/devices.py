@@ -1,5 +1,6 @@
 """Where a pipeline works: its device, and what is kept elsewhere meanwhile."""
 
+import os
 from typing import Literal, get_args
 
 import torch
@@ -36,3 +37,18 @@ def check_offload(offload: str, device: torch.device) -> None:
         raise InputError(f"offload is one of {', '.join(get_args(Offload))}, not {offload!r}.")
     if offload != "none" and device.type == "cpu":
         raise InputError(f'offload="{offload}" needs a GPU to move weights to, and this runs on the CPU; use "none".')
+
+
+def memory_here(device: torch.device) -> tuple[int, int] | None:
+    """Bytes of a device's memory that are free, and all; of the machine's for a CPU. None where that is not known."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return free, total
+    if device.type == "mps":
+        total = torch.mps.recommended_max_memory()
+        return total - torch.mps.driver_allocated_memory(), total
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # of a system that does not tell
+        return None

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from motionclone.errors import InputError
 from motionclone.hub import HubPlace
 from motionclone.models.description import ModelDescription, folder_description
+from motionclone.models.places import could_be_hub_id, locate, path_of
 from motionclone.models.texts import said
 
 MINI = Path(str(files("motionclone") / "mini"))
@@ -62,6 +63,16 @@ _WAN = {
 }
 _WAN_1B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
 _WAN_5B = {"num_attention_heads": 24, "num_layers": 30, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
+_WAN_22_VAE = {
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 16,
+}
 _LTX = {
     "pipeline": "LTXPipeline",
     "network": "LTXVideoTransformer3DModel",
@@ -71,6 +82,7 @@ _LTX2 = {
     "pipeline": "LTX2Pipeline",
     "network": "LTX2VideoTransformer3DModel",
     "autoencoder": "AutoencoderKLLTX2Video",
+    "vae": {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
 }
 _HUNYUAN = {
     "pipeline": "HunyuanVideoPipeline",
@@ -93,7 +105,7 @@ _ON_THE_HUB: dict[str, dict[str, Any]] = {
     "wan2.2-5b": {
         "hub_id": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
         "transformer": _WAN_5B,
-        "vae": {"z_dim": 48, "scale_factor_spatial": 16},
+        "vae": _WAN_22_VAE,
         "options": {"expand_timesteps": True},
         **_WAN,
     },
@@ -148,3 +160,17 @@ def name_of(model: str) -> str:
     names = {parts.hub_id: name for name, parts in named_models().items() if isinstance(parts, HubModel)}
     known = model.partition("@")[0]
     return names.get(known, known if known in named_models() else model)
+
+
+def check_reachable(model: str) -> None:
+    """Refuse, before anything heavy is imported, a model of the hub that neither is here nor can be fetched.
+
+    Raises:
+        InputError: likewise.
+    """
+    if path_of(model).exists():
+        return
+    found = find_named(model)
+    place = found.place if isinstance(found, HubModel) else model if found is None else found.base
+    if could_be_hub_id(place) and not path_of(place).exists():
+        locate(place, "model", ["model_index.json"])

@@ -21,6 +21,13 @@ from motionclone.errors import InputError
 from motionclone.models.animatediff import assemble, with_control
 from motionclone.models.description import ModelDescription, folder_description, read_model_description
 from motionclone.models.devices import Offload, check_offload, usable_device
+from motionclone.models.empty import (
+    empty_animatediff,
+    empty_assembled,
+    empty_hub_model,
+    empty_mini_dit,
+    empty_saved,
+)
 from motionclone.models.known import MINI, MINI_DIT, HubModel, find_named, named_models
 from motionclone.models.mini_dit import assemble_mini_dit
 from motionclone.models.networks import reading
@@ -40,6 +47,7 @@ def load_pipeline(
     per_frame_norm: bool = True,
     control: str | Path | None = None,
     pickled: bool = False,
+    weights: bool = True,
 ) -> Any:
     """Load a model and make it ready: an unmodified diffusers pipeline, in evaluation mode, its weights frozen.
 
@@ -56,6 +64,8 @@ def load_pipeline(
     transformers the image-to-video pipeline of the same weights), or the folder, hub id or file of a SparseCtrl.
     `pickled` lets weights in diffusers' layout be .bin files where there are no .safetensors; code in them is never
     run. Original .ckpt files that a description names are read, likewise as plain weights, without it.
+    Without `weights` the networks are empty, on the meta device, and text encoders left out: it shows what a run would
+    be, and refuses what configurations tell. Named models are then as they are known here, and nothing is fetched.
 
     Where the parts came from is in the pipeline's configuration, `_motionclone_sources`: organisation/name@commit, or
     the name of a file or folder without its path.
@@ -88,13 +98,15 @@ def load_pipeline(
     place = _control_place(found, control)
     name = model.base if isinstance(model, ModelDescription) else str(model)
     with reading(said(name, 80)):
-        if model == MINI_DIT:
+        if not weights:
+            pipe, sources = _empty(model, found, place, control, pickled), {}
+        elif model == MINI_DIT:
             pipe, sources = assemble_mini_dit(MINI, dtype), {"model": MINI_DIT}
         elif isinstance(found, ModelDescription):
             pipe, sources = assemble(found, dtype, control is not None, pickled)
         else:
             pipe, sources = load_saved(found.place if isinstance(found, HubModel) else found, dtype, pickled)
-        if control is not None:
+        if control is not None and (weights or not isinstance(pipe, AnimateDiffSparseControlNetPipeline)):
             pipe, of_control = _controlled(pipe, control, place, dtype, pickled)
             sources |= of_control
     pipe.register_to_config(_name_or_path=name, _motionclone_sources=sources)
@@ -105,6 +117,8 @@ def load_pipeline(
         for network in ("unet", "controlnet"):
             if network in pipe.components:
                 use_per_frame_norm(pipe.components[network])
+    if not weights:
+        return pipe
     if model == "mini" and target.type == "cpu":  # so small that SDPA, slow backwards on a CPU, saves no memory
         pipe.unet.set_attn_processor(AttnProcessor())
     if vae_tiling:
@@ -116,6 +130,18 @@ def load_pipeline(
     else:
         pipe.to(target)
     return pipe
+
+
+def _empty(model: Any, found: ModelDescription | HubModel | str, place: str | None, control: Any, pickled: bool) -> Any:
+    if model == MINI_DIT:
+        return empty_mini_dit(MINI)
+    if isinstance(found, HubModel):
+        return empty_hub_model(found)
+    if found == named_models()["animatediff"]:
+        return empty_animatediff(control is not None)
+    if isinstance(found, ModelDescription):
+        return empty_assembled(found, place if control is not None else None, pickled)
+    return empty_saved(found, pickled)
 
 
 def _is_animatediff(model: ModelDescription | HubModel | str) -> bool:

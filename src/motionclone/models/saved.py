@@ -74,13 +74,7 @@ def load_saved(place: str, dtype: torch.dtype, pickled: bool = False) -> tuple[A
     Raises:
         InputError: it is not there, or lacks something, or has parts that its class does not have.
     """
-    index = read_index(place)
-    kind_of_pipe = getattr(diffusers, index["_class_name"])
-    hints = get_type_hints(kind_of_pipe.__init__)
-    kinds = {name: _kind_of(part, place) for name, part in index.items() if name in hints and isinstance(part, list)}
-    for name, kind in kinds.items():
-        if kind is not None and not _suits(name, kind, hints[name]):
-            raise InputError(f"{place} has a {kind.__name__} as its {name}, which is none; fetch it again.")
+    kind_of_pipe, kinds = classes_of(place, read_index(place))
     # A saved UNetMotionModel has the motion adapter's weights already; the adapter would only be a second copy.
     spare = {"motion_adapter"} if getattr(kinds.get("unet"), "__name__", "") == "UNetMotionModel" else set()
     wanted = {name: kind for name, kind in kinds.items() if kind is not None and name not in spare}
@@ -103,6 +97,21 @@ def load_saved(place: str, dtype: torch.dtype, pickled: bool = False) -> tuple[A
             check_words(parts[f"tokenizer{second}"], parts[f"text_encoder{second}"], located.path)
         pipe.register_modules(motion_adapter=None)
     return pipe, {"model": located.source}
+
+
+def classes_of(place: str, index: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The class of a saved pipeline and those of its parts, None for a part that is left out.
+
+    Raises:
+        InputError: it has a part of a class that is unknown, or does not suit it.
+    """
+    kind_of_pipe = getattr(diffusers, index["_class_name"])
+    hints = get_type_hints(kind_of_pipe.__init__)
+    kinds = {name: _kind_of(part, place) for name, part in index.items() if name in hints and isinstance(part, list)}
+    for name, kind in kinds.items():
+        if kind is not None and not _suits(name, kind, hints[name]):
+            raise InputError(f"{place} has a {kind.__name__} as its {name}, which is none; fetch it again.")
+    return kind_of_pipe, kinds
 
 
 def _kind_of(part: list[Any], place: str) -> Any:
