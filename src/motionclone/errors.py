@@ -1,6 +1,10 @@
 """The one exception and the one warning that users are meant to see, and how others are told in them."""
 
+import difflib
 import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 LONGEST_WORD, LONGEST_SENTENCE = 300, 2000
@@ -33,3 +37,49 @@ def in_one_line(error: Exception) -> str:
     problems: list[dict[str, Any]] = getattr(error, "errors", list)() if hasattr(error, "error_count") else []
     told = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in problems]
     return " ".join(("; ".join(told) or str(error)).split()).rstrip(".")
+
+
+def _in_python(argument: str, value: Any) -> str:
+    return argument if value is ... else f"{argument}={value!r}"
+
+
+_naming: ContextVar[Callable[[str, Any], str]] = ContextVar("naming", default=_in_python)
+
+
+def named(argument: str, value: Any = ...) -> str:
+    """An argument or setting as the reader of the sentence gives it: `overwrite=True`, or at a shell --overwrite."""
+    return _naming.get()(argument, value)
+
+
+@contextmanager
+def naming(how: Callable[[str, Any], str] = _in_python) -> Iterator[None]:
+    """Inside the `with`, arguments are named so; as in Python by default."""
+    token = _naming.set(how)
+    try:
+        yield
+    finally:
+        _naming.reset(token)
+
+
+def choice(word: str, known: Iterable[str]) -> str:
+    """What to say to a word that is none of those known: "did you mean camera?", or all of them."""
+    names = list(known)
+    plain = {name: _plain(name) for name in names}
+    wanted = _plain(word)
+    near = [name for name in names if plain[name] == wanted]
+    near = near or [name for name in names if wanted and (plain[name].startswith(wanted) or wanted in plain[name])]
+    if not near:
+        close = difflib.get_close_matches(wanted, plain.values(), n=3, cutoff=0.6)
+        near = sorted((name for name in names if plain[name] in close), key=lambda name: close.index(plain[name]))
+    return f"did you mean {either(near)}?" if 0 < len(near) < len(names) else f"there are {', '.join(names)}"
+
+
+def either(names: Iterable[str]) -> str:
+    """A, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _plain(name: str) -> str:
+    """As people remember it: "Wan_2.1" is "wan21"."""
+    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from motionclone.errors import InputError, in_one_line
-from motionclone.files import whole_file
+from motionclone.files import check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
@@ -129,9 +129,10 @@ def load_motion(path: str | Path) -> Motion:
         InputError: if the file is missing, not a safetensors file, not a motion, or inconsistent.
     """
     path = Path(path)
+    check_kind(path, "motion file", "file of weights")
     try:
         if not path.is_file():
-            raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
+            raise InputError(f"there is no motion file {path}; make one with `motionclone extract`, or extract_motion.")
         if path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path} has {path.stat().st_size:,} bytes, and no motion has more than {LARGEST_FILE:,}.")
         with safe_open(path, framework="pt") as file:
@@ -140,10 +141,12 @@ def load_motion(path: str | Path) -> Motion:
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
-            "and pickled files (.pt, .ckpt) are refused."
+            "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
     if header.get("format") != FORMAT:
-        raise InputError(f"{path} is a safetensors file but not a motion of format {FORMAT}; extract it again.")
+        raise InputError(
+            f"{path} is a safetensors file but not a motion of format {FORMAT}, such as `motionclone extract` makes."
+        )
     try:
         record = provenance_from(header["record"])
         grid = grid_from(header["grid"])

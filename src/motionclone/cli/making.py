@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from motionclone.cli.jobs import CloneJob, GenerateJob
+from motionclone.cli.misuse import check_prompt
 from motionclone.cli.options import (
     ConditioningOptions,
     ExtractionOptions,
@@ -20,6 +19,7 @@ from motionclone.cli.options import (
     settings_from,
     typed,
 )
+from motionclone.cli.outputs import named_after
 from motionclone.cli.reading import (
     fitted_to_model,
     load_model,
@@ -38,7 +38,7 @@ def clone(
     reference: Path,
     prompt: str,
     *,
-    output: Output,
+    output: Output = None,
     reference_options: ReferenceOptions = ReferenceOptions(),
     picture_options: PictureOptions = PictureOptions(),
     conditioning_options: ConditioningOptions = ConditioningOptions(),
@@ -55,11 +55,12 @@ def clone(
     Parameters
     ----------
     reference
-        Any video file or animated GIF.
+        A video, an animated picture (GIF, WebP, APNG, AVIF) or a folder of pictures.
     prompt
         What the new video shows.
     output
-        .mp4, .webm or .gif; a .json record beside it makes the run again (`motionclone rerun`).
+        .mp4, .webm or .gif, by default named after reference and prompt; a .json record beside it makes the run again
+        (`motionclone rerun`).
     compare
         Write reference and result side by side, to OUTPUT-compare.
     overwrite
@@ -67,6 +68,7 @@ def clone(
     prompt_metadata
         Keep prompts in the video file's metadata; the record beside it has them in any case.
     """
+    check_prompt(prompt, reference)
     pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
     settings = settings_from(
         model_options.model,
@@ -89,13 +91,13 @@ def clone(
     paths = tuple(Path(picture.path) for picture in pictures)
     sources = Sources(model_options.model, reference, paths, control)
     given = typed(model_options, settings_options, extraction_options, generation_options, conditioning_options)
-    run(job, sources, settings, output, overwrite, compare, given)
+    run(job, sources, settings, output or named_after(reference, prompt, suffix=".mp4"), overwrite, compare, given)
 
 
 def extract(
     reference: Path,
     *,
-    output: Output,
+    output: Output = None,
     reference_options: ReferenceOptions = ReferenceOptions(),
     settings_options: SettingsOptions = SettingsOptions(),
     extraction_options: ExtractionOptions = ExtractionOptions(),
@@ -107,9 +109,9 @@ def extract(
     Parameters
     ----------
     reference
-        Any video file or animated GIF.
+        A video, an animated picture (GIF, WebP, APNG, AVIF) or a folder of pictures.
     output
-        The motion file, .safetensors.
+        The motion file, .safetensors; by default named after the reference.
     overwrite
         Replace a file that is there.
     """
@@ -119,21 +121,25 @@ def extract(
     from motionclone.idle import refuse_idle
     from motionclone.media.places import kept_name
 
+    output = output or named_after(reference, suffix=".safetensors")
     if output.suffix != ".safetensors":
-        raise InputError(f"a motion file must end in .safetensors, got {output}; rename it.")
+        raise InputError(
+            f"a motion file must end in .safetensors, got {output}; did you mean {output.with_suffix('.safetensors')}?"
+        )
     settings = settings_from(model_options.model, settings_options, extraction_options)
     sources = Sources(model_options.model, reference)
     with claimed(output):
         check_free(output, overwrite)
         check_not_input([output], sources.files(), "the motion")
-        clip = read_reference(reference, reference_options, settings)
+        given = typed(model_options, settings_options, extraction_options)
+        clip, settings = read_reference(reference, reference_options, settings, model_options.model, given.keys())
         pipe = load_model(model_options)
         fitted = fitted_to_model(pipe, settings)
         if fitted != settings:
-            settings, clip = fitted, read_reference(reference, reference_options, fitted)
+            clip, settings = read_reference(reference, reference_options, fitted, model_options.model)
         say_notices(clip.notices)
         check(pipe, "", settings)
-        refuse_idle(pipe, settings, typed(model_options, settings_options, extraction_options))
+        refuse_idle(pipe, settings, given)
         source = source_facts(reference.name, clip, reference_options)
         source["path"] = kept_name(reference, output.absolute().parent)
         motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)
@@ -146,7 +152,7 @@ def generate(
     motion: Path,
     prompt: str,
     *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Output = None,
     settings_options: SettingsOptions = SettingsOptions(),
     generation_options: GenerationOptions = GenerationOptions(),
     model_options: ModelOptions = ModelOptions(),
@@ -173,6 +179,7 @@ def generate(
     from motionclone.motion import load_motion
     from motionclone.settings import Extraction
 
+    check_prompt(prompt, motion)
     found = load_motion(motion)
     size = found.record.size or (None, None)
     inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}

@@ -143,7 +143,7 @@ def score(
     *,
     judge: Judge,
     references: Path | None = None,
-    output: Output | None = None,
+    output: Output = None,
     overwrite: bool = False,
 ) -> None:
     """Score videos against the clips whose motion they should have.

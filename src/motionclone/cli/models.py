@@ -62,12 +62,12 @@ def _describe(name: str, console: "Console") -> None:
     from rich.table import Table
 
     from motionclone.lab.memory import counted
-    from motionclone.models import name_of, named_models
+    from motionclone.models import meant, name_of, named_models
     from motionclone.settings import preset, preset_names
 
     name = name_of(name)
     if name not in named_models():
-        raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
+        raise InputError(f"no model is named {name!r}; {meant(name)}")
     chosen = name if name in preset_names() else "camera"
     settings = preset(chosen)
     sampling = settings.sampling

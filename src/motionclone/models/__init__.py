@@ -5,7 +5,7 @@ Nothing here is needed to use motionclone: a pipeline of a supported family, mad
 
 from motionclone.models.description import ModelDescription, read_model_description
 from motionclone.models.devices import Offload
-from motionclone.models.known import HubModel, name_of, named_models
+from motionclone.models.known import HubModel, meant, name_of, named_models
 from motionclone.models.loading import load_pipeline
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ModelDescription",
     "Offload",
     "load_pipeline",
+    "meant",
     "name_of",
     "named_models",
     "read_model_description",
