@@ -212,8 +212,8 @@ def generate(
         number = step_index(pipe.scheduler, timestep) + 1
         if not latents.isfinite().all():
             raise InputError(
-                f"step {number} of {sampling.steps} gave latents that are not finite; use {named('dtype', 'float32')}, or a lower "
-                f"{named('guidance_scale')} than {sampling.guidance_scale:g}."
+                f"step {number} of {sampling.steps} gave latents that are not finite; use {named('dtype', 'float32')}, "
+                f"or a lower {named('guidance_scale')} than {sampling.guidance_scale:g}."
             )
         if on_step is not None:
             on_step(Step(number, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))

@@ -68,8 +68,8 @@ def tell_idle(backbone: Backbone, settings: Settings, motion: Motion, condition:
     """Warn of what a person set that does not act in a generation; what its guidance itself tells is left to it."""
     for part, does in backbone.unused_parts().items():
         warnings.warn(
-            f"the pipeline's {part} does not act: it {does}, which clone and generate do not bring; read the motion with "
-            "extract_motion and call the pipeline yourself inside motion_guidance, or unload it.",
+            f"the pipeline's {part} does not act: it {does}, which clone and generate do not bring; read the motion "
+            "with extract_motion and call the pipeline yourself inside motion_guidance, or unload it.",
             GuidanceWarning,
             stacklevel=4,
         )
@@ -104,7 +104,7 @@ _NO_PICTURE = "does not act: no picture is followed; give one, or leave it out"
 
 
 def _matched() -> str:
-    return f"does not act: it is for {named('update', 'noise')}; leave it out, or set that"
+    return f"does not act: it is for {named('update')} = noise; leave it out, or set that"
 
 
 def _kept(scheduler: Any) -> str:
@@ -119,10 +119,10 @@ def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
         found["sampling.guided_steps"] = _kept(scheduler)
     elif guidance.weight > 0 and guidance.warm_up + guidance.cool_down > count + 1:
         for name in ("warm_up", "cool_down"):
+            ramps = f"{named('warm_up')} {guidance.warm_up} and {named('cool_down')} {guidance.cool_down}"
             found[f"guidance.{name}"] = (
-                f"is too long: {named('warm_up', guidance.warm_up)} and {named('cool_down', guidance.cool_down)} leave none "
-                f"of the {count} "
-                f"guided steps at full weight; set them to {(count + 1) // 2} or less"
+                f"is too long: {ramps} leave none of the {count} guided steps at full weight; set them to "
+                f"{(count + 1) // 2} or less"
             )
     if guidance.match_direction and guidance.update == "direction":
         found["guidance.match_direction"] = _matched()
@@ -141,8 +141,8 @@ def _words(backbone: Backbone, settings: Settings) -> dict[str, str]:
     found = {}
     if sampling.negative_prompt and (scale == 1 if guider is not None else scale <= 1):
         found["sampling.negative_prompt"] = (
-            f"does not act: at {named('guidance_scale')} {scale:g} there is no classifier-free guidance; raise that above 1, or "
-            "leave it out"
+            f"does not act: at {named('guidance_scale')} {scale:g} there is no classifier-free guidance; raise that "
+            "above 1, or leave it out"
         )
     if guider is None and scale < 1:
         found["sampling.guidance_scale"] = (

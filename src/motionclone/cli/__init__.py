@@ -9,6 +9,7 @@ from cyclopts.exceptions import CycloptsError
 
 from motionclone import __version__
 from motionclone.cli.demo import demo
+from motionclone.cli.examples import epilogue
 from motionclone.cli.inspecting import inspect
 from motionclone.cli.making import clone, extract, generate
 from motionclone.cli.measuring import evaluate, score
@@ -28,7 +29,9 @@ app = App(
     default_parameter=Parameter(negative_iterable=()),
 )
 for command in (demo, clone, extract, generate, rerun, verify_run, inspect, evaluate, score, models):
-    app.command(command)
+    name = command.__name__.replace("_", "-")
+    app.command(command, name=name, help_epilogue=epilogue(name))
+app.register_install_completion_command(help="Make the shell complete commands and options with the tab key.")
 
 
 def main() -> None:
