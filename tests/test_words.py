@@ -22,7 +22,7 @@ from motionclone.extraction import extract_motion
 from motionclone.files import check_kind, kind_of
 from motionclone.media.reading import read_clip
 from motionclone.media.writing import write_video
-from motionclone.models import load_pipeline
+from motionclone.models import load_pipeline, read_model_description
 from motionclone.models.presets import preset_for
 from motionclone.models.sizes import sizes_of
 from motionclone.motion import load_motion
@@ -333,3 +333,9 @@ def test_in_steps_keeps_the_shares_in_python_as_at_the_command_line():
     assert Sampling(steps=4).guided_steps == 2
     with pytest.raises(InputError, match=r"sampling\.steps must be 1 or more, got 0"):
         preset("object").in_steps(0)
+
+
+def test_a_name_in_a_description_that_is_none_is_told_with_the_one_that_is_meant(tmp_path):
+    (tmp_path / "model.toml").write_text('base = "a/b"\nmotion_adaptor = "c/d"')
+    with pytest.raises(InputError, match=r"motion_adaptor: .*did you mean motion_adapter\?"):
+        read_model_description(tmp_path / "model.toml")

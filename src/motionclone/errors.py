@@ -32,10 +32,19 @@ class GuidanceWarning(UserWarning):
     """Something that was asked for does not act, or not as far: one sentence that says what, why and what to do."""
 
 
-def in_one_line(error: Exception) -> str:
-    """What an exception says, for a place in a sentence; of a validation, every problem with where it is."""
+def in_one_line(error: Exception, known: Iterable[str] = ()) -> str:
+    """What an exception says, for a place in a sentence; of a validation, every problem with where it is.
+
+    Args:
+        error: of any kind.
+        known: names that may stand there, for one that is unknown.
+    """
     problems: list[dict[str, Any]] = getattr(error, "errors", list)() if hasattr(error, "error_count") else []
-    told = [f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg']}" for each in problems]
+    told, names = [], list(known)
+    for each in problems:
+        where = ".".join(map(str, each["loc"])) or "the whole"
+        meant = f"; {choice(where, names)}" if names and each["type"] == "extra_forbidden" else ""
+        told.append(f"{where}: {each['msg']}{meant}")
     return " ".join(("; ".join(told) or str(error)).split()).rstrip(".")
 
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
-from motionclone.settings import Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.settings import SHARES, Sampling, Settings, parse_settings, preset, preset_names
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
@@ -230,11 +230,10 @@ def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> 
     before, now = chosen.sampling.steps, data["sampling"]["steps"]
     if "steps" not in given or now == before or now < 1:
         return
-    share = {"sampling": {"guided_steps": 1}, "guidance": {"warm_up": 0, "cool_down": 0}}
     told = []
-    for section, least in share.items():
-        for name in least.keys() - given:
-            data[section][name] = max(least[name], round(data[section][name] * now / before))
+    for section, name, least in SHARES:
+        if name not in given:
+            data[section][name] = max(least, round(data[section][name] * now / before))
             told.append(f"{name.replace('_', '-')} {data[section][name]}")
     if told:
         say(f"note: {now} steps in place of the preset's {before}, and in proportion {', '.join(sorted(told))}")
@@ -244,10 +243,11 @@ def _own_preset(model: str) -> Settings | None:
     """Of the model's name, or of its family, which is said."""
     if model in preset_names():
         return preset(model)
+    from motionclone.models import name_of
     from motionclone.models.presets import preset_for
 
     name, chosen = preset_for(model)
-    if chosen is not None and name != model:
+    if name is not None and name != name_of(model):
         blocks = "" if chosen == preset(name) else f", at {', '.join(chosen.extraction.blocks)}"
         say(f"note: {model} takes the preset {name}{blocks}; --preset takes another")
     return chosen
