@@ -78,8 +78,9 @@ def choice(word: str, known: Iterable[str]) -> str:
     near = [name for name in names if plain[name] == wanted]
     near = near or [name for name in names if wanted and (plain[name].startswith(wanted) or wanted in plain[name])]
     if not near:
-        close = difflib.get_close_matches(wanted, plain.values(), n=3, cutoff=0.6)
-        near = sorted((name for name in names if plain[name] in close), key=lambda name: close.index(plain[name]))
+        like = {name: difflib.SequenceMatcher(None, wanted, plain[name]).ratio() for name in names}
+        least = max(0.6, max(like.values(), default=0) - 0.1)
+        near = sorted((name for name in names if like[name] >= least), key=lambda name: -like[name])[:3]
     return f"did you mean {either(near)}?" if 0 < len(near) < len(names) else f"there are {', '.join(names)}"
 
 
