@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
+from motionclone.files import check_no_address
 from motionclone.settings import SHARES, Sampling, Settings, parse_settings, preset, preset_names
 
 _MODEL = Group("Model", sort_key=2)
@@ -112,6 +113,7 @@ class PictureOptions:
 
 def _path_and_frame(given: Path) -> tuple[Path, int | None]:
     """Path and, if there is one, frame of PATH or PATH@FRAME."""
+    check_no_address(given)
     path, _, frame = str(given).rpartition("@")
     try:
         whole = given.exists() or not Path(path).is_file()
