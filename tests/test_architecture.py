@@ -24,6 +24,7 @@ FLOORS = (
     ("inversion", "cloning"),
     ("lab",),
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PURE = {"motion": {"torch", "safetensors"}, "guidance": {"torch"}, "objectives": {"torch"}}

@@ -14,7 +14,7 @@ from motionclone import __version__
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.calling import call_arguments, caller_of, check_call, positive, recorded, with_arguments
-from motionclone.errors import GuidanceWarning, InputError
+from motionclone.errors import GuidanceWarning, InputError, named
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
@@ -235,8 +235,8 @@ def generate(
         number = step_index(pipe.scheduler, timestep) + 1
         if not latents.isfinite().all():
             raise InputError(
-                f"step {number} of {sampling.steps} gave latents that are not finite; use dtype float32, or a lower "
-                f"guidance scale than {sampling.guidance_scale:g}."
+                f"step {number} of {sampling.steps} gave latents that are not finite; use {named('dtype', 'float32')}, "
+                f"or a lower {named('guidance_scale')} than {sampling.guidance_scale:g}."
             )
         if on_step is not None:
             on_step(Step(number, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
@@ -264,7 +264,8 @@ def generate(
         ).frames[0]
     tell_other_count(pipe.scheduler, settings, len(guided))
     if not video.isfinite().all():
-        raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
+        overflown = "the decoded video is not finite; the VAE overflows in half precision, use"
+        raise InputError(f"{overflown} {named('dtype', 'float32')}.")
     record = {
         "motionclone": __version__,
         "ai_generated": True,

@@ -221,6 +221,7 @@ def motion_file(place: str | Path, revision: str | None = None) -> Path:
     from motionclone.hub import HubPlace, fetch
 
     path = Path(place)
+    check_kind(place, "motion file", "file of weights", "folder")
     try:
         there, folder = path.exists(), path.is_dir()
     except OSError as error:
@@ -264,10 +265,12 @@ def load_motion(place: str | Path, *, revision: str | None = None) -> Motion:
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
-            "and pickled files (.pt, .ckpt) are refused."
+            "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
     if header.get("format") != FORMAT:
-        raise InputError(f"{path} is a safetensors file but not a motion of format {FORMAT}; extract it again.")
+        raise InputError(
+            f"{path} is a safetensors file but not a motion of format {FORMAT}, such as `motionclone extract` makes."
+        )
     try:
         record = provenance_from(header["record"])
         grid = grid_from(header["grid"])

@@ -167,7 +167,7 @@ def score(
     *,
     judge: Judge | None = None,
     references: Path | None = None,
-    output: Output | None = None,
+    output: Output = None,
     overwrite: bool = False,
 ) -> None:
     """Score videos against the clips whose motion they should have.

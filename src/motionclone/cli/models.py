@@ -97,13 +97,13 @@ def _describe(name: str, console: "Console") -> None:
     """Parts, preset and memory of a model; nothing is downloaded."""
     from rich.table import Table
 
-    from motionclone.models import name_of, named_models
+    from motionclone.models import meant, name_of, named_models
     from motionclone.models.facts import WAYS, known_facts, memory_of
     from motionclone.settings import preset
 
     name = name_of(name)
     if name not in named_models():
-        raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
+        raise InputError(f"no model is named {name!r}; {meant(name)}")
     facts, settings = known_facts()[name], preset(preset_of(name))
     sampling = settings.sampling
     table = Table(

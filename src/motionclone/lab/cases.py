@@ -97,7 +97,7 @@ def check_room(count: int, sampling: Sampling, *, square: bool) -> None:
     if square and height != width:
         raise InputError(
             f"the world's scenes are square and {width}x{height} was asked for; give the same height and width, or "
-            "clips of your own (--references)."
+            "clips of your own as references."
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from motionclone.cloning import Generated, Step, check, check_condition, generate
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice
 from motionclone.extraction import extract_motion
 from motionclone.lab.metrics import (
     dense_flow,
@@ -43,7 +43,9 @@ class Words:
             "texture": TEXTURES,
         }.items():
             if getattr(self, name) not in known:
-                raise InputError(f"the demo has no {name} {getattr(self, name)!r}; there are {', '.join(known)}.")
+                raise InputError(
+                    f"the demo has no {name} {getattr(self, name)!r}; {choice(getattr(self, name), known)}"
+                )
         if self.colour == self.background:
             raise InputError(f"a {self.colour} {self.shape} is not seen on {self.background}; choose two colours.")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.files import sha256_of
 from motionclone.lab.cases import CLIP_SUFFIXES
 from motionclone.lab.identity import printable
@@ -100,7 +100,7 @@ def listed_videos(place: Path, references: Path | None = None) -> list[ListedVid
     """
     if place.suffix == ".jsonl":
         if references is not None:
-            raise InputError(f"{place} says itself where the references are; leave --references out.")
+            raise InputError(f"{place} says itself where the references are; leave its folder of references out.")
         videos = _of_list(place)
     else:
         videos = _of_folder(place, references)
@@ -199,7 +199,7 @@ def _reference(record: _Record, video: Path, references: Path | None) -> Path:
         if sha256_of(given) != clip.sha256:
             raise InputError(f"{given} is not the clip that a record names, by its hash; restore that very file.")
         return given
-    return find(clip.name, clip.sha256, video.parent, "--references")
+    return find(clip.name, clip.sha256, video.parent, named("references"))
 
 
 def _content(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice
 from motionclone.lab.facts import ModelFacts
 from motionclone.lab.methods import Method, ablations, candidates, main_methods, single_blocks, with_pictures
 from motionclone.lab.world import Split
@@ -50,9 +50,7 @@ class Suite:
 def recipe_named(name: str) -> Recipe:
     """How a suite is made. InputError names those there are."""
     if name not in SUITES:
-        raise InputError(
-            f"there is no suite {name!r}; there are {', '.join(list(SUITES)[:-1])} and {list(SUITES)[-1]}."
-        )
+        raise InputError(f"there is no suite {name!r}; {choice(name, SUITES)}")
     return SUITES[name]
 
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, either
 from motionclone.files import check_free, whole_file
 from motionclone.media.container import open_video
 from motionclone.media.frames import as_frames
@@ -56,7 +56,9 @@ def check_video(path: Path, fps: float = 8.0) -> None:
 
 def _check_suffix(path: Path, known: Sequence[str]) -> None:
     if path.suffix.lower() not in known:
-        raise InputError(f"{path} must end in {' or '.join(known)}, got {path.suffix or 'no suffix'!r}; rename it")
+        got = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        kinds = either(known)
+        raise InputError(f"{path} {got}, and must end in {kinds}; did you mean {path.with_suffix(known[0])}?")
 
 
 def write_video(
