@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from motionclone.errors import InputError, in_one_line
-from motionclone.files import whole_file
+from motionclone.files import check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
