@@ -192,7 +192,8 @@ def score(
     """
     import json
 
-    check_judge(judge)
+    if judge is not None:
+        check_judge(judge)
     from motionclone.files import check_free, check_not_input, whole_file
     from motionclone.lab.metrics import load_embedder
     from motionclone.lab.score import score_videos
