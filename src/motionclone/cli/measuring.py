@@ -196,15 +196,18 @@ def _print(scored: "Sequence[ScoredVideo]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from motionclone.lab.metric_list import METRICS
     from motionclone.lab.metrics import bootstrap
 
     def text(value: float) -> str:
         return "" if isnan(value) else f"{value:+.3f}"
 
-    table = Table("", "mean", "95 % interval", "videos", "floor", "ceiling", title=f"{len(scored)} videos")
+    table = Table("", "value", "95 % interval", "videos", "floor", "ceiling", title=f"{len(scored)} videos")
+    table.caption = "Means over the videos; of explained motion and gain medians."
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]
-        own, floor, ceiling = (bootstrap([nan if v is None else v for v in column]) for column in columns)
+        statistic = METRICS[name].statistic
+        own, floor, ceiling = (bootstrap([nan if v is None else v for v in column], statistic) for column in columns)
         if own.n:
             interval = "" if own.n == 1 else f"{own.low:+.3f} to {own.high:+.3f}"
             table.add_row(name, text(own.value), interval, str(own.n), text(floor.value), text(ceiling.value))
