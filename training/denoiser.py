@@ -204,9 +204,6 @@ def main() -> None:
     parser.add_argument("stage", choices=["images", "video"])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument(
-        "--until", type=float, help="of the minutes: stop there, to be called again, on more latents perhaps"
-    )
     parser.add_argument("--batch", type=int, help="of one process")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
@@ -249,7 +246,6 @@ def main() -> None:
         minutes=args.minutes,
         rate=args.rate,
         seed=seed,
-        until=args.until,
     )
 
 

@@ -77,7 +77,6 @@ def train(
     minutes: float,
     rate: float,
     seed: int,
-    until: float | None = None,
 ) -> None:
     """Train until `minutes` of computing time are spent, learning at `rate`, which falls to 0 at the end.
 
@@ -90,7 +89,6 @@ def train(
         minutes: of computing on each core; time in which the process was paused does not count.
         rate: the highest learning rate.
         seed: of this process.
-        until: stop after so many of the minutes already, to be called again.
     """
     device = next(model.parameters()).device
     first = not dist.is_initialized() or dist.get_rank() == 0
@@ -116,7 +114,7 @@ def train(
 
     total, saved_at = minutes * 60, state["seconds"]
     windows: dict[str, list[float]] = {}
-    while state["seconds"] < min(total, 60 * (until or minutes)):
+    while state["seconds"] < total:
         began = clock(device)
         now = rate * min(1, (state["step"] + 1) / 100, (1 - state["seconds"] / total) / DECAY)
         name, loss = loss_of(state["step"])

@@ -48,7 +48,7 @@ def judge(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 class Scenes(Dataset):
-    """Scenes and their frames (4, 3, 64, 64) in [-1, 1], each with a seed of its own."""
+    """Frames (4, 3, 64, 64) in [-1, 1] of scenes, each with a seed of its own."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
@@ -56,23 +56,24 @@ class Scenes(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, number: int) -> tuple[Scene, Tensor]:
+    def __getitem__(self, number: int) -> Tensor:
+        return self.scene(number).render(samples=1 + number % 2)
+
+    def scene(self, number: int) -> Scene:
         generator = torch.Generator().manual_seed(FIRST_SEED + 1_000_000 * self.seed + number)
-        scene = training_scene(FRAMES, generator)
-        return scene, scene.render(samples=1 + number % 2)
+        return training_scene(FRAMES, generator)
 
 
 @torch.no_grad()
 def draw(vae: AutoencoderKL, count: int, seed: int, workers: int) -> tuple[list[Scene], Tensor]:
     """Scenes and frames (count, 4, 3, 64, 64) as bytes; of every fourth pair of scenes, after the VAE."""
-    scenes, frames = [], []
-    for number, (scene, drawn) in enumerate(DataLoader(Scenes(count, seed), batch_size=None, num_workers=workers)):
+    scenes, frames = Scenes(count, seed), []
+    for number, drawn in enumerate(DataLoader(scenes, batch_size=None, num_workers=workers)):
         if number // 2 % 4 == 0:
             with mixed_precision(vae.device):
                 drawn = vae(drawn.to(vae.device)).sample.float().cpu()
-        scenes.append(scene)
         frames.append(((drawn + 1) * 127.5).round().clamp(0, 255).byte())
-    return scenes, torch.stack(frames)
+    return [scenes.scene(number) for number in range(count)], torch.stack(frames)
 
 
 def wrong(scene: Scene, generator: torch.Generator) -> list[str]:
