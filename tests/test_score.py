@@ -23,7 +23,7 @@ def embedder():
 
 def two_videos(folder, lengths=(8, 8)):
     lines = []
-    for pair, length in zip(held_out_pairs("test", 8)[6:], lengths, strict=True):
+    for pair, length in zip(held_out_pairs("validation", 8)[6:], lengths, strict=True):
         write_video(folder / f"{pair.name}.mp4", pair.target.render()[:length], 8.0)
         write_video(folder / f"{pair.name}-ref.mp4", pair.reference.render()[:length], 8.0)
         lines.append({"video": f"{pair.name}.mp4", "reference": f"{pair.name}-ref.mp4", "prompt": pair.target.caption})

@@ -227,6 +227,7 @@ def _print(scored: "Sequence[ScoredVideo]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from motionclone.lab.metric_list import METRICS
     from motionclone.lab.metrics import bootstrap
 
     def text(value: float) -> str:
@@ -236,10 +237,12 @@ def _print(scored: "Sequence[ScoredVideo]") -> None:
     own = [s.listed.name for s in scored] if one_by_one else ["mean", "95 % interval", "videos"]
     title = "1 video" if len(scored) == 1 else f"{len(scored)} videos"
     table = Table("", *own, "floor", "ceiling", title=title)
+    table.caption = None if one_by_one else "Means over the videos; of explained motion and gain medians."
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]
         values, floors, ceilings = ([nan if v is None else v for v in column] for column in columns)
-        found, floor, ceiling = map(bootstrap, (values, floors, ceilings))
+        statistic = METRICS[name].statistic
+        found, floor, ceiling = (bootstrap(column, statistic) for column in (values, floors, ceilings))
         if found.n:
             interval = f"{found.low:+.3f} to {found.high:+.3f}" if found.bounded else ""
             cells = map(text, values) if one_by_one else (text(found.value), interval, str(found.n))

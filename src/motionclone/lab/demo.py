@@ -17,7 +17,7 @@ from motionclone.lab.metrics import (
     path_correlation,
     picture_correlation,
 )
-from motionclone.lab.world import BACKGROUNDS, COLOURS, SHAPES, TEST_MOTIONS, TEXTURES, Scene, named_trajectory
+from motionclone.lab.world import BACKGROUNDS, COLOURS, NAMED_MOTIONS, SHAPES, TEXTURES, Scene, named_trajectory
 from motionclone.media.conditions import Condition
 from motionclone.media.pictures import condition_from, outlines
 from motionclone.motion import Motion
@@ -28,7 +28,7 @@ from motionclone.settings import Settings
 class Words:
     """What the demo clones and shows. Raises InputError for what the world does not have."""
 
-    motion: str  # one of the world's test motions
+    motion: str  # one of the world's named motions
     colour: str
     shape: str
     background: str
@@ -36,7 +36,7 @@ class Words:
 
     def __post_init__(self) -> None:
         for name, known in {
-            "motion": tuple(TEST_MOTIONS),
+            "motion": tuple(NAMED_MOTIONS),
             "colour": tuple(COLOURS),
             "shape": SHAPES,
             "background": tuple(BACKGROUNDS),
@@ -79,7 +79,7 @@ def run_demo(
     *,
     given: Literal["image", "sketch"] | None = None,
 ) -> Demo:
-    """Clone one of the world's test motions into a video of other content.
+    """Clone one of the world's named motions into a video of other content.
 
     Args:
         pipe: the mini model.

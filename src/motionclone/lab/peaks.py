@@ -40,4 +40,5 @@ def peak_of(call: Callable[[], Any]) -> int:
     """The most bytes that a call without a graph has at once, beyond what was there before; tensors lie on meta."""
     with torch.no_grad(), _Live() as live:
         call()
-    return live.peak
+    most: int = live.peak
+    return most

@@ -63,7 +63,7 @@ def sections_of(run: Run, folder: Path) -> Iterator[Section]:
         yield _experiment(run, f"plot{number}", experiment, baseline, own, limits)
     compared = [method for method in methods if method.name in (_BASELINE, _UNGUIDED)]
     if compared:
-        plotted = [metric for metric in METRICS.values() if metric.main and metric.plotted]
+        plotted = [metric for metric in _plotted(run) if metric.main]
         yield Section("Case by case", tables=(case_table(run, "", compared, plotted),))
 
 
@@ -158,7 +158,7 @@ def _headline(run: Run, methods: Sequence[DescribedMethod]) -> Section:
     ]
     captions: dict[str, list[Metric]] = {}
     for metric in METRICS.values():
-        if metric.table != "Heat map" and (metric.needs != "picture" or _has_pictures(run)):
+        if metric.table != "Heat map" and _is_measured(run, metric):
             captions.setdefault(metric.table, []).append(metric)
     tables = [
         score_table(run, caption, sources, metrics, with_diversity=caption == DIVERSITY.table)
@@ -167,18 +167,24 @@ def _headline(run: Run, methods: Sequence[DescribedMethod]) -> Section:
     return Section("Headline", tables=tuple(tables))
 
 
-def _has_pictures(run: Run) -> bool:
-    """Whether this suite compared first frames with pictures."""
-    names = {metric.name for metric in METRICS.values() if metric.needs == "picture"}
-    return any(names & line.scores.keys() for line in run.lines.values())
+def _is_measured(run: Run, metric: Metric) -> bool:
+    """Whether these results can have the metric: pictures are not in every suite, and old ones know no speed."""
+    if metric.table not in ("The picture to follow", "Motion at its speed"):
+        return True
+    return any(metric.name in line.scores for line in run.lines.values())
+
+
+def _plotted(run: Run) -> list[Metric]:
+    """The metrics that have plots, without those that others have taken the place of."""
+    metrics = [metric for metric in METRICS.values() if metric.plotted and _is_measured(run, metric)]
+    replaced = {metric.before for metric in metrics}
+    return [metric for metric in metrics if metric.name not in replaced]
 
 
 def _limits(run: Run, methods: Sequence[DescribedMethod]) -> dict[str, tuple[float, float]]:
     """One axis for each plotted metric that has values, for all experiments, so that their plots can be compared."""
     limits = {}
-    for metric in METRICS.values():
-        if not metric.plotted:
-            continue
+    for metric in _plotted(run):
         intervals = [Source(method.label, method.name).interval(run, metric) for method in methods]
         ends = [end for i in intervals if i.n for end in (i.value, i.low, i.high, 0.0) if math.isfinite(end)]
         if ends:
@@ -203,7 +209,7 @@ def _experiment(
     metrics = [
         metric
         for metric in METRICS.values()
-        if (metric.needs == "heat" if heat else metric.main) and (metric.needs != "picture" or _has_pictures(run))
+        if (metric.needs == "heat" if heat else metric.main) and _is_measured(run, metric)
     ]
     plotted = [metric for metric in metrics if metric.name in limits]
     panels = [

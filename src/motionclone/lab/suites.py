@@ -22,7 +22,7 @@ class Recipe:
 
 SUITES: dict[str, Recipe] = {
     "quick": Recipe("test", 8, lambda base, facts: main_methods()),
-    "paper": Recipe("test", 32, lambda base, facts: (*main_methods(), *ablations(base, facts))),
+    "paper": Recipe("test", 64, lambda base, facts: (*main_methods(), *ablations(base, facts))),
     "pictures": Recipe("test", 16, lambda base, facts: (*main_methods(), *with_pictures())),
     "tune": Recipe("validation", 16, lambda base, facts: (*main_methods(), *candidates(base))),
     "blocks": Recipe("validation", 9, lambda base, facts: (*main_methods(), *single_blocks(base, facts.blocks))),

@@ -50,7 +50,8 @@ def _differences(own: dict[str, Any], index: dict[str, Any], known: HubModel) ->
     """In how many values of its configuration, and of its pipeline, a model differs from one that is known."""
     usual = _defaults(known)
     theirs = usual | known.transformer
-    names: list[str] = [name for name in ("num_attention_heads", "num_layers", "ffn_dim", "patch_size_t") if name in usual]
+    telling = ("num_attention_heads", "num_layers", "ffn_dim", "patch_size_t")
+    names: list[str] = [name for name in telling if name in usual]
     names += [name for name in known.transformer if name not in names]
     options = [
         name for name in ("boundary_ratio", "expand_timesteps") if bool(index.get(name)) != (name in known.options)
