@@ -350,5 +350,5 @@ def test_a_strangers_configuration_is_told_before_the_model_is_loaded(tmp_path, 
     config = tmp_path / part / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | value))
     ask = preset_for if part == "transformer" else sizes_of
-    with pytest.raises(InputError, match="which is of another kind|cannot be read"):
+    with pytest.raises(InputError, match=r"which is of another kind|cannot be read"):
         ask(str(tmp_path))
