@@ -1,6 +1,7 @@
 """What is said to somebody who typed or passed something else than is wanted: one sentence that helps."""
 
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
@@ -341,3 +342,13 @@ def test_a_name_in_a_description_that_is_none_is_told_with_the_one_that_is_meant
     (tmp_path / "model.toml").write_text('base = "a/b"\nmotion_adaptor = "c/d"')
     with pytest.raises(InputError, match=r"motion_adaptor: .*did you mean motion_adapter\?"):
         read_model_description(tmp_path / "model.toml")
+
+
+@pytest.mark.parametrize(("part", "value"), [("transformer", {"num_layers": "many"}), ("vae", {"dim_mult": None})])
+def test_a_strangers_configuration_is_told_before_the_model_is_loaded(tmp_path, part, value):
+    saved("wan-2.1", tmp_path)
+    config = tmp_path / part / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | value))
+    ask = preset_for if part == "transformer" else sizes_of
+    with pytest.raises(InputError, match=r"which is of another kind|cannot be read"):
+        ask(str(tmp_path))

@@ -231,7 +231,7 @@ def motion_file(place: str | Path, revision: str | None = None) -> Path:
         if revision is not None:
             raise InputError(f"{path} is no repository of the hub, and only those have revisions; leave it out.")
         if not there:
-            raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
+            raise InputError(f"there is no motion file {path}; make one with `motionclone extract REF -o {path}`.")
         found = path / MOTION_FILE if folder else path
     else:
         if revision is not None and on_hub.revision is not None:

@@ -8,7 +8,7 @@ motionclone demo pan-left --image
 """,
     "clone": """
 motionclone clone tiger.mp4 "a red star on blue waves" -o star.mp4 --compare
-motionclone clone tiger.mp4 "a red star on blue waves" --steps 8 --seed 3
+motionclone clone tiger.mp4 "a red star on blue waves" --steps 8 --seed 3 --dry-run
 motionclone clone tiger.mp4 "a pig walks in the forest" -o pig.mp4 --model animatediff --preset object --start 1 --end 3
 motionclone clone tiger.mp4 "a pig walks" -o pig.mp4 --model wan2.1-1.3b --offload model --vae-tiling
 """,
@@ -32,6 +32,10 @@ motionclone verify-run star.json --video elsewhere/star.mp4
 motionclone inspect tiger.safetensors
 motionclone inspect tiger.safetensors --heatmap heat.mp4 --reference tiger.mp4
 """,
+    "push": """
+motionclone push tiger.safetensors USER/tiger
+motionclone push tiger.safetensors USER/tiger --private
+""",
     "evaluate": """
 motionclone evaluate quick
 motionclone evaluate quick --references clips/ --cases 4 --workers 1
@@ -43,6 +47,9 @@ motionclone score list.jsonl --judge mini -o scores.jsonl
     "models": """
 motionclone models
 motionclone models wan2.1-1.3b
+""",
+    "doctor": """
+motionclone doctor
 """,
 }
 

@@ -249,8 +249,8 @@ def _own_preset(model: str) -> Settings | None:
     from motionclone.models.presets import preset_for
 
     name, chosen = preset_for(model)
-    if name is not None and name != name_of(model):
-        blocks = "" if chosen is None or chosen == preset(name) else f", at {', '.join(chosen.extraction.blocks)}"
+    if name is not None and chosen is not None and name != name_of(model):
+        blocks = "" if chosen == preset(name) else f", at {', '.join(chosen.extraction.blocks)}"
         say(f"note: {model} takes the preset {name}{blocks}; --preset takes another")
     return chosen
 

@@ -5,8 +5,10 @@ from typing import Any
 from motionclone.models.description import ModelDescription
 from motionclone.models.known import HubModel, find_named, name_of, named_models
 from motionclone.models.loading import find_model
+from motionclone.models.networks import reading
 from motionclone.models.saved import read_index
 from motionclone.models.sizes import read_config_of
+from motionclone.models.texts import said
 from motionclone.settings import Settings, preset, preset_names
 
 
@@ -27,12 +29,10 @@ def preset_for(model: str) -> tuple[str | None, Settings | None]:
     index = read_index(found)
     if "transformer" not in index:
         return None, None
-    own = read_config_of(found, "transformer")
-    kin = {
-        name: known
-        for name, known in named_models().items()
-        if isinstance(known, HubModel) and known.network == index["transformer"][1] and name in preset_names()
-    }
+    with reading(said(found, 80)):
+        own, network = read_config_of(found, index, "transformer"), index["transformer"][1]
+    named = {name: known for name, known in named_models().items() if name in preset_names()}
+    kin = {name: known for name, known in named.items() if isinstance(known, HubModel) and known.network == network}
     if not kin:
         return None, None
     nearest = min(kin, key=lambda name: _differences(own, index, kin[name]))
@@ -50,9 +50,8 @@ def _differences(own: dict[str, Any], index: dict[str, Any], known: HubModel) ->
     """In how many values of its configuration, and of its pipeline, a model differs from one that is known."""
     usual = _defaults(known)
     theirs = usual | known.transformer
-    telling = ("num_attention_heads", "num_layers", "ffn_dim", "patch_size_t")
-    names: list[str] = [name for name in telling if name in usual]
-    names += [name for name in known.transformer if name not in names]
+    shape = ("num_attention_heads", "num_layers", "ffn_dim", "patch_size_t")
+    names = {name for name in (*shape, *known.transformer) if name in usual}
     options = [
         name for name in ("boundary_ratio", "expand_timesteps") if bool(index.get(name)) != (name in known.options)
     ]

@@ -11,12 +11,14 @@ from accelerate import init_empty_weights
 
 from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import backbone_of
+from motionclone.models.configs import read_config
 from motionclone.models.description import ModelDescription
 from motionclone.models.known import MINI_DIT, HubModel
 from motionclone.models.loading import find_model
+from motionclone.models.networks import reading
 from motionclone.models.places import locate
 from motionclone.models.saved import read_index
-from motionclone.models.texts import read_mapping, said
+from motionclone.models.texts import said
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,17 @@ def sizes_of(model: str | Path) -> Sizes:
     index = read_index(found)
     if "transformer" not in index:
         return Sizes(None)
-    network, autoencoder = (read_config_of(found, part) for part in ("transformer", "vae"))
     options = {name: value for name, value in index.items() if name in ("expand_timesteps", "boundary_ratio")}
-    kinds = [said(index[part][1], 80) for part in ("transformer", "vae")]
-    return Sizes(_bound(index["_class_name"], kinds[0], network, kinds[1], autoencoder, options))
+    with reading(said(found, 80)):
+        network, autoencoder = (read_config_of(found, index, part) for part in ("transformer", "vae"))
+        kinds = [index[part][1] for part in ("transformer", "vae")]
+        return Sizes(_bound(index["_class_name"], kinds[0], network, kinds[1], autoencoder, options))
 
 
-def read_config_of(place: str, part: str) -> dict[str, Any]:
-    """The configuration of a part of a saved pipeline."""
-    return read_mapping(locate(place, "model", [f"{part}/config.json"]).path / part / "config.json")
+def read_config_of(place: str, index: dict[str, Any], part: str) -> dict[str, Any]:
+    """The configuration of a network of a saved pipeline with that index; nothing else is fetched."""
+    folder = locate(place, "model", [f"{part}/config.json"]).path / part
+    return read_config(getattr(diffusers, index[part][1]), folder)
 
 
 def _bound(
