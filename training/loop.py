@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,8 @@ def train(
         optimizers: from `optimizers_for`.
         loss_of: the loss of a step, by its number, and the name it is logged under.
         generator: of the batches; seeded anew when training goes on from a checkpoint.
-        checkpoint: kept every five minutes; where there is one, training goes on from it.
+        checkpoint: kept every five minutes, and when a single process is told to end (SIGTERM); where there is one,
+            training goes on from it.
         minutes: of computing on each core; time in which the process was paused does not count.
         rate: the highest learning rate.
         seed: of this process.
@@ -112,9 +114,12 @@ def train(
         torch.save(bundle, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
 
+    told_to_end: list[int] = []
+    if not dist.is_initialized():
+        signal.signal(signal.SIGTERM, lambda number, _frame: told_to_end.append(number))
     total, saved_at = minutes * 60, state["seconds"]
     windows: dict[str, list[float]] = {}
-    while state["seconds"] < total:
+    while state["seconds"] < total and not told_to_end:
         began = clock(device)
         now = rate * min(1, (state["step"] + 1) / 100, (1 - state["seconds"] / total) / DECAY)
         name, loss = loss_of(state["step"])
@@ -154,3 +159,5 @@ def train(
             saved_at = state["seconds"]
     if first:
         save()
+    if told_to_end:
+        raise SystemExit(f"stopped after {state['seconds'] / 60:.0f} of {minutes:.0f} minutes; call again to go on")

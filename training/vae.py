@@ -128,7 +128,9 @@ def main() -> None:
 
 def frames_of(scenes: int, seed: int, checkpoint: Path, workers: int) -> Iterator[Tensor]:
     """Batches of frames; others than before where training goes on."""
-    step = torch.load(checkpoint, weights_only=True, mmap=True)["state"]["step"] if checkpoint.exists() else 0
+    step = 0
+    if checkpoint.exists():
+        step = torch.load(checkpoint, weights_only=True, map_location="cpu")["state"]["step"]
     return iter(DataLoader(Frames(scenes, FIRST_SEED + 1000 * (seed + step)), batch_size=None, num_workers=workers))
 
 
