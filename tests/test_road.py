@@ -228,7 +228,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_needs_no_network(run, clip, tmp_p
     code, said = run(*dry, "--model", "wan2.1-1.3b")
     flat = " ".join(said.replace("│", " ").split())
     assert code == 0, said
-    assert "it will be 9 frames" in flat
+    assert "9 frames of 832x480 are what this model makes, not 10" in flat
     assert "frames 9 of 832x480 pixels" in flat
     memory = memory_of(known_facts()["wan2.1-1.3b"], _with_frames("wan2.1-1.3b", 9), exact=True)
     assert f"about {memory.most:.1f} GB on cpu" in flat

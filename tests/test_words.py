@@ -125,7 +125,7 @@ LINES = {
     "clone tiger.mp4 p -o s3://videos/out.mp4": "s3://videos/out.mp4 is an address",
     "clone tiger.mp4 p --image https://example.com/red.png": "is an address",
     "clone tiger.mp4 p --model mini-dit --image red.png": "mini, animatediff, wan2.2-5b or ltx-video can",
-    "score clips --judge /nothere": "there are no videos with a record",
+    "score clips --judge /nothere": "there is no CLIP model /nothere",
 }
 
 
