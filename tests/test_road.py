@@ -236,7 +236,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_needs_no_network(run, clip, tmp_p
         (("--blocks", "nowhere"), "nowhere"),
         (("--offload", "model"), "needs a GPU"),
         (("--condition-scale", "2"), "are for pictures"),
-        (("--no-per-frame-norm",), "per_frame_norm is about AnimateDiff"),
+        (("--no-per-frame-norm",), "per-frame-norm is about AnimateDiff"),
         (("--k", "9"), "k = 9 is more than the 3 frames of the attention"),
     ):
         code, said = run(*dry, "--model", "wan2.1-1.3b", *bad)
