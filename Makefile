@@ -3,11 +3,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test parity lint check clean
+.PHONY: demo test parity lint docs check release-check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 demo: .venv/installed
@@ -29,7 +33,15 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test
+# Into site/; warnings are errors, and neither this nor a reader fetches anything. The theme advertises its successor.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+check: lint test docs
+
+# What a release would be: built, checked, installed by itself, and tried from another folder.
+release-check:
+	PYTHON=$(PYTHON) .ci/release
 
 clean:
-	rm -rf .venv demo dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv demo dist site .mypy_cache .ruff_cache .pytest_cache

@@ -4,8 +4,8 @@
 
 One video, at the size of the model's preset. Compared: no cut (the graph runs through the whole network), the cut after
 the last guided block alone, and the cut with checkpointing, which is what motion_guidance does; and how much more it
-takes while one block at a time is computed again in the backward pass. Then what the other parts weigh and the VAE has at
-once while it works; src/motionclone/models/facts.toml holds all of it.
+takes while one block at a time is computed again in the backward pass. Then what the parts weigh, and what the VAE has
+at once while it works. All of it is kept in src/motionclone/models/facts.toml.
 """
 
 import argparse

@@ -14,16 +14,17 @@ SOURCE = Path(motionclone.__file__).parent
 # Rooms from the ground up; a room may import rooms on lower floors, and modules of its own.
 FLOORS = (
     ("errors",),
-    ("files", "provenance", "settings"),
+    ("files", "hub", "provenance", "settings"),
     ("motion", "guidance"),
     ("objectives", "schedule"),
     ("media", "steps"),
     ("backbones", "plan"),
-    ("idle",),
+    ("idle", "calling"),
     ("models", "extraction", "sampling"),
     ("inversion", "cloning"),
     ("lab",),
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 PURE = {"motion": {"torch", "safetensors"}, "guidance": {"torch"}, "objectives": {"torch"}}
@@ -117,6 +118,7 @@ def test_public_names():
         "per_frame_norm",
         "preset",
         "read_clip",
+        "shared_noise",
         "write_video",
         "__version__",
     }

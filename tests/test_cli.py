@@ -164,12 +164,15 @@ def bad_files(folder):
         (("clone", "{clip}", "{long}", "-o", "{here}/o.mp4", *SMALL), "tokens long"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "fast"), "no preset 'fast'"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--wieght", "3"), "--wieght"),
-        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--weight", "-3"), "guidance.weight"),
-        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3", "--guided-steps", "5"), "guided_steps"),
+        (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--weight", "-3"), "--weight must be 0 or more, got -3"),
+        (
+            ("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--steps", "3", "--guided-steps", "5"),
+            "--guided-steps (5) must not exceed --steps (3)",
+        ),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--blocks", "up_blocks.9"), "up_blocks.3"),
         (
             ("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--preset", "mini", "--height", "0"),
-            "sampling.height",
+            "--height must be 8 or more",
         ),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", *SMALL, "--weight", "1e45"), "not finite"),
         (("clone", "{clip}", "p", "-o", "{here}/o.mp4", "--model", "maxi", *SMALL), "there is no model 'maxi'"),
@@ -203,9 +206,9 @@ def bad_files(folder):
         (("demo", "--out-dir", "{here}", "--image", "--sketch"), "choose --image or --sketch"),
         (("generate", "{here}/pickle.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
         (("generate", "{here}/short.safetensors", "p", "-o", "{here}/o.mp4"), "not a readable safetensors"),
-        (("generate", "{here}/none.safetensors", "p", "-o", "{here}/o.mp4"), "no motion file"),
+        (("generate", "{here}/none.safetensors", "p", "-o", "{here}/o.mp4"), "there is no motion file"),
         (("rerun", "{here}/text.mp4", "-o", "{here}/o.mp4"), "is not a record"),
-        (("inspect", "{here}/none.safetensors"), "no motion file"),
+        (("inspect", "{here}/none.safetensors"), "there is no motion file"),
     ],
 )
 def test_bad_input_is_refused_with_one_sentence(run, model, clip, tmp_path, words, sentence):

@@ -36,7 +36,7 @@ def test_whole_file(tmp_path):
         temporary.write_text("first")
         assert not path.exists()
     assert path.read_text() == "first"
-    with pytest.raises(InputError, match="--overwrite"), whole_file(path):
+    with pytest.raises(InputError, match="overwrite=True"), whole_file(path):
         pytest.fail("the block must not run")
 
     def interrupted(place):

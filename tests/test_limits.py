@@ -243,7 +243,7 @@ def test_numbers_of_other_types_are_taken(tmp_path):
 def test_clips_whose_timestamps_cannot_be_meant(tmp_path):
     pts = [0, 1, 2, 400_000_000]  # twelve years at 1 per second
     path = encode(tmp_path / "a.mkv", numbered(4), "ffv1", rate=1, pts=pts)
-    reject("by their timestamps", "--fps 8.0", path=path, num_frames=4)
+    reject("by their timestamps", "fps=8.0", path=path, num_frames=4)
     assert numbers(read_clip(path, 2, 32, 48, fps=1.0)) == [0, 1]
 
 

@@ -165,6 +165,37 @@ def test_differences_are_paired_and_put_in_words(finished):
     assert difference[5] == f"{MINUS}0.100 [{MINUS}0.100, {MINUS}0.100] (lower)"
 
 
+def test_the_report_opens_with_a_verdict_and_the_videos(finished):
+    text = finished.markdown.read_text()
+    assert re.findall("^## (.*)", text, re.MULTILINE)[:3] == ["Verdict", "Videos", "What this is"]
+    # Of the flow the unguided have nothing, and of the camera's both have the same: four pairs are too few.
+    assert "Too few videos to say whether motion is cloned" in text
+
+
+@pytest.mark.parametrize(
+    ("unguided", "said"),
+    [
+        (-1.0, "Motion is cloned: by every measure"),
+        (0.0, "Motion is not seen to be cloned"),
+        (1.0, "Motion is not seen to be cloned"),
+    ],
+)
+def test_the_verdict_is_that_of_paired_differences(folder, unguided, said):
+    lines = [result("cloned", i, value=0.5) for i in range(8)]
+    lines += [result("unguided", i, value=0.5 + unguided) for i in range(8)]
+    write_results(folder, lines)
+    text = write_report(folder).markdown.read_text()
+    assert said in text
+    assert f"dense flow 0.50 against {0.5 + unguided:.2f}".replace("-", MINUS) in text
+
+
+def test_two_cases_have_no_interval(folder):
+    write_results(folder, [result(method, i) for method in ("cloned", "unguided") for i in (0, 1)])
+    text = write_report(folder).markdown.read_text()
+    assert "50%" in text
+    assert not re.search(r"\d%? \[", text)
+
+
 def test_the_page_is_sound_and_asks_for_nothing(finished):
     source = finished.page.read_text()
     page = Page(source)

@@ -23,7 +23,7 @@ def embedder():
 
 def two_videos(folder, lengths=(8, 8)):
     lines = []
-    for pair, length in zip(held_out_pairs("test", 8)[6:], lengths, strict=True):
+    for pair, length in zip(held_out_pairs("validation", 8)[6:], lengths, strict=True):
         write_video(folder / f"{pair.name}.mp4", pair.target.render()[:length], 8.0)
         write_video(folder / f"{pair.name}-ref.mp4", pair.reference.render()[:length], 8.0)
         lines.append({"video": f"{pair.name}.mp4", "reference": f"{pair.name}-ref.mp4", "prompt": pair.target.caption})
@@ -122,6 +122,62 @@ def test_a_records_reference_is_looked_for_where_the_person_says(tmp_path):
     record.write_text(json.dumps({"motion": {"source": source | {"name": "../tiger.mp4"}}, "prompt": "a pig"}))
     with pytest.raises(InputError, match="without its folder"):
         listed_videos(folder, elsewhere)
+
+
+def test_a_demos_reference_lies_beside_its_videos(tmp_path):
+    two_videos(tmp_path)
+    (tmp_path / "zoom-in-0-ref.mp4").rename(tmp_path / "reference.mp4")
+    reference = {
+        "name": "reference.mp4",
+        "sha256": hashlib.sha256((tmp_path / "reference.mp4").read_bytes()).hexdigest(),
+    }
+    record = {"motion": {"source": {"name": "world: zoom-in", "caption": "A star."}}, "prompt": "A pig."}
+    (tmp_path / "zoom-in-0.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="names no file that its motion was read from"):
+        listed_videos(tmp_path)
+    (tmp_path / "zoom-in-0.json").write_text(json.dumps(record | {"output": {"reference": reference}}))
+    (listed,) = listed_videos(tmp_path)
+    assert listed.reference == tmp_path / "reference.mp4"
+    assert listed_videos(tmp_path / "zoom-in-0.mp4") == [listed]
+
+
+def test_one_video_is_scored_without_a_judge_being_named(tmp_path, run):
+    place = two_videos(tmp_path)
+    place.write_text(place.read_text().splitlines()[0])
+    code, said = run("score", place)
+    assert code == 0
+    assert "1 video" in said
+    assert "nan" not in said
+    assert "--judge" in said  # the default one knows its own world only
+
+
+def test_what_is_refused_has_no_bar(tmp_path, run):
+    code, said = run("score", two_videos(tmp_path, (8, 9)), "--judge", "mini")
+    assert code == 2
+    assert said.startswith("motionclone: ")
+
+
+def test_few_videos_have_a_column_each(tmp_path, run):
+    code, said = run("score", two_videos(tmp_path), "--judge", "mini")
+    assert code == 0
+    assert "mean" not in said
+    assert "note" not in said
+
+
+@pytest.mark.parametrize("option", ["--judge", "--clip"])
+def test_a_judge_that_is_nowhere_is_named(tmp_path, run, option):
+    for command in (("score", two_videos(tmp_path)), ("evaluate", "quick", "--out-dir", tmp_path / "new")):
+        code, said = run(*command, option, "/nothere")
+        assert code == 2
+        assert said.splitlines()[-1].startswith("motionclone: there is no CLIP model /nothere; ")
+
+
+def test_videos_of_several_sizes_are_scored(tmp_path, embedder):
+    place = two_videos(tmp_path)
+    pair = held_out_pairs("test", 8)[7]
+    write_video(tmp_path / f"{pair.name}.mp4", pair.target.render(96)[:8], 8.0, overwrite=True)
+    scored = score_videos(listed_videos(place), embedder)
+    assert all(each.ceiling["flow"] > each.scores["flow"] for each in scored)
 
 
 @pytest.mark.parametrize("output", ["list.jsonl", "./sub/../list.jsonl", "soft", "hard", "zoom-in-0-ref.mp4"])

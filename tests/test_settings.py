@@ -119,7 +119,7 @@ def test_all_problems_are_told_at_once():
 
 @pytest.mark.parametrize("name", ["camra", "", "../settings", "camera.toml"])
 def test_unknown_preset(name):
-    with pytest.raises(InputError, match=r"camera.*object"):
+    with pytest.raises(InputError, match=r"did you mean camera\?|camera.*object"):
         preset(name)
 
 

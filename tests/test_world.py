@@ -10,9 +10,9 @@ from motionclone.lab.metrics import dense_flow, find_object, flow_cosine, path_c
 from motionclone.lab.world import (
     BACKGROUNDS,
     COLOURS,
+    NAMED_MOTIONS,
     SCENERY,
     SHAPES,
-    TEST_MOTIONS,
     TEXTURES,
     Scene,
     named_trajectory,
@@ -71,7 +71,7 @@ def test_random_scenes_are_seeded_varied_and_silent_on_motion():
     assert frames.max() <= 1
 
 
-@pytest.mark.parametrize("motion", sorted(TEST_MOTIONS))
+@pytest.mark.parametrize("motion", sorted(NAMED_MOTIONS))
 def test_the_object_finder_finds_the_object(motion):
     clip = scene(motion)
     found = find_object(clip.render(64), COLOURS["red"], BACKGROUNDS["blue"])

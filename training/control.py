@@ -15,13 +15,13 @@ import torch
 from denoiser import CHANNELS, HEADS, TEXT_WIDTH, noised, scheduler, timesteps_of
 from diffusers import AnimateDiffPipeline, SparseControlNetModel
 from diffusers.models.attention_processor import AttnProcessor
-from latents import FRAMES, encoded
-from loop import optimizers_for, start_processes, train
+from latents import FRAMES, Clips, encoded
+from loop import add_device, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
-from motionclone.lab.world import random_scene
 from motionclone.media.pictures import outlines
 from motionclone.models import load_pipeline
 
@@ -42,18 +42,15 @@ def control() -> SparseControlNetModel:
     )
 
 
-class Clips:
+class Shown:
     """Clips of the world, drawn once, in batches with the pictures that are shown of them."""
 
-    def __init__(self, kind: str, count: int, seed: int, pipe: AnimateDiffPipeline) -> None:
-        vae, self.tokenizer = pipe.vae, pipe.tokenizer
-        self.kind, self.generator = kind, torch.Generator().manual_seed(seed)
+    def __init__(self, kind: str, clips: Clips, seed: int, workers: int, pipe: AnimateDiffPipeline) -> None:
+        self.kind, self.generator, self.tokenizer = kind, torch.Generator().manual_seed(seed), pipe.tokenizer
         self.captions, latents, frames = [], [], []
-        for _ in range(count):
-            scene = random_scene(FRAMES, self.generator)
-            drawn = scene.render(samples=1)
-            self.captions.append(scene.caption)
-            latents.append(encoded(vae, drawn))
+        for caption, drawn in DataLoader(clips, batch_size=None, num_workers=workers):
+            self.captions.append(caption)
+            latents.append(encoded(pipe.vae, drawn))
             frames.append(((drawn + 1) * 127.5).round().byte())
         self.latents, self.frames = torch.stack(latents), torch.stack(frames)
 
@@ -94,18 +91,21 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--start-from", type=Path, help="exported folder whose weights to begin with")
+    parser.add_argument("--mini", default="mini", help="exported model that it is for")
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
+    add_device(parser)
     args = parser.parse_args()
     checkpoint = args.run / f"{args.kind}_control.pt"
     if args.export is not None:
         network = control()
-        network.load_state_dict(torch.load(checkpoint, weights_only=True)["ema"])
+        network.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["ema"])
         network.half().save_pretrained(args.export)
         return
 
-    seed = args.seed + 1_000_000 * start_processes()
+    seed = args.seed + 1000 * start_processes()
     torch.manual_seed(args.seed)
-    pipe = load_pipeline("mini", device="cpu")
+    pipe = load_pipeline(args.mini, device=args.device, dtype=torch.float32)
     text, denoiser, network = pipe.text_encoder, pipe.unet, control()
     shapes = {name: weight.shape for name, weight in network.state_dict().items()}
     common = {name: weight for name, weight in denoiser.state_dict().items() if shapes.get(name) == weight.shape}
@@ -113,17 +113,21 @@ def main() -> None:
     if args.start_from is not None:
         network.load_state_dict(load_file(args.start_from / "diffusion_pytorch_model.safetensors"))
     use_per_frame_norm(network)
-    network.set_attn_processor(AttnProcessor())
     for part in (denoiser, network):
-        part.to(memory_format=torch.channels_last)
-    clips = Clips(args.kind, args.clips, seed, pipe)
+        part.to(args.device, memory_format=torch.channels_last)
+        if args.device.type == "cpu":  # where SDPA is slow backwards
+            part.set_attn_processor(AttnProcessor())
+    clips = Shown(args.kind, Clips(args.clips, seed), seed, args.workers, pipe)
     alpha_bar = scheduler().alphas_cumprod
 
     def loss(_step: int) -> tuple[str, Tensor]:
         latents, tokens, pictures, mask = clips.batch(args.batch)
         timesteps = timesteps_of(args.batch, clips.generator)
         noisy, wanted = noised(latents, timesteps, alpha_bar, clips.generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        noisy, timesteps, wanted, tokens, pictures, mask = (
+            each.to(args.device) for each in (noisy, timesteps, wanted, tokens, pictures, mask)
+        )
+        with mixed_precision(args.device):
             words = text(tokens).last_hidden_state.repeat_interleave(FRAMES, dim=0)
             down, middle = network(
                 noisy,

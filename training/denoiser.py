@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py images --run RUN --minutes 35
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -- training/denoiser.py video  --run RUN --minutes 75
 
-Reads every RUN/latents* and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. v
+Reads every RUN/latents* and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. The video
+stage begins with the images' weights where there are some, and with the motion modules of `--start-from`. v
 prediction with uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the
-computing time spent, so that a run can be paused, and extended only by a new schedule. The processes, one a core,
-average their gradients.
+computing time spent, so that a run can be paused, and made longer or shorter while the rate is constant. The processes,
+one a core, average their gradients.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
-from loop import optimizers_for, start_processes, train
+from loop import add_device, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -27,7 +28,7 @@ CHANNELS = (64, 96, 128)
 HEADS = 4
 TEXT_WIDTH = 96
 CAPTION_DROPOUT = 0.1
-STILLS = 4  # every fourth step of the video stage learns from single frames, as many as the clips have together
+STILLS = 3  # every third step of the video stage learns from single frames, as many as the clips have together
 
 
 def scheduler() -> DDIMScheduler:
@@ -105,7 +106,7 @@ def build(stage: str, images_checkpoint: Path | None, vocabulary: int) -> Model:
     unet = image_denoiser()
     images = Model(unet, vocabulary)
     if images_checkpoint is not None:
-        images.load_state_dict(torch.load(images_checkpoint, weights_only=True)["ema"])
+        images.load_state_dict(torch.load(images_checkpoint, weights_only=True, map_location="cpu")["ema"])
     if stage == "images":
         return images
     denoiser = UNetMotionModel.from_unet2d(unet, motion_adapter())
@@ -147,6 +148,8 @@ class Data:
             backwards = torch.rand(size, generator=self.generator) < 0.5
             clips[backwards] = clips[backwards].flip(1)
             latents = clips.transpose(1, 2)
+        mirrored = torch.rand(size, generator=self.generator) < 0.5
+        latents[mirrored] = latents[mirrored].flip(-1)
         words = [self._words(self.captions[i]) for i in chosen.tolist()]
         tokens = self.tokenizer(words, padding="max_length", max_length=77, return_tensors="pt").input_ids
         return latents, tokens
@@ -175,20 +178,22 @@ def loss_of(model: Model, data: Data, kind: str, size: int, alpha_bar: Tensor) -
     timesteps = timesteps_of(size, data.generator)
     noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
     repeats = latents.shape[2] if kind == "video" else 1
-    with torch.autocast("cpu", torch.bfloat16):
+    device = next(model.parameters()).device
+    noisy, timesteps, tokens, wanted = (each.to(device) for each in (noisy, timesteps, tokens, wanted))
+    with mixed_precision(device):
         predicted = model(noisy, timesteps, tokens, repeats)
     return (predicted.float() - wanted).square().mean()
 
 
-def start_from(model: Model, stage: str, released: Path) -> None:
-    """Take over the weights of an exported model, a folder with base and, for video, motion_adapter."""
-    parts = [
-        (model.text, "base/text_encoder/model.safetensors"),
-        (model.denoiser, "base/unet/diffusion_pytorch_model.safetensors"),
-    ]
-    if stage == "video":
-        parts.append((model.denoiser, "motion_adapter/diffusion_pytorch_model.safetensors"))
-    for network, file in parts:
+def start_from(model: Model, released: Path, *, of_images: bool) -> None:
+    """Take over an exported model (base and motion_adapter): what was learned of images, of clips, or of both."""
+    parts = {}
+    if of_images:
+        parts["base/text_encoder/model.safetensors"] = model.text
+        parts["base/unet/diffusion_pytorch_model.safetensors"] = model.denoiser
+    if isinstance(model.denoiser, UNetMotionModel):
+        parts["motion_adapter/diffusion_pytorch_model.safetensors"] = model.denoiser
+    for file, network in parts.items():
         keys = network.load_state_dict(load_file(released / file), strict=False)
         if keys.unexpected_keys:
             raise SystemExit(f"{released / file} is of another model: {keys.unexpected_keys[0]}")
@@ -203,20 +208,21 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
+    add_device(parser)
     args = parser.parse_args()
     size = args.batch or {"images": 32, "video": 3}[args.stage]
     rank = start_processes()
     seed = args.seed + 1_000_000 * rank
     torch.manual_seed(args.seed)
     data = Data(args.run, seed)
-    images = args.run / "images.pt" if args.stage == "video" and args.start_from is None else None
-    model = build(args.stage, images, len(data.tokenizer))
+    images = args.run / "images.pt"
+    model = build(args.stage, images if args.stage == "video" and images.exists() else None, len(data.tokenizer))
     if args.start_from is not None:
-        start_from(model, args.stage, args.start_from)
-    model.train()
-    # Plain attention: on a CPU, SDPA spends most of a training step in its backward pass.
-    model.denoiser.set_attn_processor(AttnProcessor())
-    model.text.set_attn_implementation("eager")
+        start_from(model, args.start_from, of_images=args.stage == "images" or not images.exists())
+    model.train().to(args.device)
+    if args.device.type == "cpu":  # where SDPA spends most of a training step in its backward pass
+        model.denoiser.set_attn_processor(AttnProcessor())
+        model.text.set_attn_implementation("eager")
     model.denoiser.to(memory_format=torch.channels_last)
     alpha_bar = scheduler().alphas_cumprod
     if rank == 0:

@@ -21,7 +21,7 @@ def main() -> None:
 
     tokenizer = CLIPTokenizer.from_pretrained(args.run / "tokenizer")
     words, images, adapter = text_encoder(len(tokenizer)), image_denoiser(), motion_adapter()
-    trained = torch.load(args.run / "video.pt", weights_only=True)["ema"]
+    trained = torch.load(args.run / "video.pt", weights_only=True, map_location="cpu")["ema"]
     text = {k.removeprefix("text."): v for k, v in trained.items() if k.startswith("text.")}
     network = {k.removeprefix("denoiser."): v for k, v in trained.items() if k.startswith("denoiser.")}
     words.load_state_dict(text)

@@ -1,8 +1,9 @@
-"""Train on several processes, one a core, against a clock of computing time, with checkpoints to go on from."""
+"""Train against a clock of computing time, with checkpoints to go on from: on a GPU, or one process a core."""
 
+import argparse
 import json
-import math
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,27 @@ from muon import Muon, is_matrix
 from torch import Tensor, nn
 
 EMA = 0.999
+DECAY = 0.3
+"""Last share of the time, in which the learning rate falls to 0. Before, it is constant, so that the time can still be
+changed."""
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, a torch.device."""
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where it does no harm."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def clock(device: torch.device) -> float:
+    """Seconds; on a CPU those of computing alone, for each thread."""
+    if device.type == "cpu":
+        return time.process_time() / torch.get_num_threads()
+    torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 def start_processes() -> int:
@@ -57,23 +79,25 @@ def train(
     rate: float,
     seed: int,
 ) -> None:
-    """Train until `minutes` of computing time are spent, learning at `rate` that falls along a cosine.
+    """Train until `minutes` of computing time are spent, learning at `rate`, which falls to 0 at the end.
 
     Args:
-        model: what is trained; moving averages of its weights are kept beside them.
+        model: what is trained, on its device; moving averages of its weights are kept beside them.
         optimizers: from `optimizers_for`.
         loss_of: the loss of a step, by its number, and the name it is logged under.
         generator: of the batches; seeded anew when training goes on from a checkpoint.
-        checkpoint: kept every five minutes; where there is one, training goes on from it.
+        checkpoint: kept every five minutes, and when a single process is told to end (SIGTERM); where there is one,
+            training goes on from it.
         minutes: of computing on each core; time in which the process was paused does not count.
         rate: the highest learning rate.
         seed: of this process.
     """
+    device = next(model.parameters()).device
     first = not dist.is_initialized() or dist.get_rank() == 0
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "log": []}
     ema = {name: value.detach().clone() for name, value in model.state_dict().items()}
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, weights_only=True, map_location=device)
         model.load_state_dict(saved["model"])
         for optimizer, kept in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
@@ -90,11 +114,14 @@ def train(
         torch.save(bundle, checkpoint.with_suffix(".part"))
         checkpoint.with_suffix(".part").replace(checkpoint)
 
+    told_to_end: list[int] = []
+    if not dist.is_initialized():
+        signal.signal(signal.SIGTERM, lambda number, _frame: told_to_end.append(number))
     total, saved_at = minutes * 60, state["seconds"]
     windows: dict[str, list[float]] = {}
-    while state["seconds"] < total:
-        began = time.process_time()
-        now = rate * min(1, (state["step"] + 1) / 100) * 0.5 * (1 + math.cos(math.pi * state["seconds"] / total))
+    while state["seconds"] < total and not told_to_end:
+        began = clock(device)
+        now = rate * min(1, (state["step"] + 1) / 100, (1 - state["seconds"] / total) / DECAY)
         name, loss = loss_of(state["step"])
         model.zero_grad(set_to_none=True)
         loss.backward()
@@ -112,7 +139,7 @@ def train(
                     if value.is_floating_point():
                         ema[key].lerp_(value, 1 - decay)
         state["step"] += 1
-        spent = torch.tensor((time.process_time() - began) / torch.get_num_threads())
+        spent = torch.tensor(clock(device) - began)
         if dist.is_initialized():  # the same clock in every process
             dist.all_reduce(spent, dist.ReduceOp.MAX)
         state["seconds"] += spent.item()
@@ -132,3 +159,5 @@ def train(
             saved_at = state["seconds"]
     if first:
         save()
+    if told_to_end:
+        raise SystemExit(f"stopped after {state['seconds'] / 60:.0f} of {minutes:.0f} minutes; call again to go on")

@@ -15,7 +15,7 @@ import torch
 from denoiser import STILLS, TEXT_WIDTH, Data, noised, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
-from loop import optimizers_for, start_processes, train
+from loop import add_device, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -83,12 +83,14 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--start-from", type=Path, help="exported folder whose weights to begin with")
+    parser.add_argument("--mini", default="mini", help="exported model whose words and latents these are")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
+    add_device(parser)
     args = parser.parse_args()
     checkpoint = args.run / "transformer.pt"
     network = transformer()
     if args.export is not None:
-        network.load_state_dict(torch.load(checkpoint, weights_only=True)["ema"])
+        network.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["ema"])
         network.half().save_pretrained(args.export / "transformer")
         scheduler().save_pretrained(args.export / "scheduler")
         return
@@ -96,13 +98,13 @@ def main() -> None:
     rank = start_processes()
     seed = args.seed + 1_000_000 * rank
     torch.manual_seed(args.seed)
-    network = transformer().train()
+    network = transformer().train().to(args.device)
     if args.start_from is not None:
         network.load_state_dict(load_file(args.start_from / "transformer" / "diffusion_pytorch_model.safetensors"))
     if rank == 0:
         print(f"{sum(p.numel() for p in network.parameters()):,} parameters", flush=True)
     data = Data(args.run, seed)
-    text = load_pipeline("mini", device="cpu").text_encoder
+    text = load_pipeline(args.mini, device="cpu").text_encoder.to(args.device)
     alpha_bar = scheduler().alphas_cumprod.float()
 
     def loss(step: int) -> tuple[str, Tensor]:
@@ -113,9 +115,11 @@ def main() -> None:
         latents = latents.transpose(1, 2) if kind == "video" else latents.unsqueeze(1).repeat(1, 2, 1, 1, 1)
         timesteps = timesteps_of(size, data.generator)
         noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        noisy, tokens, timesteps, wanted = (each.to(args.device) for each in (noisy, tokens, timesteps, wanted))
+        turns = tuple(each.to(args.device) for each in rotary(latents.shape[1]))
+        with mixed_precision(args.device):
             words = text(tokens[:, :WORDS]).last_hidden_state
-            predicted = network(noisy, words, timesteps, image_rotary_emb=rotary(latents.shape[1])).sample
+            predicted = network(noisy, words, timesteps, image_rotary_emb=turns).sample
         return kind, (predicted.float() - wanted).square().mean()
 
     train(

@@ -3,8 +3,8 @@
     pipe = load_pipeline("mini")
     clip = read_clip("tiger.mp4", height=64, width=64)
     motion = extract_motion(pipe, clip.frames)
-    with motion_guidance(pipe, motion, preset("mini").guidance):
-        frames = pipe("a red star on blue waves", num_frames=16, guidance_scale=4).frames[0]
+    with motion_guidance(pipe, motion, preset("mini")):
+        frames = pipe("a red star on blue waves", num_frames=16, num_inference_steps=24, guidance_scale=3).frames[0]
 
 Axis order, everywhere: frames are `f c h w` with RGB in [-1, 1]; latents are `b c f h w`; temporal attention maps are
 `p heads f f` with p = y * w + x. Importing this package loads nothing; names load their modules when first used.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from motionclone.backbones.per_frame_norm import per_frame_norm
     from motionclone.cloning import Generated, clone, generate
     from motionclone.errors import GuidanceWarning, InputError
-    from motionclone.extraction import extract_motion
+    from motionclone.extraction import extract_motion, shared_noise
     from motionclone.media.conditions import Condition
     from motionclone.media.reading import Clip, read_clip
     from motionclone.media.writing import write_video
@@ -53,6 +53,7 @@ __all__ = [
     "per_frame_norm",
     "preset",
     "read_clip",
+    "shared_noise",
     "write_video",
 ]
 
@@ -79,6 +80,7 @@ _HOME = {
     "per_frame_norm": "backbones.per_frame_norm",
     "preset": "settings",
     "read_clip": "media.reading",
+    "shared_noise": "extraction",
     "write_video": "media.writing",
 }
 

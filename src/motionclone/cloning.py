@@ -1,6 +1,5 @@
 """A motion and words in, a video and its record out."""
 
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,27 +11,24 @@ import torch
 from torch import Tensor
 
 from motionclone import __version__
-from motionclone.backbones.backbone import Backbone
-from motionclone.backbones.families import backbone_of
+from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
-from motionclone.errors import GuidanceWarning, InputError
+from motionclone.calling import call_arguments, caller_of, check_call, positive, recorded, with_arguments
+from motionclone.errors import GuidanceWarning, InputError, named
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
-from motionclone.media.frames import as_frames
+from motionclone.media.frames import OutputType, as_frames, check_output_type, in_form
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance
-from motionclone.schedule import check_schedule, uneven_schedule
+from motionclone.schedule import check_schedule
 from motionclone.settings import Settings
 from motionclone.steps import step_index
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-
-# What diffusers' pipelines call the pictures that they cannot do without, though most have a default, None.
-PICTURES = ("image", "video", "conditioning_frames")
 
 
 @dataclass(frozen=True)
@@ -50,18 +46,26 @@ class Generated:
     """A new video.
 
     Attributes:
-        frames: (f, 3, h, w), RGB in [-1, 1].
+        frames: (f, 3, h, w), RGB in [-1, 1]; or in the form of the `output_type` that was asked for.
         steps: the guided steps.
-        record: everything that decided the output, plain JSON values; enough to make it again.
+        record: everything that decided the output, plain JSON values; enough to make it again, but for what it names
+            in `not_reproducible`.
     """
 
-    frames: Tensor
+    frames: Any
     steps: tuple[GuidedStep, ...]
     record: dict[str, Any]
 
+    def __repr__(self) -> str:
+        sampling = self.record["settings"]["sampling"]
+        return (
+            f"Generated({sampling['num_frames']} frames of {sampling['width']}x{sampling['height']}, "
+            f"{len(self.steps)} guided steps, prompt {self.record['prompt'][:60]!r})"
+        )
+
 
 def clone(
-    pipe: Any,
+    pipe: Pipeline,
     frames: Any,
     prompt: str,
     settings: Settings | None = None,
@@ -69,6 +73,8 @@ def clone(
     condition: Condition | None = None,
     source: dict[str, Any] | None = None,
     on_step: Callable[[Step], None] | None = None,
+    output_type: OutputType | None = None,
+    **arguments: Any,
 ) -> Generated:
     """Clone the motion of a clip into a new video: `extract_motion`, then `generate`.
 
@@ -81,17 +87,20 @@ def clone(
         condition: pictures that the new video follows, for a pipeline with SparseCtrl.
         source: facts about the clip for the record, plain JSON values.
         on_step: called after every denoising step.
+        output_type: of the new frames, as in `generate`.
+        arguments: of the pipeline, as in `generate`.
 
     Raises:
         InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
     """
     settings = settings or Settings()
-    backbone, sampling = backbone_of(pipe), settings.sampling
+    backbone, sampling = caller_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     frames = as_frames(frames)
+    check_output_type(output_type)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
-    check(backbone, prompt, settings)
+    check(backbone, prompt, settings, arguments)
     check_condition(backbone, condition, settings)
     motion = extract_motion(
         backbone,
@@ -102,53 +111,32 @@ def clone(
         shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
         condition_scale=settings.conditioning.scale,
     )
-    return generate(backbone, motion, prompt, settings, condition=condition, on_step=on_step)
+    return generate(
+        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
+    )
 
 
-def check(pipe: Any, prompt: str, settings: Settings) -> None:
-    """Raise InputError, before anything slow, if the prompt or the settings do not fit the model.
+def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[str, Any] | None = None) -> None:
+    """Raise InputError, before anything slow, if the prompt, the settings or further arguments do not fit the model.
 
     Of a pipeline without a tokenizer, as `load_pipeline` makes some without weights, prompts are not checked.
     """
-    backbone, sampling = backbone_of(pipe), settings.sampling
-    backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
+    settings, added = with_arguments(settings, arguments or {})
+    backbone, sampling = caller_of(pipe), settings.sampling
+    frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
+    if settings.extraction.k > frames:
+        raise InputError(
+            f"k = {settings.extraction.k} is more than the {frames} frames of the attention; use at most {frames}."
+        )
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
-    _check_call(backbone, _arguments(backbone, prompt, settings))
-    for text in (_positive(prompt, settings), sampling.negative_prompt) if backbone.pipe.tokenizer is not None else ():
+    check_call(backbone, call_arguments(backbone, prompt, settings), added)
+    for text in (positive(prompt, settings), sampling.negative_prompt) if backbone.pipe.tokenizer is not None else ():
         backbone.check_prompt(text)
 
 
-def _arguments(backbone: Backbone, prompt: str, settings: Settings) -> dict[str, Any]:
-    """Of the pipeline, but for pictures and noise. InputError if there is something that it would ignore."""
-    own = {"prompt": _positive(prompt, settings), "num_inference_steps": settings.sampling.steps, "output_type": "pt"}
-    return backbone.pipeline_arguments(settings.sampling) | own
-
-
-def _check_call(backbone: Backbone, arguments: Mapping[str, Any]) -> None:
-    """InputError if the pipeline takes other arguments, or needs more: it is for another task, as video to video."""
-    parameters = inspect.signature(type(backbone.pipe).__call__).parameters.values()
-    takes = {parameter.name for parameter in parameters}
-    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    brought = ("self", *arguments, "latents", "generator")
-    strange = [name for name in brought if name not in takes and not anything]
-    needed = [
-        parameter.name
-        for parameter in parameters
-        if parameter.name not in (*brought, *backbone.picture_arguments)
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and (parameter.name in PICTURES or parameter.default is parameter.empty)
-    ]
-    if strange or needed:
-        wants = [f"needs {', '.join(needed)}"] * bool(needed) + [f"takes no {', '.join(strange)}"] * bool(strange)
-        raise InputError(
-            f"{type(backbone.pipe).__name__} {' and '.join(wants)}, so it cannot be called from here; read the motion "
-            "with extract_motion and call the pipeline yourself inside motion_guidance."
-        )
-
-
-def fitting(pipe: Any, settings: Settings) -> Settings:
+def fitting(pipe: Pipeline, settings: Settings) -> Settings:
     """The settings with the nearest number of frames, height and width that the model takes."""
     s = settings.sampling
     frames, height, width = backbone_of(pipe).nearest_size(s.num_frames, s.height, s.width)
@@ -156,7 +144,7 @@ def fitting(pipe: Any, settings: Settings) -> Settings:
     return settings.model_copy(update={"sampling": sampling})
 
 
-def check_condition(pipe: Any, condition: Condition | None, settings: Settings) -> None:
+def check_condition(pipe: Pipeline, condition: Condition | None, settings: Settings) -> None:
     """Raise InputError if pictures, or that there are none, do not fit the model or the settings."""
     sampling = settings.sampling
     backbone_of(pipe).check_condition(condition)
@@ -164,7 +152,7 @@ def check_condition(pipe: Any, condition: Condition | None, settings: Settings) 
         condition.check_fits(sampling.num_frames, sampling.height, sampling.width)
 
 
-def check_motion(pipe: Any, motion: Motion, settings: Settings) -> None:
+def check_motion(pipe: Pipeline, motion: Motion, settings: Settings) -> None:
     """Raise InputError if a motion was read with another model, or at another size than the settings'."""
     check_fits(backbone_of(pipe), motion)
     sampling = settings.sampling
@@ -176,28 +164,25 @@ def check_motion(pipe: Any, motion: Motion, settings: Settings) -> None:
         )
 
 
-def tell_unknown_words(pipe: Any, prompt: str, settings: Settings) -> None:
+def tell_unknown_words(pipe: Pipeline, prompt: str, settings: Settings) -> None:
     """Warn of words that a bundled model has never seen: it would make something of them in silence."""
     model = model_name(backbone_of(pipe).pipe)
-    texts = (_positive(prompt, settings), settings.sampling.negative_prompt, settings.extraction.prompt)
+    texts = (positive(prompt, settings), settings.sampling.negative_prompt, settings.extraction.prompt)
     if model in MINI_MODELS and (sentence := advice(model, texts)):
         warnings.warn(sentence, GuidanceWarning, stacklevel=3)
 
 
-def _positive(prompt: str, settings: Settings) -> str:
-    """The prompt with the positive prompt behind it."""
-    return ", ".join(part for part in (prompt, settings.sampling.positive_prompt) if part)
-
-
 @torch.no_grad()
 def generate(
-    pipe: Any,
+    pipe: Pipeline,
     motion: Motion | Mapping[float, Motion],
     prompt: str,
     settings: Settings | None = None,
     *,
     condition: Condition | None = None,
     on_step: Callable[[Step], None] | None = None,
+    output_type: OutputType | None = None,
+    **arguments: Any,
 ) -> Generated:
     """A new video that moves like `motion`, or like the motions of the guided timesteps; with weight 0, its plain twin.
 
@@ -206,22 +191,41 @@ def generate(
     the initial latents are the noise that was added to the reference at extraction, whatever `settings.seed`. With a
     `condition`, its pictures are followed by a pipeline with SparseCtrl.
 
+    Args:
+        pipe: a diffusers pipeline of a supported family, or its backbone.
+        motion: extracted with the same model, at the size and number of frames of the settings.
+        prompt: what the new video shows.
+        settings: such as from `preset`.
+        condition: pictures that the new video follows, for a pipeline with SparseCtrl.
+        on_step: called after every denoising step.
+        output_type: of the frames, as diffusers names them: "pil", a list of images; "np", an array (f, h, w, 3) in
+            [0, 1]; "pt", a tensor (f, 3, h, w) in [0, 1]. By default a tensor in [-1, 1], as everywhere here.
+        arguments: further ones of the pipeline, such as `callback_on_step_end` or `clip_skip`. A `negative_prompt`
+            takes the place of the settings', and a `generator` makes the noise that the video starts from, as in
+            diffusers, in place of the motion's and of `settings.seed`.
+
     Raises:
-        InputError: if motion, prompt or settings do not fit the model, or a step is not finite.
+        InputError: if motion, prompt, settings or arguments do not fit the model, or a step is not finite.
     """
-    settings = settings or Settings()
-    backbone, sampling = backbone_of(pipe), settings.sampling
+    settings, given = with_arguments(settings or Settings(), arguments)
+    backbone, sampling = caller_of(pipe), settings.sampling
     pipe = backbone.pipe
+    check_output_type(output_type)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_motion(backbone, each, settings)
-    check(backbone, prompt, settings)
+    check(backbone, prompt, settings, given)
     check_condition(backbone, condition, settings)
     first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
     tell_idle(backbone, settings, first, condition)
     tell_unknown_words(backbone, prompt, settings)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
-    noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
+    about_arguments = recorded(given)
+    generator = given.pop("generator", None)
+    if generator is None:
+        noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
+    else:
+        noise = torch.randn(shape, generator=generator, device=generator.device)
     guided: list[GuidedStep] = []
     reported = 0
     began = time.monotonic()
@@ -231,8 +235,8 @@ def generate(
         number = step_index(pipe.scheduler, timestep) + 1
         if not latents.isfinite().all():
             raise InputError(
-                f"step {number} of {sampling.steps} gave latents that are not finite; use dtype float32, or a lower "
-                f"guidance scale than {sampling.guidance_scale:g}."
+                f"step {number} of {sampling.steps} gave latents that are not finite; use {named('dtype', 'float32')}, "
+                f"or a lower {named('guidance_scale')} than {sampling.guidance_scale:g}."
             )
         if on_step is not None:
             on_step(Step(number, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
@@ -242,9 +246,8 @@ def generate(
     device = pipe._execution_device
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
-        motion_guidance(backbone, motion, settings.guidance, on_guided_step=guided.append) as trace,
+        motion_guidance(backbone, motion, settings, on_guided_step=guided.append) as trace,
         backbone.prepared(sampling),
-        uneven_schedule(pipe, sampling.guided_steps, settings.guidance.guided_fraction),
         steps_heard(pipe.scheduler, end_of_step, pipe),
         warnings.catch_warnings(),
     ):
@@ -254,21 +257,24 @@ def generate(
             torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
-            **_arguments(backbone, prompt, settings),
+            **call_arguments(backbone, prompt, settings),
+            **given,
             latents=backbone.initial_latents(noise, condition),
-            generator=generator_of(seed, "sampling"),
+            generator=generator or generator_of(seed, "sampling"),
         ).frames[0]
     tell_other_count(pipe.scheduler, settings, len(guided))
     if not video.isfinite().all():
-        raise InputError("the decoded video is not finite; the VAE overflows in half precision, use dtype float32.")
+        overflown = "the decoded video is not finite; the VAE overflows in half precision, use"
+        raise InputError(f"{overflown} {named('dtype', 'float32')}.")
     record = {
         "motionclone": __version__,
         "ai_generated": True,
         "digital_source_type": DIGITAL_SOURCE_TYPE,
         "prompt": prompt,
         "model": model_name(pipe),
-        "initial_noise_seed": seed,
+        "initial_noise_seed": seed if generator is None else None,
         "settings": settings.model_dump(mode="json"),
+        **about_arguments,
         "motion": first.record.values(),
         "condition": None
         if condition is None
@@ -280,4 +286,4 @@ def generate(
         "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
-    return Generated(video.float().cpu() * 2 - 1, tuple(guided), record)
+    return Generated(in_form(video.float().cpu(), output_type), tuple(guided), record)

@@ -12,7 +12,7 @@ from torch import Tensor
 from motionclone import __version__
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.capture import listening, stopping_at
-from motionclone.backbones.families import backbone_of
+from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
@@ -37,8 +37,29 @@ def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference"
     return torch.randn(shape, generator=generator_of(seed, stream))
 
 
+def shared_noise(pipe: Pipeline, motion: Motion, *, condition: Condition | None = None) -> Tensor:
+    """The noise that was added to a motion's reference, to start its video from, as the authors do.
+
+    Args:
+        pipe: a diffusers pipeline of a supported family, or its backbone.
+        motion: that guides it.
+        condition: pictures that the video follows, for families that look for them there.
+
+    Returns:
+        What the pipeline takes for its `latents`, on the CPU: (1, c, f, h, w), but for the families' own layouts.
+
+    Raises:
+        InputError: the motion does not know its noise or size, or this model makes no such videos.
+    """
+    backbone, record = backbone_of(pipe), motion.record
+    if record.seed is None or record.size is None:
+        raise InputError("the motion does not know the noise of its reference, or its size; extract it again.")
+    shape = backbone.latents_shape(motion.video_frames, *record.size)
+    return backbone.initial_latents(seeded_noise(shape, record.seed), condition)
+
+
 def extract_motion(
-    pipe: Any,
+    pipe: Pipeline,
     frames: Any,
     settings: Extraction | None = None,
     *,

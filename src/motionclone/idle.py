@@ -11,7 +11,7 @@ from typing import Any
 from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import takes_per_frame_norm
-from motionclone.errors import GuidanceWarning, InputError
+from motionclone.errors import GuidanceWarning, InputError, named
 from motionclone.media.conditions import Condition
 from motionclone.motion import Motion
 from motionclone.schedule import keeps_its_steps
@@ -66,17 +66,24 @@ def refuse_idle(
 
 def tell_idle(backbone: Backbone, settings: Settings, motion: Motion, condition: Condition | None) -> None:
     """Warn of what a person set that does not act in a generation; what its guidance itself tells is left to it."""
+    for unused, does in backbone.unused_parts().items():
+        warnings.warn(
+            f"the pipeline's {unused} does not act: it {does}, which clone and generate do not bring; read the motion "
+            "with extract_motion and call the pipeline yourself inside motion_guidance, or unload it.",
+            GuidanceWarning,
+            stacklevel=4,
+        )
     for field, why in idle(backbone, settings, motion=motion, condition=condition).items():
         section, _, name = field.rpartition(".")
         part = getattr(settings, section) if section else settings
         if name in part.model_fields_set and field not in TOLD_ELSEWHERE:
-            warnings.warn(f"{field} {why}.", GuidanceWarning, stacklevel=4)
+            warnings.warn(f"{named(field)} {why}.", GuidanceWarning, stacklevel=4)
 
 
 def tell_idle_guidance(settings: Guidance) -> None:
     """Warn of what contradicts itself in settings of guidance."""
     if settings.weight > 0 and settings.match_direction and settings.update == "direction":
-        warnings.warn(f"match_direction {_MATCHED}.", GuidanceWarning, stacklevel=4)
+        warnings.warn(f"{named('match_direction')} {_matched()}.", GuidanceWarning, stacklevel=4)
 
 
 def tell_other_count(scheduler: Any, settings: Settings, guided: int) -> None:
@@ -85,21 +92,24 @@ def tell_other_count(scheduler: Any, settings: Settings, guided: int) -> None:
     asked = "guided_steps" in sampling.model_fields_set and keeps_its_steps(scheduler) and guided > 0
     if asked and sampling.guided_steps != guided:
         warnings.warn(
-            f"sampling.guided_steps is {sampling.guided_steps} and {guided} were guided: it {_kept(scheduler)}.",
+            f"{named('sampling.guided_steps')} is {sampling.guided_steps} and {guided} were guided: it "
+            f"{_kept(scheduler)}.",
             GuidanceWarning,
             stacklevel=4,
         )
 
 
-_MATCHED = "does not act: it is for update = noise; leave it out, or set that"
 _READ = "does not act: the motion has been read {}; leave it out, or extract the motion again"
 _NO_PICTURE = "does not act: no picture is followed; give one, or leave it out"
 
 
+def _matched() -> str:
+    return f"does not act: it is for {named('update')} = noise; leave it out, or set that"
+
+
 def _kept(scheduler: Any) -> str:
-    return (
-        f"does not act: {type(scheduler).__name__} keeps its own steps; leave it out, and set guidance.guided_fraction"
-    )
+    fraction = named("guidance.guided_fraction")
+    return f"does not act: {type(scheduler).__name__} keeps its own steps; leave it out, and set {fraction}"
 
 
 def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
@@ -109,12 +119,13 @@ def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
         found["sampling.guided_steps"] = _kept(scheduler)
     elif guidance.weight > 0 and guidance.warm_up + guidance.cool_down > count + 1:
         for name in ("warm_up", "cool_down"):
+            ramps = f"{named('warm_up')} {guidance.warm_up} and {named('cool_down')} {guidance.cool_down}"
             found[f"guidance.{name}"] = (
-                f"is too long: warm_up {guidance.warm_up} and cool_down {guidance.cool_down} leave none of the {count} "
-                f"guided steps at full weight; set them to {(count + 1) // 2} or less"
+                f"is too long: {ramps} leave none of the {count} guided steps at full weight; set them to "
+                f"{(count + 1) // 2} or less"
             )
     if guidance.match_direction and guidance.update == "direction":
-        found["guidance.match_direction"] = _MATCHED
+        found["guidance.match_direction"] = _matched()
     return found
 
 
@@ -130,8 +141,8 @@ def _words(backbone: Backbone, settings: Settings) -> dict[str, str]:
     found = {}
     if sampling.negative_prompt and (scale == 1 if guider is not None else scale <= 1):
         found["sampling.negative_prompt"] = (
-            f"does not act: at guidance_scale {scale:g} there is no classifier-free guidance; raise that above 1, or "
-            "leave it out"
+            f"does not act: at {named('guidance_scale')} {scale:g} there is no classifier-free guidance; raise that "
+            "above 1, or leave it out"
         )
     if guider is None and scale < 1:
         found["sampling.guidance_scale"] = (
@@ -169,7 +180,7 @@ def _of_the_motion(settings: Settings, motion: Motion) -> dict[str, str]:
         elif record.seed != settings.seed:
             found["seed"] = (
                 f"does not act: the video starts from the noise of the motion, whose seed is {record.seed}; leave it "
-                "out, or switch sampling.shared_noise off"
+                f"out, or switch {named('sampling.shared_noise')} off"
             )
     return found
 
@@ -180,7 +191,9 @@ def _unguided(backbone: Backbone, settings: Settings) -> dict[str, str]:
     if settings.guidance.weight == 0:
         for section, part in (("guidance", Guidance), ("extraction", Extraction)):
             for name in part.model_fields:
-                found[f"{section}.{name}"] = "does not act: guidance.weight is 0; raise that, or leave it out"
+                found[f"{section}.{name}"] = (
+                    f"does not act: {named('guidance.weight')} is 0; raise that, or leave it out"
+                )
         del found["guidance.weight"]
         if not keeps_its_steps(backbone.pipe.scheduler):
             del found["guidance.guided_fraction"]

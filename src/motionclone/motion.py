@@ -7,8 +7,9 @@ query frame, then the key frame.
 import json
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,12 +17,30 @@ from safetensors.torch import save
 from torch import Tensor
 
 from motionclone.errors import InputError, in_one_line
-from motionclone.files import whole_file
+from motionclone.files import check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
+MOTION_FILE = "motion.safetensors"
+"""Its name in a folder, or on the hub."""
 LARGEST_FILE = 2**30
 """Bytes. Plain control of a transformer at full size takes some hundred millions, everything else far less."""
+
+_CARD = """---
+library_name: motionclone
+tags: [motion-transfer, video-generation]
+---
+# {name}
+
+A motion for [motionclone](https://github.com/motionclone/motionclone), to make videos that move like its reference:
+`{motion}`
+
+```python
+from motionclone import load_motion
+
+motion = load_motion("{id}")
+```
+"""
 
 QueriesAndKeys = Mapping[str, tuple[Tensor, Tensor]]
 """Site name to (query, key), each (p, heads, f, d). A site is the module path of one temporal attention."""
@@ -51,6 +70,9 @@ class SparseMap:
 
     values: Tensor  # (p, heads, f, k)
     indices: Tensor  # (p, heads, f, k), key frames; uint8 up to 256 frames, int16 above
+
+    def __repr__(self) -> str:
+        return f"SparseMap({tuple(self.values.shape)}, {self.values.dtype}, on {self.values.device})"
 
 
 def top_k(attention: Tensor, k: int) -> SparseMap:
@@ -87,6 +109,12 @@ class Motion:
         if not isinstance(self.record, Provenance):
             object.__setattr__(self, "record", Provenance.model_validate(self.record))
 
+    def __repr__(self) -> str:
+        size, name, model = self.record.size, self.record.source.name, self.record.model
+        told = f"{self.video_frames} frames" + (f" of {size[1]}x{size[0]}" if size else "")
+        told += (f" of {name[:60]!r}" if name else "") + f", k {self.k} at {len(self.maps)} sites"
+        return f"Motion({told}" + (f" of {model[:60]!r})" if model else ")")
+
     @property
     def k(self) -> int:
         """Entries kept in each row."""
@@ -102,6 +130,22 @@ class Motion:
         """Frames of the clip that it was read from."""
         return self.record.num_frames or self.num_frames
 
+    def to(self, *args: Any, **kwargs: Any) -> "Motion":
+        """This motion on another device, or its values in another floating-point type: arguments as of `Tensor.to`.
+
+        Guidance works from wherever a motion is; on the model's own device no step has to fetch it.
+
+        Raises:
+            InputError: the type is no floating-point one.
+        """
+        moved = {}
+        for site, m in self.maps.items():
+            values = m.values.to(*args, **kwargs)
+            if not values.is_floating_point():
+                raise InputError(f"a motion's values are floating point, not {values.dtype}; give such a type.")
+            moved[site] = SparseMap(values, m.indices.to(values.device))
+        return replace(self, maps=moved)
+
     def to_bytes(self) -> bytes:
         """The motion as a safetensors file: values in fp16, indices as they are, the record as JSON metadata."""
         tensors = {}
@@ -116,22 +160,103 @@ class Motion:
         with whole_file(path, overwrite) as temporary:
             temporary.write_bytes(self.to_bytes())
 
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write motion.safetensors into a folder, which is made if need be. InputError as `save`."""
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be a folder ({error.strerror}); give another.") from error
+        self.save(Path(folder) / MOTION_FILE, overwrite=overwrite)
+
+    @staticmethod
+    def from_pretrained(place: str | Path, *, revision: str | None = None) -> "Motion":
+        """`load_motion`, by the name that diffusers has for it."""
+        return load_motion(place, revision=revision)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, revision: str | None = None, commit_message: str = "Add a motion"
+    ) -> str:
+        """Put the motion, and a card if there is none, into a repository of the Hugging Face hub.
+
+        The repository is made if need be. What the record says of places on this machine does not go there.
+
+        Args:
+            repo_id: user/name, which is all that `load_motion` needs.
+            private: what a new repository is.
+            revision: a branch, made if need be; main by default.
+            commit_message: what the hub's history says.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: nobody is logged in, the hub refuses or cannot be reached, or the id is none.
+        """
+        from motionclone.hub import HubPlace, publish
+
+        place, record = HubPlace.parsed(repo_id), self.record
+        if place is None or (place.revision and revision):
+            raise InputError(f"{repo_id} is no id of a repository and one branch; give user/name.")
+        place = replace(place, revision=revision or place.revision)
+        model = record.model and (Path(record.model).name if Path(record.model).is_absolute() else record.model)
+        source = record.source.model_copy(update={"path": ""})
+        record = record.model_copy(update={"model": model, "source": source})
+        shared = replace(self, record=record)
+        card = _CARD.format(motion=shared, name=place.hub_id.partition("/")[2], id=place.hub_id)
+        files = {MOTION_FILE: shared.to_bytes(), "README.md": card.encode()}
+        return publish(place, files, commit_message, private=private, kept=["README.md"])
+
 
 def represent(queries_and_keys: QueriesAndKeys, k: int = 1) -> dict[str, SparseMap]:
     """The sparse maps of every site (Eqs. 3, 5)."""
     return {site: top_k(temporal_attention(q, key), k) for site, (q, key) in queries_and_keys.items()}
 
 
-def load_motion(path: str | Path) -> Motion:
-    """Read a motion file. The file is data: no code in it is ever run.
+def motion_file(place: str | Path, revision: str | None = None) -> Path:
+    """The file of a motion on this machine: as it is, in a folder, or brought here from the hub.
 
     Raises:
-        InputError: if the file is missing, not a safetensors file, not a motion, or inconsistent.
+        InputError: it is not here, and not on the hub or out of reach.
     """
-    path = Path(path)
+    from motionclone.hub import HubPlace, fetch
+
+    path = Path(place)
+    check_kind(place, "motion file", "file of weights", "folder")
     try:
-        if not path.is_file():
-            raise InputError(f"no motion file at {path}; make one with `motionclone extract REF -o {path}`.")
+        there, folder = path.exists(), path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path} cannot be a path ({error.strerror}); check it.") from error
+    on_hub = None if there or path.suffix.lower() == ".safetensors" else HubPlace.parsed(path.as_posix())
+    if on_hub is None:
+        if revision is not None:
+            raise InputError(f"{path} is no repository of the hub, and only those have revisions; leave it out.")
+        if not there:
+            raise InputError(f"there is no motion file {path}; make one with `motionclone extract REF -o {path}`.")
+        found = path / MOTION_FILE if folder else path
+    else:
+        if revision is not None and on_hub.revision is not None:
+            raise InputError(f"{place} has a revision behind the @ and another was given; leave one of them out.")
+        on_hub = replace(on_hub, revision=revision or on_hub.revision)
+        found = fetch(on_hub, [MOTION_FILE], largest=LARGEST_FILE) / MOTION_FILE
+    if not found.is_file():
+        raise InputError(f"{place} holds no {MOTION_FILE}; give a motion file, or where one was saved or pushed.")
+    return found
+
+
+def load_motion(place: str | Path, *, revision: str | None = None) -> Motion:
+    """Read a motion: a file, a folder with motion.safetensors, or user/name of the Hugging Face hub.
+
+    The file is data: no code in it is ever run.
+
+    Args:
+        place: path or id; behind an id, @revision may stand.
+        revision: commit, tag or branch of the hub; main by default.
+
+    Raises:
+        InputError: if it is missing or out of reach, not a safetensors file, not a motion, or inconsistent.
+    """
+    path = motion_file(place, revision)
+    try:
         if path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path} has {path.stat().st_size:,} bytes, and no motion has more than {LARGEST_FILE:,}.")
         with safe_open(path, framework="pt") as file:
@@ -140,10 +265,12 @@ def load_motion(path: str | Path) -> Motion:
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
-            "and pickled files (.pt, .ckpt) are refused."
+            "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
     if header.get("format") != FORMAT:
-        raise InputError(f"{path} is a safetensors file but not a motion of format {FORMAT}; extract it again.")
+        raise InputError(
+            f"{path} is a safetensors file but not a motion of format {FORMAT}, such as `motionclone extract` makes."
+        )
     try:
         record = provenance_from(header["record"])
         grid = grid_from(header["grid"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from motionclone.errors import named
 from motionclone.guidance import NoiseLevel, matching_weight, ramp
 from motionclone.schedule import first_guided_timestep
 from motionclone.settings import Guidance
@@ -78,22 +79,24 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
     if settings.update == "direction" and steps and not has_first_order_steps(scheduler):
         steps = _through_solver(steps, solver_responses(scheduler, first))
     shortfall = None
+    fraction = f"{named('guided_fraction')} {settings.guided_fraction:g}"
     if not covered:
         least = math.ceil(1000 * (1 - timesteps[first] / train)) / 1000
         shortfall = (
-            f"guidance guided no step: guided_fraction {settings.guided_fraction:g} covers t >= {boundary:g} and the "
-            f"run begins at t = {timesteps[first]:g}; set it to {least:g} or more"
+            f"guidance guided no step: {fraction} covers t >= {boundary:g} and the run begins at "
+            f"t = {timesteps[first]:g}; set it to {least:g} or more"
             f"{', or begin with more noise' if first else ''}."
         )
     elif not steps:
         shortfall = (
-            f"guidance guided no step: guided_fraction {settings.guided_fraction:g} covers {len(covered)} and the "
+            f"guidance guided no step: {fraction} covers {len(covered)} and the "
             f"update {settings.update!r} can guide none of them; raise it, or take the other update."
         )
     elif reached < settings.weight:
+        ramps = f"{named('warm_up')} {settings.warm_up}, {named('cool_down')} {settings.cool_down}"
         shortfall = (
-            f"guidance reached {reached:g} of the weight {settings.weight:g}: the ramps (warm_up {settings.warm_up}, "
-            f"cool_down {settings.cool_down}) are too long for {len(covered)} guided step{'s' * (len(covered) > 1)}; "
+            f"guidance reached {reached:g} of the weight {settings.weight:g}: the ramps ({ramps}) are too long for "
+            f"{len(covered)} guided step{'s' * (len(covered) > 1)}; "
             f"set them to {(len(covered) + 1) // 2} or less, or guide more steps."
         )
     return Plan(schedule, first, steps, shortfall)

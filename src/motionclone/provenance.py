@@ -32,7 +32,7 @@ class Provenance(BaseModel):
     motionclone: str | None = None
     """Version."""
     model: str | None = None
-    fingerprints: Mapping[str, Mapping[str, float] | tuple[float, ...]] = {}
+    fingerprints: Mapping[str, Mapping[str, float] | tuple[float, ...]] = Field(default={}, repr=False)
     """Of the weights at each site. Lists of numbers, in older files, are of weights that adapters change."""
     per_frame_norm: bool | None = None
     t_alpha: Annotated[int, Field(ge=0, le=2**20)] | None = None

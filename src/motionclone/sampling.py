@@ -1,18 +1,18 @@
 """Guide an unmodified pipeline by a motion (Sec. 3.4).
 
-    with motion_guidance(pipe, motion) as trace:
+    with motion_guidance(pipe, motion, preset("camera")) as trace:
         frames = pipe(prompt, guidance_scale=8.5, num_inference_steps=100).frames[0]
 
-The pipeline's denoiser is wrapped inside the `with` and nothing else is touched; calls of other pipelines that share it
-are theirs. Classifier-free guidance forms
-u + s (c - u), so an increment on both u and c is that increment on the guided output; likewise other guidances, which
-add differences between c and further calls of the same step.
+The pipeline's denoiser is wrapped inside the `with`, given whole settings the uneven schedule stands in for its DDIM
+scheduler, and nothing else is touched; calls of other pipelines that share it are theirs. Classifier-free guidance
+forms u + s (c - u), so an increment on both u and c is that increment on the guided output; likewise other guidances,
+which add differences between c and further calls of the same step.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,7 +26,8 @@ from motionclone.backbones.budget import Cost
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
 from motionclone.backbones.costs import block_costs
-from motionclone.backbones.families import backbone_of, check_denoiser
+from motionclone.backbones.families import Pipeline, backbone_of, check_denoiser
+from motionclone.backbones.modular import is_modular
 from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing
@@ -36,7 +37,8 @@ from motionclone.idle import tell_idle_guidance
 from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import Objective, energy, objective_named
 from motionclone.plan import Plan, plan_run
-from motionclone.settings import Guidance
+from motionclone.schedule import UnevenDDIMScheduler, uneven_schedule
+from motionclone.settings import Guidance, Settings
 from motionclone.steps import prediction_of
 
 # Energies of half precision models are multiplied by this before the backward pass, so that gradients do not underflow.
@@ -50,7 +52,7 @@ class GuidedStep:
     index: int  # among the guided steps
     timestep: float
     energy: float  # summed over sites, before weight and ramp
-    energy_by_site: dict[str, float]
+    energy_by_site: dict[str, float] = field(repr=False)
     weight: float  # lambda times ramp
     gradient_norm: float  # of weight * energy with respect to the latents
 
@@ -64,6 +66,10 @@ class Trace:
     """After the `with`, what was asked for and not reached, as the warning says it."""
     recomputed: Recomputed | None = None
     """What the last guided step computed again in its backward pass, and why."""
+
+    def __repr__(self) -> str:
+        fell = f", energy {self.steps[0].energy:.4g} to {self.steps[-1].energy:.4g}" if self.steps else ""
+        return f"Trace({len(self.steps)} guided steps{fell})"
 
 
 @dataclass(frozen=True)
@@ -83,34 +89,38 @@ class _Guided:
 
 @contextmanager
 def motion_guidance(
-    pipe: Any,
+    pipe: Pipeline,
     motion: Motion | Mapping[float, Motion],
-    settings: Guidance | None = None,
+    settings: Guidance | Settings | None = None,
     *,
     on_guided_step: Callable[[GuidedStep], None] | None = None,
 ) -> Iterator[Trace]:
     """Guide every call of `pipe` inside the `with` by `motion`.
 
-    The pipeline's timesteps in the noisiest `guided_fraction` are guided, whatever its scheduler and their number. With
+    The pipeline's timesteps in the noisiest `guided_fraction` are guided, whatever its scheduler and their number. The
+    paper guides more of them than a scheduler has there: given whole settings, their uneven schedule stands in for a
+    DDIM scheduler inside the `with` (other schedulers are kept), for calls with as many steps as they say. With
     weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance. Pipelines
     that share a network may be guided at the same time, each by its own motion, and let go in any order.
 
     Args:
-        pipe: a diffusers pipeline of a supported family; it may be offloaded, adapted, given another scheduler.
+        pipe: a diffusers pipeline of a supported family, or a modular one; it may be offloaded, adapted, given another
+            scheduler.
         motion: extracted with the same model; or one for every guided timestep, as from inversion (Eq. 4).
-        settings: weight, update rule, share of the schedule, ramps.
+        settings: weight, update rule, share of the schedule, ramps; or whole settings, such as from `preset`.
         on_guided_step: called after every guided step.
 
     Yields:
         The trace of guided steps.
 
     Raises:
-        InputError: if the motion does not fit the model or the frames, the pipeline is guided already, or a step is
-            not finite.
+        InputError: if the motion does not fit the model or the frames, the pipeline is guided already or called with
+            another number of steps than the settings', or a step is not finite.
     """
-    settings = settings or Guidance()
+    whole = settings if isinstance(settings, Settings) else None
+    settings = settings.guidance if isinstance(settings, Settings) else settings or Guidance()
     backbone = backbone_of(pipe)
-    pipe = backbone.pipe
+    runner: Any = pipe if is_modular(pipe) else backbone.pipe
     objective = objective_named(settings.objective)
     for each in (motion,) if isinstance(motion, Motion) else motion.values():
         check_fits(backbone, each)
@@ -123,19 +133,21 @@ def motion_guidance(
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         nonlocal last, calls_of_others
-        if not is_call_of(pipe):
-            calls_of_others = calls_of_others or not is_under(pipe)  # else it is one that reads a motion
+        if not is_call_of(runner):
+            calls_of_others = calls_of_others or not is_under(runner)  # else it is one that reads a motion
             return plain(*args, **kwargs)
         call = named_arguments(backbone.denoiser, args, kwargs)
         timestep = float(torch.as_tensor(call["timestep"]).max())
         latents = call[backbone.latents_name]
-        if not plans or not plans[-1].goes_on(pipe.scheduler, timestep):  # a run begins
-            plans.append(plan_run(pipe.scheduler, timestep, settings, backbone.guided_from))
+        if not plans or not plans[-1].goes_on(runner.scheduler, timestep):  # a run begins
+            if whole is not None:
+                _check_steps(runner.scheduler, whole)
+            plans.append(plan_run(runner.scheduler, timestep, settings, backbone.guided_from))
             if plans[-1].steps:
                 check_denoiser(backbone.denoiser)
         if last is not None and last.has_step(plans[-1], timestep, latents):
             return with_increment(None, plain(*args, **kwargs), last.increment, call)
-        planned = plans[-1].coming(pipe.scheduler, timestep)
+        planned = plans[-1].coming(runner.scheduler, timestep)
         if planned is None:
             return plain(*args, **kwargs)
         wanted = motion if isinstance(motion, Motion) else _motion_at(motion, planned.timestep)
@@ -161,7 +173,7 @@ def motion_guidance(
                 f"guided step {planned.index + 1} (t = {timestep:g}) is not finite: energy {energy}, gradient norm "
                 f"{norm}; use a lower weight than {settings.weight:g}."
             )
-        prediction = prediction_of(pipe.scheduler)
+        prediction = prediction_of(runner.scheduler)
         increment = output_increment(
             gradient, planned.now, planned.after, prediction, settings.update, planned.response
         )
@@ -171,13 +183,17 @@ def motion_guidance(
         last = _Guided(plans[-1], timestep, conditional_call[backbone.latents_name], increment)
         return with_increment(unconditional, conditional, increment, call)
 
-    with layered(backbone.denoiser, "forward", guided, owner=pipe, under_hooks=True):
+    counts = None if whole is None else (whole.sampling.guided_steps, settings.guided_fraction)
+    with (
+        nullcontext() if counts is None else uneven_schedule(runner, *counts),
+        layered(backbone.denoiser, "forward", guided, owner=runner, under_hooks=True),
+    ):
         yield trace
     trace.shortfall = next((plan.shortfall for plan in plans if plan.shortfall), None)
     if calls_of_others and not plans and settings.weight > 0:
         trace.shortfall = (
             "guidance guided no step: another pipeline called the network, and guidance was given "
-            f"{type(pipe).__name__}; give it the pipeline that runs."
+            f"{type(runner).__name__}; give it the pipeline that runs."
         )
     if trace.shortfall is not None:
         warnings.warn(trace.shortfall, GuidanceWarning, stacklevel=3)
@@ -287,6 +303,16 @@ def _reference_at(site: str, query: Tensor, motion: Motion, grid: tuple[int, int
     values = wanted.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
     indices = wanted.indices.to(query.device, torch.int64)
     return SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1))
+
+
+def _check_steps(scheduler: Any, settings: Settings) -> None:
+    """InputError if a run on the uneven schedule has another number of steps, of which most would fall elsewhere."""
+    found, wanted = scheduler.num_inference_steps, settings.sampling.steps
+    if isinstance(scheduler, UnevenDDIMScheduler) and found != wanted:
+        raise InputError(
+            f"the pipeline was called with {found} steps and guidance has settings for {wanted}; call it with "
+            f"num_inference_steps={wanted}, or set sampling.steps and guided_steps."
+        )
 
 
 def _size(grid: tuple[int, int, int]) -> str:

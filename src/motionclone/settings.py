@@ -1,13 +1,15 @@
 """Everything that decides an output, frozen and serialisable; and the presets, which are data."""
 
 import tomllib
+from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice, named, naming
 
 Update = Literal["direction", "noise"]
 """How the gradient enters a step: see `output_increment`."""
@@ -99,7 +101,12 @@ class Sampling(_Frozen):
     """What the pipeline is called with."""
 
     steps: int = Field(default=100, ge=1, le=10_000, description="Denoising steps.")
-    guided_steps: int = Field(default=50, ge=1, le=10_000, description="How many of them are guided.")
+    guided_steps: int = Field(
+        default_factory=lambda given: max(1, given["steps"] // 2),
+        ge=1,
+        le=10_000,
+        description="How many of them are guided.",
+    )
     guidance_scale: float = Field(
         default=8.5, ge=0, description="Classifier-free guidance as in diffusers: the paper's s plus 1."
     )
@@ -115,10 +122,12 @@ class Sampling(_Frozen):
     @model_validator(mode="after")
     def _fits(self) -> "Sampling":
         if self.guided_steps > self.steps:
-            raise ValueError(f"guided_steps ({self.guided_steps}) must not exceed steps ({self.steps})")
+            counts = f"{named('guided_steps')} ({self.guided_steps}) must not exceed {named('steps')} ({self.steps})"
+            raise ValueError(counts)
         pixels = self.num_frames * self.height * self.width
         if pixels > MOST_PIXELS:
-            raise ValueError(f"num_frames x height x width is {pixels:,} pixels; it must not exceed {MOST_PIXELS:,}")
+            size = " x ".join(named(each) for each in ("num_frames", "height", "width"))
+            raise ValueError(f"{size} is {pixels:,} pixels; it must not exceed {MOST_PIXELS:,}")
         return self
 
 
@@ -141,9 +150,27 @@ class Settings(_Frozen):
     conditioning: Conditioning = Conditioning()
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of all noise.")
 
+    def in_steps(self, steps: int) -> "Settings":
+        """The same in another number of steps, such as 4 for a preview: as large a share is guided, and ramped.
 
-def parse_settings(data: Any, source: str) -> Settings:
-    """Settings from plain values, such as a preset or a record.
+        Raises:
+            InputError: not 1 to 10,000 steps.
+        """
+        changed = self.model_dump()
+        before = self.sampling.steps
+        changed["sampling"]["steps"] = steps
+        if isinstance(steps, int) and steps > 0:
+            for section, name, least in SHARES:
+                changed[section][name] = max(least, round(changed[section][name] * steps / before))
+        return parse_settings(changed, None)
+
+
+SHARES = (("sampling", "guided_steps", 1), ("guidance", "warm_up", 0), ("guidance", "cool_down", 0))
+"""Counts of steps, by section and name, that go with the number of all steps; and the least of each."""
+
+
+def parse_settings(data: Any, source: str | None) -> Settings:
+    """Settings from plain values: of a preset or a record, which is the `source`, or (None) of whoever calls.
 
     Their `model_fields_set` are empty: these hold what a person sets, who makes settings or changes copies of some.
 
@@ -151,11 +178,50 @@ def parse_settings(data: Any, source: str) -> Settings:
         InputError: naming every unknown or invalid key and `source`.
     """
     try:
-        return _set_by_nobody(Settings.model_validate(data))
+        with naming() if source is not None else nullcontext():
+            return _set_by_nobody(Settings.model_validate(data))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))[:80] or 'settings'}: {e['msg']}" for e in error.errors()]
+        # A default that is made of other values waits for them.
+        found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        problems = [_problem(each, named if source is None else lambda name: name) for each in found]
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise InputError(f"{source} is not valid: {'; '.join(problems[:10])}{more}.") from error
+        told = "; ".join(problems[:10]) + more
+        raise InputError(f"{told}." if source is None else f"{source} is not valid: {told}.") from error
+
+
+_WANTED = {  # by pydantic's name for what is wrong
+    "greater_than_equal": "{ge:g} or more",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "{le:g} or less",
+    "less_than": "less than {lt:g}",
+    "multiple_of": "a multiple of {multiple_of:g}",
+    "literal_error": "{expected}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+}
+
+
+def _problem(error: Any, called: Callable[[str], str]) -> str:
+    """What is wrong with one setting, in our words."""
+    where = ".".join(map(str, error["loc"]))[:80]
+    name = called(where) if where else "settings"
+    if error["type"] in _WANTED:
+        wanted = _WANTED[error["type"]].format(**error.get("ctx", {}))
+        return f"{name} must be {wanted}, got {str(error['input'])[:80]}"
+    if error["type"] == "value_error":  # of our own checks, which name what they are about
+        said = str(error["msg"]).removeprefix("Value error, ")
+        return f"{name}: {said}" if "." in where else said
+    if error["type"] == "extra_forbidden":
+        part = {"": Settings, **{each: info.annotation for each, info in Settings.model_fields.items()}}
+        known = getattr(part.get(where.rpartition(".")[0]), "model_fields", {})
+        return f"{name} is unknown; {choice(where.rpartition('.')[2], known)}" if known else f"{name} is unknown"
+    return f"{name}: {error['msg']}"
 
 
 def _set_by_nobody(settings: Settings) -> Settings:
@@ -177,6 +243,6 @@ def preset(name: str) -> Settings:
         InputError: if there is none of that name.
     """
     if name not in preset_names():
-        raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}.")
+        raise InputError(f"no preset {name!r}; {choice(name, preset_names())}")
     text = (resources.files("motionclone") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     return parse_settings(tomllib.loads(text), f"preset {name}")

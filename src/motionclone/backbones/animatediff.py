@@ -283,6 +283,10 @@ class AnimateDiff(Backbone):
     def initial_latents(self, noise: Tensor, condition: Condition | None = None) -> Tensor:
         return noise.to(self._dtype)
 
+    @override
+    def unused_parts(self) -> dict[str, str]:
+        return {"IP-Adapter": "follows a picture, ip_adapter_image"} if adapters(self.pipe.unet) else {}
+
     @contextmanager
     @override
     def reading(self, call: Call) -> Iterator[Call]:

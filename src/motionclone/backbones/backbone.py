@@ -174,6 +174,10 @@ class Caller(Protocol):
         """The call as it is made to read the network: pictures for adapters, which nobody gave, have no part in it."""
         return nullcontext(call)
 
+    def unused_parts(self) -> dict[str, str]:
+        """Parts of the pipeline that `pipeline_arguments` bring nothing for, so that they are idle; what they do."""
+        return {}
+
     def prepared(self, sampling: Sampling) -> AbstractContextManager[None]:
         """Inside the `with`, the pipeline is as the sampling wants it where no argument can say so."""
         return nullcontext()

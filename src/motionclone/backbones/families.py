@@ -1,7 +1,8 @@
 """The one list of families, and which of them a pipeline belongs to."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
+from diffusers import DiffusionPipeline, ModularPipeline
 from torch import nn
 
 from motionclone.backbones.animatediff import AnimateDiff
@@ -11,14 +12,19 @@ from motionclone.backbones.cogvideox import CogVideoX
 from motionclone.backbones.hunyuan_video import HunyuanVideo, HunyuanVideo15
 from motionclone.backbones.ltx import LTX
 from motionclone.backbones.ltx2 import LTX2
+from motionclone.backbones.modular import classic, is_modular
 from motionclone.backbones.wan import Wan
 from motionclone.errors import InputError
 
 FAMILIES = (AnimateDiffSDXL, AnimateDiff, CogVideoX, Wan, LTX, LTX2, HunyuanVideo, HunyuanVideo15)
 
+Pipeline: TypeAlias = DiffusionPipeline | ModularPipeline | Backbone
+
 
 def backbone_of(pipe: Any) -> Backbone:
     """The backbone of a diffusers pipeline; one that is a backbone already stays what it is.
+
+    That of a modular pipeline is bound to the classic one of the same parts.
 
     Raises:
         InputError: if its family is not supported, or its denoiser is compiled, keeps what it computed or wants more
@@ -26,6 +32,8 @@ def backbone_of(pipe: Any) -> Backbone:
     """
     if isinstance(pipe, FAMILIES):
         return pipe
+    if is_modular(pipe):
+        pipe = classic(pipe)
     denoiser = next((part for name in ("unet", "transformer") if (part := getattr(pipe, name, None)) is not None), None)
     if isinstance(denoiser, nn.Module):
         check_denoiser(denoiser)

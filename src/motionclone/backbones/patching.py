@@ -14,7 +14,7 @@ from functools import partial, update_wrapper
 from inspect import signature
 from typing import Any
 
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModularPipeline
 from torch import Tensor
 
 from motionclone.errors import InputError
@@ -55,7 +55,7 @@ def is_under(pipe: Any) -> bool:
             caller = frame.f_locals.get("self")
             if caller is pipe:
                 return True
-            if isinstance(caller, DiffusionPipeline):
+            if isinstance(caller, DiffusionPipeline | ModularPipeline):
                 return False
         frame = frame.f_back  # type: ignore[assignment]
     return True

@@ -5,17 +5,22 @@ import signal
 import sys
 
 from cyclopts import App, Parameter
+from cyclopts.exceptions import CycloptsError
 
 from motionclone import __version__
 from motionclone.cli.demo import demo
 from motionclone.cli.doctor import doctor
+from motionclone.cli.examples import epilogue
 from motionclone.cli.inspecting import inspect
 from motionclone.cli.making import clone, extract, generate
 from motionclone.cli.measuring import evaluate, score
+from motionclone.cli.misuse import check_words, meaning
 from motionclone.cli.models import models
+from motionclone.cli.options import as_option
 from motionclone.cli.rerunning import rerun, verify_run
+from motionclone.cli.sharing import push
 from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order, warnings_said
-from motionclone.errors import InputError
+from motionclone.errors import InputError, naming
 from motionclone.settings import check_text
 
 app = App(
@@ -25,8 +30,10 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-for command in (demo, clone, extract, generate, rerun, verify_run, inspect, evaluate, score, models, doctor):
-    app.command(command)
+for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models, doctor):
+    name = command.__name__.replace("_", "-")
+    app.command(command, name=name, help_epilogue=epilogue(name))
+app.register_install_completion_command(help="Make the shell complete commands and options with the tab key.")
 
 
 def main() -> None:
@@ -38,7 +45,7 @@ def main() -> None:
     # The libraries advise on things that are in order here; their errors still come. Read when they are imported.
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    with standard_streams(), stopping_in_order(), warnings_said():
+    with standard_streams(), stopping_in_order(), warnings_said(), naming(as_option):
         sys.exit(_run(sys.argv[1:]))
 
 
@@ -49,10 +56,14 @@ def _run(words: list[str]) -> int:
             check_text(word)  # names of files, too, go into libraries and records that know only Unicode
             if "\0" in word:
                 raise InputError(f"{word!r} holds NUL, which no name or prompt has; take it out")
-        app(words, result_action="return_value")
+        check_words(words)
+        app(words, result_action="return_value", exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except InputError as error:
         say(f"motionclone: {error}")
+        return 2
+    except CycloptsError as error:
+        say(f"motionclone: {InputError(meaning(error, app, words))}")
         return 2
     except OSError as error:  # of what nobody thought of: it still is no fault of the program
         place = f"{error.filename}: " if error.filename else ""

@@ -1,7 +1,7 @@
 """The command that shows what the bundled model can do."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from motionclone.cli.options import ModelOptions
 from motionclone.cli.reading import load_model
@@ -114,6 +114,8 @@ def _write(out_dir: Path, made: "Demo", names: list[str], overwrite: bool) -> No
             encode_video(place[f"{name}.mp4"], frames, 8.0, records.get(name))
         for name in ("cloned", "unguided"):
             picture = sha256_of(place[PICTURE]) if PICTURE in place else None
-            output = {"suffix": ".mp4", "sha256": sha256_of(place[f"{name}.mp4"]), "picture": picture}
+            output: dict[str, Any] = {"suffix": ".mp4", "sha256": sha256_of(place[f"{name}.mp4"]), "picture": picture}
+            # The motion was read from what was drawn; the file shows the same, and is what `score` measures by.
+            output["reference"] = {"name": VIDEOS[0], "sha256": sha256_of(place[VIDEOS[0]])}
             text = json.dumps({**records[name], "output": output}, indent=2)
             place[f"{name}.json"].write_text(text + "\n", encoding="utf-8")

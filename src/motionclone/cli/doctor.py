@@ -1,6 +1,6 @@
 """The command that says whether this machine has what motionclone needs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -84,9 +84,9 @@ def _codecs() -> str:
     import av
     from av.codec.codec import UnknownCodecError
 
-    def there(name: str, mode: str) -> bool:
+    def there(name: str, mode: Literal["r", "w"]) -> bool:
         try:
-            av.Codec(name, mode)  # type: ignore[call-overload]
+            av.Codec(name, mode)
         except UnknownCodecError:
             return False
         return True

@@ -31,11 +31,12 @@ def inspect(
     from rich.markup import escape
     from rich.table import Table
 
-    from motionclone.motion import load_motion
+    from motionclone.motion import load_motion, motion_file
 
+    table = Table(title=escape(printable(str(motion))), show_header=False)
+    motion = motion_file(motion)
     found = load_motion(motion)
     record = found.record
-    table = Table(title=escape(printable(str(motion))), show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     facts: dict[str, Any] = {

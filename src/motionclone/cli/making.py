@@ -3,12 +3,11 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from motionclone.cli.foretelling import advise, check_model, check_prompt, foretell
 from motionclone.cli.jobs import CloneJob, GenerateJob
+from motionclone.cli.misuse import check_no_file
 from motionclone.cli.options import (
     ConditioningOptions,
     ExtractionOptions,
@@ -22,6 +21,7 @@ from motionclone.cli.options import (
     settings_from,
     typed,
 )
+from motionclone.cli.outputs import named_after
 from motionclone.cli.reading import (
     fitted_to_model,
     load_model,
@@ -40,7 +40,7 @@ def clone(
     reference: Path,
     prompt: str,
     *,
-    output: Output,
+    output: Output = None,
     reference_options: ReferenceOptions = ReferenceOptions(),
     picture_options: PictureOptions = PictureOptions(),
     conditioning_options: ConditioningOptions = ConditioningOptions(),
@@ -58,11 +58,12 @@ def clone(
     Parameters
     ----------
     reference
-        Any video file or animated GIF.
+        A video, an animated picture (GIF, WebP, APNG, AVIF) or a folder of pictures.
     prompt
         What the new video shows.
     output
-        .mp4, .webm or .gif; a .json record beside it makes the run again (`motionclone rerun`).
+        .mp4, .webm or .gif, by default named after reference and prompt; a .json record beside it makes the run again
+        (`motionclone rerun`).
     compare
         Write reference and result side by side, to OUTPUT-compare.
     overwrite
@@ -72,6 +73,7 @@ def clone(
     dry_run
         Only say what would be made and the memory that takes, and refuse what would be refused; loads no weights.
     """
+    check_no_file(prompt, reference)
     pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
     check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
     check_model(model_options, dry_run)
@@ -97,13 +99,14 @@ def clone(
     paths = tuple(Path(picture.path) for picture in pictures)
     sources = Sources(model_options.model, reference, paths, control)
     given = typed(model_options, settings_options, extraction_options, generation_options, conditioning_options)
+    output = output or named_after(reference, prompt, suffix=".mp4")
     run(job, sources, settings, output, overwrite, compare, given, dry_run)
 
 
 def extract(
     reference: Path,
     *,
-    output: Output,
+    output: Output = None,
     reference_options: ReferenceOptions = ReferenceOptions(),
     settings_options: SettingsOptions = SettingsOptions(),
     extraction_options: ExtractionOptions = ExtractionOptions(),
@@ -116,9 +119,9 @@ def extract(
     Parameters
     ----------
     reference
-        Any video file or animated GIF.
+        A video, an animated picture (GIF, WebP, APNG, AVIF) or a folder of pictures.
     output
-        The motion file, .safetensors.
+        The motion file, .safetensors; by default named after the reference.
     overwrite
         Replace a file that is there.
     dry_run
@@ -131,22 +134,26 @@ def extract(
     from motionclone.idle import refuse_idle
     from motionclone.media.places import kept_name
 
+    output = output or named_after(reference, suffix=".safetensors")
     if output.suffix != ".safetensors":
-        raise InputError(f"a motion file must end in .safetensors, got {output}; rename it.")
+        raise InputError(
+            f"a motion file must end in .safetensors, got {output}; did you mean {output.with_suffix('.safetensors')}?"
+        )
     settings = settings_from(model_options.model, settings_options, extraction_options)
     advise(model_options)
     sources = Sources(model_options.model, reference)
     with nullcontext() if dry_run else claimed(output):
         check_free(output, overwrite)
         check_not_input([output], sources.files(), "the motion")
-        clip = read_reference(reference, reference_options, settings)
+        given = typed(model_options, settings_options, extraction_options)
+        clip, settings = read_reference(reference, reference_options, settings, model_options.model, given.keys())
         pipe = load_model(model_options, weights=not dry_run)
         fitted = fitted_to_model(pipe, settings)
         if fitted != settings:
-            settings, clip = fitted, read_reference(reference, reference_options, fitted)
+            clip, settings = read_reference(reference, reference_options, fitted, model_options.model)
         say_notices(clip.notices)
         check(pipe, "", settings)
-        refuse_idle(pipe, settings, typed(model_options, settings_options, extraction_options))
+        refuse_idle(pipe, settings, given)
         if dry_run:
             foretell(pipe, settings, model_options, [output], generates=False)
             return
@@ -162,7 +169,7 @@ def generate(
     motion: Path,
     prompt: str,
     *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Output = None,
     settings_options: SettingsOptions = SettingsOptions(),
     generation_options: GenerationOptions = GenerationOptions(),
     model_options: ModelOptions = ModelOptions(),
@@ -177,7 +184,7 @@ def generate(
     Parameters
     ----------
     motion
-        A file made by `motionclone extract`.
+        A file made by `motionclone extract`, or USER/NAME of one on the hub.
     prompt
         What the new video shows.
     output
@@ -191,10 +198,12 @@ def generate(
     """
     check_prompt(prompt, generation_options.positive_prompt)
     check_model(model_options, dry_run)
-    from motionclone.motion import load_motion
+    from motionclone.motion import load_motion, motion_file
     from motionclone.settings import Extraction
 
-    found = load_motion(motion)
+    check_no_file(prompt, motion)
+    place = motion_file(motion)
+    found = load_motion(place)
     size = found.record.size or (None, None)
     inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
     common = replace(
@@ -206,9 +215,10 @@ def generate(
     read_with = {name: getattr(found.record, name) for name in Extraction.model_fields}
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
-    sources = Sources(model_options.model, motion)
+    sources = Sources(model_options.model, place)
+    output = output or (motion.with_suffix(".mp4") if motion.exists() else Path(f"{motion.name}.mp4"))
     given = typed(model_options, settings_options, generation_options)
-    run(job, sources, settings, output or motion.with_suffix(".mp4"), overwrite, typed=given, dry_run=dry_run)
+    run(job, sources, settings, output, overwrite, typed=given, dry_run=dry_run)
 
 
 def _named(options: ModelOptions) -> ModelOptions:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from motionclone.lab.world import Split
     from motionclone.settings import Settings
 
+_REAL_JUDGE = "--judge openai/clip-vit-base-patch32"
+_FEW_VIDEOS = 4
+"""So many have a column each: a mean of them says little, and nothing at all of a clone and its unguided twin."""
+
 Judge = Annotated[str, Parameter(name=["--judge", "--clip"])]
 
 
@@ -77,6 +81,7 @@ def evaluate(
     from motionclone.lab.suites import recipe_named, suite_for
 
     recipe = recipe_named(suite)
+    _check_judge(judge)
     base = settings_from(model_options.model, settings_options, extraction_options, generation_options)
     folder = out_dir or Path(f"evaluation-{suite}")
     if workers is not None and workers < 1:
@@ -121,6 +126,14 @@ def evaluate(
         sys.exit(1)
 
 
+def _check_judge(judge: str | None) -> None:
+    """Refuse, before anything slow, a judge that is nowhere."""
+    from motionclone.models.places import check_place
+
+    if judge not in (None, "mini"):
+        check_place(str(judge), "CLIP model")
+
+
 def _world_cases(split: "Split", count: int, base: "Settings") -> "list[Case]":
     from motionclone.lab.cases import world_cases
 
@@ -152,22 +165,24 @@ def check_judge(judge: str) -> None:
 def score(
     videos: Path,
     *,
-    judge: Judge,
+    judge: Judge | None = None,
     references: Path | None = None,
-    output: Output | None = None,
+    output: Output = None,
     overwrite: bool = False,
 ) -> None:
     """Score videos against the clips whose motion they should have.
 
-    Scores come with their 95 % interval, their floor (other references) and their ceiling (the reference, re-encoded).
+    Scores come with their floor (other references) and their ceiling (the reference, re-encoded); those of more than a
+    few videos as means with their 95 % interval.
 
     Parameters
     ----------
     videos
-        A folder of videos that motionclone made, with their records; or a list (.jsonl) with video, reference and
-        prompt in each line, whatever made them.
+        A folder of videos that motionclone made, with their records; one such video; or a list (.jsonl) with video,
+        reference and prompt in each line, whatever made them.
     judge
-        The CLIP that judges looks: the folder or hub id of one, or mini (bundled, knows the mini model's world only).
+        The CLIP that judges looks: the folder or hub id of one, or mini (bundled, knows the mini model's world only),
+        which it is by default.
     references
         Folder of the clips that the records name, if they are not among the videos.
     output
@@ -177,19 +192,23 @@ def score(
     """
     import json
 
-    check_judge(judge)
+    if judge is not None:
+        check_judge(judge)
     from motionclone.files import check_free, check_not_input, whole_file
     from motionclone.lab.metrics import load_embedder
     from motionclone.lab.score import score_videos
     from motionclone.lab.score_list import inputs_of, listed_videos
 
+    _check_judge(judge)
     if output is not None:
         check_free(output, overwrite)
     listed = listed_videos(videos, references)
     if output is not None:
         check_not_input([output], inputs_of(videos, listed), "the list of scores")
     quiet_libraries()
-    embedder = load_embedder(judge)
+    embedder = load_embedder(judge or "mini")
+    if judge is None:
+        say(f"note: the bundled CLIP judges looks, and knows the mini model's world only; for others add {_REAL_JUDGE}")
     with counting_bar("scoring") as done:
         scored = score_videos(listed, embedder, done)
     if output is not None:
@@ -208,16 +227,24 @@ def _print(scored: "Sequence[ScoredVideo]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from motionclone.lab.metric_list import METRICS
     from motionclone.lab.metrics import bootstrap
 
     def text(value: float) -> str:
         return "" if isnan(value) else f"{value:+.3f}"
 
-    table = Table("", "mean", "95 % interval", "videos", "floor", "ceiling", title=f"{len(scored)} videos")
+    one_by_one = len(scored) <= _FEW_VIDEOS
+    own = [s.listed.name for s in scored] if one_by_one else ["mean", "95 % interval", "videos"]
+    title = "1 video" if len(scored) == 1 else f"{len(scored)} videos"
+    table = Table("", *own, "floor", "ceiling", title=title)
+    table.caption = None if one_by_one else "Means over the videos; of explained motion and gain medians."
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]
-        own, floor, ceiling = (bootstrap([nan if v is None else v for v in column]) for column in columns)
-        if own.n:
-            interval = "" if own.n == 1 else f"{own.low:+.3f} to {own.high:+.3f}"
-            table.add_row(name, text(own.value), interval, str(own.n), text(floor.value), text(ceiling.value))
+        values, floors, ceilings = ([nan if v is None else v for v in column] for column in columns)
+        statistic = METRICS[name].statistic
+        found, floor, ceiling = (bootstrap(column, statistic) for column in (values, floors, ceilings))
+        if found.n:
+            interval = f"{found.low:+.3f} to {found.high:+.3f}" if found.bounded else ""
+            cells = map(text, values) if one_by_one else (text(found.value), interval, str(found.n))
+            table.add_row(name, *cells, text(floor.value), text(ceiling.value))
     Console().print(table)

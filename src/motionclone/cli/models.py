@@ -1,6 +1,6 @@
 """The command that tells which models there are, what they are made of and what they take."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motionclone.errors import InputError
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from motionclone.models.facts import Facts, Memory
 
-LESS = {"offload": "model", "tiling": True}
+LESS: dict[str, Any] = {"offload": "model", "tiling": True}
 """What takes less memory, as options of `memory_of`."""
 
 
@@ -90,20 +90,20 @@ def preset_of(name: str) -> str:
 
 def gigabytes(memory: "Memory") -> str:
     """The most that is taken at once; with a plus where not all could be counted."""
-    return f"{memory.most:.1f}" + "+" * (memory.guidance is None)
+    return f"{memory.most:.{1 if memory.most >= 0.1 else 2}f}" + "+" * (memory.guidance is None)
 
 
 def _describe(name: str, console: "Console") -> None:
     """Parts, preset and memory of a model; nothing is downloaded."""
     from rich.table import Table
 
-    from motionclone.models import name_of, named_models
+    from motionclone.models import meant, name_of, named_models
     from motionclone.models.facts import WAYS, known_facts, memory_of
     from motionclone.settings import preset
 
     name = name_of(name)
     if name not in named_models():
-        raise InputError(f"no model is named {name!r}; there are {', '.join(named_models())}.")
+        raise InputError(f"no model is named {name!r}; {meant(name)}")
     facts, settings = known_facts()[name], preset(preset_of(name))
     sampling = settings.sampling
     table = Table(

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
-from motionclone.settings import Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.files import check_no_address
+from motionclone.settings import SHARES, Sampling, Settings, parse_settings, preset, preset_names
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
@@ -18,7 +19,7 @@ _PICTURES = Group("Pictures to follow (for models with SparseCtrl)", sort_key=1)
 _SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
 _PLACES = Group("Where things are now (if they are not found)", sort_key=1)
 
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 # Options that are not called as their settings, which stand in a section there.
 _OTHER_NAMES = {
@@ -112,6 +113,7 @@ class PictureOptions:
 
 def _path_and_frame(given: Path) -> tuple[Path, int | None]:
     """Path and, if there is one, frame of PATH or PATH@FRAME."""
+    check_no_address(given)
     path, _, frame = str(given).rpartition("@")
     try:
         whole = given.exists() or not Path(path).is_file()
@@ -199,13 +201,23 @@ else:
     GenerationOptions = options("GenerationOptions", "How the video is made.", **_sections)
 
 
+def as_option(name: str, value: Any = ...) -> str:
+    """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
+    last = name.rpartition(".")[2]
+    option = _OTHER_NAMES.get(last, f"--{last.replace('_', '-')}")
+    if value is ... or value is True:
+        return option
+    return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"
+
+
 def typed(model: ModelOptions, *others: Any) -> dict[str, str]:
     """What was typed of the settings, such as "conditioning.scale", and how, such as "--condition-scale"."""
     found = {"per_frame_norm": "--no-per-frame-norm"} if not model.per_frame_norm else {}
     for each, value in _given(*others):
         section = each.metadata["section"]
-        name = _OTHER_NAMES.get(each.name, f"--{each.name.replace('_', '-')}")
-        found[f"{section}.{each.name}" if section else each.name] = f"--no-{name[2:]}" if value is False else name
+        found[f"{section}.{each.name}" if section else each.name] = as_option(
+            each.name, False if value is False else ...
+        )
     return found
 
 
@@ -220,22 +232,32 @@ def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> 
     before, now = chosen.sampling.steps, data["sampling"]["steps"]
     if "steps" not in given or now == before or now < 1:
         return
-    share = {"sampling": {"guided_steps": 1}, "guidance": {"warm_up": 0, "cool_down": 0}}
     told = []
-    for section, least in share.items():
-        for name in least.keys() - given:
-            data[section][name] = max(least[name], round(data[section][name] * now / before))
+    for section, name, least in SHARES:
+        if name not in given:
+            data[section][name] = max(least, round(data[section][name] * now / before))
             told.append(f"{name.replace('_', '-')} {data[section][name]}")
     if told:
         say(f"note: {now} steps in place of the preset's {before}, and in proportion {', '.join(sorted(told))}")
 
 
+def _own_preset(model: str) -> Settings | None:
+    """Of the model's name, or of its family, which is said."""
+    if model in preset_names():
+        return preset(model)
+    from motionclone.models import name_of
+    from motionclone.models.presets import preset_for
+
+    name, chosen = preset_for(model)
+    if name is not None and chosen is not None and name != name_of(model):
+        blocks = "" if chosen == preset(name) else f", at {', '.join(chosen.extraction.blocks)}"
+        say(f"note: {model} takes the preset {name}{blocks}; --preset takes another")
+    return chosen
+
+
 def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: str = "camera") -> Settings:
     """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
-    from motionclone.models import name_of
-
-    name = name_of(model)
-    chosen = preset(common.preset or (name if name in preset_names() else otherwise))
+    chosen = preset(common.preset) if common.preset else _own_preset(model) or preset(otherwise)
     data = chosen.model_dump()
     given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
     for section, each, value in given:
@@ -247,8 +269,8 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
             near = max(8, round(pixels / 8) * 8)
             say(f"note: sides are multiples of 8; the {side} will be {near}, not {pixels}")
             data["sampling"][side] = near
-    settings = parse_settings(data, "the combination of preset and options")
+    settings = parse_settings(data, None)
     k, frames = settings.extraction.k, settings.sampling.num_frames
     if k > frames:
-        raise InputError(f"k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
+        raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
     return settings

@@ -9,7 +9,7 @@ from motionclone.errors import InputError
 from motionclone.media.places import bare_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from motionclone.media.conditions import Condition
     from motionclone.media.reading import Clip
@@ -69,31 +69,55 @@ def load_model(
 
 
 def fitted_to_model(pipe: Any, settings: "Settings") -> "Settings":
-    """The settings at the nearest size that the model takes; if that is another, it is said."""
+    """The settings at the nearest size that the model takes, as far as only the loaded one tells; it is said."""
     from motionclone.cloning import fitting
 
     found = fitting(pipe, settings)
     if found != settings:
         before, after = (f"{s.num_frames} frames of {s.width}x{s.height}" for s in (settings.sampling, found.sampling))
-        say(f"note: this model does not make {before}; it will be {after}")
+        say(f"note: {after} are what this model makes, not {before}")
     return found
 
 
-def read_reference(reference: Path, options: ReferenceOptions, settings: "Settings") -> "Clip":
-    """The clip, at the size of the settings."""
-    from motionclone.media.reading import read_clip
+def read_reference(
+    reference: Path, options: ReferenceOptions, settings: "Settings", model: str, typed: "Collection[str]" = ()
+) -> "tuple[Clip, Settings]":
+    """The clip, and the settings at a size that the model makes and the clip has frames for; what is changed is said.
 
-    s = settings.sampling
-    return read_clip(
+    Args:
+        reference: where it lies.
+        options: of its part and fit.
+        settings: as they were asked for.
+        model: where it is; nothing but its configuration is read.
+        typed: the settings that were typed: a number of frames that the clip has not, but the model makes, is refused.
+    """
+    from motionclone.media.reading import read_clip
+    from motionclone.models.sizes import sizes_of
+
+    sizes, before = sizes_of(model), settings.sampling
+    frames, height, width = sizes.nearest(before.num_frames, before.height, before.width)
+    refuse = "sampling.num_frames" in typed and frames <= before.num_frames
+    clip = read_clip(
         reference,
-        s.num_frames,
-        s.height,
-        s.width,
+        frames,
+        height,
+        width,
         start=options.start,
         end=options.end,
         fps=options.fps,
         fit=options.fit,
+        fewer=sizes.most,
+        shorten=not refuse,
     )
+    size = {"num_frames": len(clip.frames), "height": height, "width": width}
+    fitted = settings.model_copy(update={"sampling": before.model_copy(update=size)})
+    if (len(clip.frames), height, width) != (before.num_frames, before.height, before.width):
+        asked, made = (f"{s.num_frames} frames of {s.width}x{s.height}" for s in (before, fitted.sampling))
+        why = "so short a clip has room for" if len(clip.frames) < frames else "this model makes"
+        say(f"note: {made} are what {why}, not {asked}")
+    if fitted.extraction.k > len(clip.frames):
+        raise InputError(f"--k is {fitted.extraction.k}, more than the {len(clip.frames)} frames; use at most those.")
+    return clip, fitted
 
 
 def say_notices(notices: "Iterable[str]") -> None:

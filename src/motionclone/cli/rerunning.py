@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.options import Output, PlaceOptions
+from motionclone.cli.outputs import named_after
 from motionclone.cli.running import make, run
 from motionclone.cli.sources import sources_of
 from motionclone.cli.terminal import say
@@ -16,7 +17,7 @@ from motionclone.settings import Settings, parse_settings
 
 
 def rerun(
-    record: Path, *, output: Output, place_options: PlaceOptions = PlaceOptions(), overwrite: bool = False
+    record: Path, *, output: Output = None, place_options: PlaceOptions = PlaceOptions(), overwrite: bool = False
 ) -> None:
     """Make a video again from the record (.json) that `clone` or `generate` wrote beside it.
 
@@ -25,7 +26,7 @@ def rerun(
     record
         The .json file.
     output
-        .mp4, .webm or .gif.
+        .mp4, .webm or .gif; by default NAME-again, of the kind that the record's video is.
     overwrite
         Replace files that are there.
     """
@@ -35,6 +36,7 @@ def rerun(
     kept, job, settings = _read(record)
     sources = sources_of(job, record.absolute().parent, place_options)
     check_reachable(sources.model)
+    output = output or named_after(record, "again", suffix=_suffix(kept))
     video = _beside(record, kept)
     if video is not None:
         try:
@@ -96,9 +98,23 @@ def _read(record: Path) -> tuple[dict[str, Any], CloneJob | GenerateJob, Setting
         first = error.errors()[0]
         why = f"job.{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"
         raise InputError(
-            f"{record} is not a record of `motionclone clone` or `generate` ({why}); give the .json beside a video."
+            f"{record} is not a record of `motionclone clone` or `generate`"
+            + (
+                f" ({why}); give the .json beside a video."
+                if "job" in kept or "motion" not in kept
+                else ", but of a video that was made otherwise, such as by `motionclone demo`; make that again."
+            )
         ) from error
     return kept, job, parse_settings(kept.get("settings"), str(record))
+
+
+def _suffix(kept: dict[str, Any]) -> str:
+    """Of the video that a record was written with; older ones do not say."""
+    from motionclone.media.records import output_of
+    from motionclone.media.writing import VIDEO_SUFFIXES
+
+    suffix = output_of(kept).get("suffix")
+    return suffix if suffix in VIDEO_SUFFIXES else VIDEO_SUFFIXES[0]
 
 
 def _beside(record: Path, kept: dict[str, Any]) -> Path | None:

@@ -187,7 +187,7 @@ def _prepared_to_clone(
     from motionclone.media.writing import check_video
 
     reference = sources.material
-    clip = read_reference(reference, job.reference_options, settings)
+    clip, settings = read_reference(reference, job.reference_options, settings, sources.model, typed.keys())
     _check_same(reference, clip.sha256, job.sha256)
     check_video(output, clip.fps)
     pictures, condition, notices = read_pictures(job.pictures, sources.pictures, settings)
@@ -196,7 +196,7 @@ def _prepared_to_clone(
     job = _with_revision(job, sources, pipe)
     fitted = fitted_to_model(pipe, settings)
     if fitted != settings:
-        settings, clip = fitted, read_reference(reference, job.reference_options, fitted)
+        clip, settings = read_reference(reference, job.reference_options, fitted, sources.model)
         _, condition, notices = read_pictures(pictures, sources.pictures, settings)
     refuse_idle(pipe, settings, typed, condition=condition)
     say_notices((*clip.notices, *notices))

@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
+from motionclone.files.kinds import check_no_address
 
 
 def check_free(path: Path, overwrite: bool) -> None:
@@ -14,13 +15,14 @@ def check_free(path: Path, overwrite: bool) -> None:
     Raises:
         InputError: it exists (without `overwrite`), is no ordinary file or no name, or its folder cannot be written to.
     """
+    check_no_address(path)
     if "\0" in str(path) or not _is_text(str(path)):
         raise InputError(f"{str(path)!r} is no name of a file (it has bytes that are no UTF-8, or NUL); choose another")
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; give the name of a file in it")
         if os.path.lexists(path) and not overwrite:
-            raise InputError(f"{path} exists already; choose another name or pass --overwrite")
+            raise InputError(f"{path} exists already; choose another name or pass {named('overwrite', True)}")
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is no ordinary file; choose another name")
         folder = next(parent for parent in path.absolute().parents if parent.exists())

@@ -23,7 +23,7 @@ def read_json(path: Path, what: str) -> Any:
     """
     try:
         if not path.is_file():
-            raise InputError(f"{path} is not {what}: there is no such file; give another.")
+            raise InputError(f"no such file: {path}, where {what} was expected; check the path.")
         with path.open("rb") as file:
             data = file.read(LARGEST_RECORD + 1)
     except OSError as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motionclone.errors import InputError
 from motionclone.lab.metrics import SMALLEST_SIDE
-from motionclone.lab.world import TEST_MOTIONS, Scene, ScenePair, Split, Truth, held_out_pairs, kind_of
+from motionclone.lab.world import MOTIONS, Scene, ScenePair, Split, Truth, held_out_pairs, kind_of
 from motionclone.media.reading import read_clip
 from motionclone.settings import Sampling
 
@@ -37,7 +37,7 @@ class Case:
 
     Attributes:
         name: unique; also the name of its videos.
-        number: among all cases there could be; its noise hangs on it.
+        number: of its noise; two cases of one motion may have the same, with other words.
         motion: name of the motion; cases of one motion are never each other's unrelated reference.
         kind: what moves; "real" if nothing is known of it.
         prompt: what the new video shows.
@@ -97,22 +97,23 @@ def check_room(count: int, sampling: Sampling, *, square: bool) -> None:
     if square and height != width:
         raise InputError(
             f"the world's scenes are square and {width}x{height} was asked for; give the same height and width, or "
-            "clips of your own (--references)."
+            "clips of your own as references."
         )
 
 
 def world_cases(split: Split, count: int, sampling: Sampling) -> list[Case]:
     """Held-out cases of the world: whole rounds of its motions, and of the last round some of every kind.
 
-    A round goes through all `TEST_MOTIONS`. Of a round that is not whole the kinds (object, camera, both) are taken in
-    turn, so that three cases or more have every kind; a case is the same one whatever the count.
+    A round goes through all motions of the split. Of a round that is not whole the kinds (object, camera, both) are
+    taken in turn, so that three cases or more have every kind, and few begin with one of each; a case is the same one
+    whatever the count.
     """
     check_room(count, sampling, square=True)
-    size = len(TEST_MOTIONS)
+    size = len(MOTIONS[split])
     whole, rest = divmod(count, size)
     pairs = held_out_pairs(split, size * (whole + (rest > 0)), sampling.num_frames)
-    chosen = {*range(whole * size), *(whole * size + place for place in _by_turns(TEST_MOTIONS)[:rest])}
-    return [_world_case(pairs[number], number) for number in sorted(chosen)]
+    chosen = [*range(whole * size), *(whole * size + place for place in _by_turns(MOTIONS[split])[:rest])]
+    return [_world_case(pairs[number]) for number in chosen]
 
 
 def _by_turns(motions: Iterable[str]) -> list[int]:
@@ -123,10 +124,10 @@ def _by_turns(motions: Iterable[str]) -> list[int]:
     return [place for turn in zip_longest(*kinds.values()) for place in turn if place is not None]
 
 
-def _world_case(pair: ScenePair, number: int) -> Case:
+def _world_case(pair: ScenePair) -> Case:
     return Case(
         pair.name,
-        number,
+        pair.noise,
         pair.motion,
         pair.kind,
         pair.target.caption,
@@ -157,9 +158,9 @@ def clips_in(folder: Path) -> list[Path]:
 def clip_cases(clips: Sequence[Path], split: Split, count: int, sampling: Sampling) -> list[Case]:
     """`count` cases: the clips in turn, with the words of held-out scenes in which the camera moves."""
     check_room(count, sampling, square=False)
-    size = len(TEST_MOTIONS)
-    filmed = sum(kind_of(motion) == "camera" for motion in TEST_MOTIONS)
-    pairs = held_out_pairs(split, size * -(-count // filmed), sampling.num_frames)
+    motions = MOTIONS[split]
+    filmed = sum(kind_of(motion) == "camera" for motion in motions)
+    pairs = held_out_pairs(split, len(motions) * -(-count // filmed), sampling.num_frames)
     targets = [pair.target for pair in pairs if pair.kind == "camera"]
     names = _file_names(clips)
     hashes = [_sha256(clip) for clip in clips[:count]]

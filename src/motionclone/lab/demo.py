@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from motionclone.cloning import Generated, Step, check, check_condition, generate
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice
 from motionclone.extraction import extract_motion
 from motionclone.lab.metrics import (
     dense_flow,
@@ -17,7 +17,7 @@ from motionclone.lab.metrics import (
     path_correlation,
     picture_correlation,
 )
-from motionclone.lab.world import BACKGROUNDS, COLOURS, SHAPES, TEST_MOTIONS, TEXTURES, Scene, named_trajectory
+from motionclone.lab.world import BACKGROUNDS, COLOURS, NAMED_MOTIONS, SHAPES, TEXTURES, Scene, named_trajectory
 from motionclone.media.conditions import Condition
 from motionclone.media.pictures import condition_from, outlines
 from motionclone.motion import Motion
@@ -28,7 +28,7 @@ from motionclone.settings import Settings
 class Words:
     """What the demo clones and shows. Raises InputError for what the world does not have."""
 
-    motion: str  # one of the world's test motions
+    motion: str  # one of the world's named motions
     colour: str
     shape: str
     background: str
@@ -36,14 +36,16 @@ class Words:
 
     def __post_init__(self) -> None:
         for name, known in {
-            "motion": tuple(TEST_MOTIONS),
+            "motion": tuple(NAMED_MOTIONS),
             "colour": tuple(COLOURS),
             "shape": SHAPES,
             "background": tuple(BACKGROUNDS),
             "texture": TEXTURES,
         }.items():
             if getattr(self, name) not in known:
-                raise InputError(f"the demo has no {name} {getattr(self, name)!r}; there are {', '.join(known)}.")
+                raise InputError(
+                    f"the demo has no {name} {getattr(self, name)!r}; {choice(getattr(self, name), known)}"
+                )
         if self.colour == self.background:
             raise InputError(f"a {self.colour} {self.shape} is not seen on {self.background}; choose two colours.")
 
@@ -77,7 +79,7 @@ def run_demo(
     *,
     given: Literal["image", "sketch"] | None = None,
 ) -> Demo:
-    """Clone one of the world's test motions into a video of other content.
+    """Clone one of the world's named motions into a video of other content.
 
     Args:
         pipe: the mini model.

@@ -22,11 +22,11 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             lock = hold(folder / LOCK)
         except OSError as error:
-            raise InputError(f"{folder} cannot be used ({error.strerror}); choose another --out-dir.") from error
+            raise InputError(f"{folder} cannot be used ({error.strerror}); choose another folder.") from error
         if lock is None:
             raise InputError(
                 f"{owner_of(folder / LOCK)} is at work in {folder}; wait until it has finished, end it, or choose "
-                "another --out-dir."
+                "another folder."
             )
         try:
             yield

@@ -1,8 +1,8 @@
 """Count what guidance keeps in memory at a model's real size, on the meta device: nothing is loaded or computed.
 
 Counted are the distinct storages that autograd saves during one guided call of one video, parameters excluded, with
-attention that keeps what flash attention keeps (query, key, value, output and sums of rows), and the operations of matrix
-products, convolutions and attention.
+attention that keeps what flash attention keeps (query, key, value, output and sums of rows), and the operations of
+matrix products, convolutions and attention.
 """
 
 import math
@@ -74,6 +74,7 @@ def counted(name: str, settings: Settings) -> Counted:
     sampling = settings.sampling
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     call = backbone.denoiser_call(torch.empty(shape, device="meta"), settings.extraction.t_alpha, "")
+
     def run(saving: AbstractContextManager[Any], *, cut: bool = True, backward: bool = False) -> None:
         latents = call[backbone.latents_name].clone().requires_grad_()
         with (

@@ -58,7 +58,9 @@ class Metric:
     title: str
     about: str  # one sentence
     better: Literal["higher", "lower"] | None
-    table: Literal["Motion", "Words and pictures", "The picture to follow", "Heat map"]  # of the report's headline
+    table: Literal[
+        "Motion at its speed", "Motion", "Words and pictures", "The picture to follow", "Heat map"
+    ]  # of the report's headline
     compute: Callable[[Video, Goal], float | None]
     needs: Literal["", "target", "picture", "heat"] = ""  # what a video without is not asked for
     floor: Literal["", "reference", "words"] = ""  # what another one of gives the floor
@@ -67,6 +69,7 @@ class Metric:
     form: str = "z.2f"
     main: bool = False  # stands in the tables of every experiment
     plotted: bool = False
+    before: str = ""  # what is plotted in its place of results that are older than it
 
     def text(self, value: float, sign: str = "") -> str:
         """The number as it is printed, with a true minus; NaN is a dash."""

@@ -7,15 +7,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from motionclone.lab.cases import CaseKind
 from motionclone.lab.metric import Goal, Metric, Video
 from motionclone.lab.metrics import (
+    Agreement,
     Attribute,
     appearance_similarity,
+    camera_agreement,
     camera_cosine,
+    flow_agreement,
     flow_cosine,
     line_agreement,
     motion_fidelity,
     motion_fidelity_dmt,
+    path_agreement,
     path_correlation,
     path_roughness,
     picture_correlation,
@@ -55,6 +60,60 @@ def _camera(video: Video, goal: Goal) -> float:
     return camera_cosine(video.motion.camera, goal.motion.camera, *video.motion.flow.shape[-2:])
 
 
+def _path_agreement(video: Video, goal: Goal) -> Agreement | None:
+    own, other = video.motion.path, goal.motion.path
+    return None if own is None or other is None else path_agreement(own, other)
+
+
+def _camera_agreement(video: Video, goal: Goal) -> Agreement:
+    return camera_agreement(video.motion.camera, goal.motion.camera, *video.motion.flow.shape[-2:])
+
+
+def _flow_agreement(video: Video, goal: Goal) -> Agreement:
+    return flow_agreement(video.motion.flow, goal.motion.flow)
+
+
+_MOTIONS: dict[str, tuple[str, str, Callable[[Video, Goal], Agreement | None], tuple[CaseKind, ...]]] = {
+    "path": ("path", "the object's path", _path_agreement, ("object", "both")),
+    "camera": ("camera", "the camera's share of the motion", _camera_agreement, ("camera", "both", "real")),
+    "flow": ("flow", "the dense flow", _flow_agreement, ("object", "camera", "both", "real")),
+}
+
+
+def _explained(motion: str) -> Metric:
+    title, what, agree, kinds = _MOTIONS[motion]
+    return Metric(
+        f"{motion}_explained",
+        f"explained {title}",
+        f"How much of {what} in the reference is there, direction and speed: 1 is all, a still video has 0, below 0 it "
+        "is worse than none.",
+        "higher",
+        "Motion at its speed",
+        lambda video, goal: None if (found := agree(video, goal)) is None else found.explained,
+        floor="reference",
+        kinds=kinds,
+        statistic="median",
+        main=True,
+        plotted=True,
+        before=motion,
+    )
+
+
+def _gain(motion: str) -> Metric:
+    title, what, agree, kinds = _MOTIONS[motion]
+    return Metric(
+        f"{motion}_gain",
+        f"{title} gain",
+        f"Speed of {what} along that of the reference: 1 is the same, 0 stands still or goes elsewhere.",
+        None,
+        "Motion at its speed",
+        lambda video, goal: None if (found := agree(video, goal)) is None else found.gain,
+        floor="reference",
+        kinds=kinds,
+        statistic="median",
+    )
+
+
 def _of_path(measure: Callable[[Tensor], float], video: Video, goal: Goal) -> float | None:
     return None if video.motion.path is None else measure(video.motion.path)
 
@@ -83,6 +142,8 @@ def _heat(video: Video, goal: Goal) -> float | None:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
+        *map(_explained, _MOTIONS),
+        *map(_gain, _MOTIONS),
         Metric(
             "path",
             "object path",

@@ -9,12 +9,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of the storages that operations made and nobody has let go of, and the most that they ever were."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now: int = 0
+        self.peak: int = 0
         self._known: set[int] = set()
 
     def _gone(self, key: int, size: int) -> None:
@@ -39,4 +40,5 @@ def peak_of(call: Callable[[], Any]) -> int:
     """The most bytes that a call without a graph has at once, beyond what was there before; tensors lie on meta."""
     with torch.no_grad(), _Live() as live:
         call()
-    return live.peak
+    most: int = live.peak
+    return most

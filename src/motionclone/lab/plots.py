@@ -11,10 +11,15 @@ from textwrap import fill
 import torch
 from torch import Tensor
 
-from motionclone.errors import InputError
+from motionclone.errors import from_extra
 from motionclone.lab.metrics.statistics import Interval
 from motionclone.media.reading import Clip, clip_size, read_clip
 from motionclone.media.writing import side_by_side, write_video
+
+with from_extra("lab", "the report"):
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # Stand-ins that become the page's CSS variables, so that plots are right in light and dark.
 _INK, _MUTED, _RULE, _ACCENT = "#010101", "#020202", "#030303", "#040404"
@@ -44,17 +49,7 @@ def whiskers(name: str, description: str, labels: Sequence[str], panels: Sequenc
         panels: next to each other, left to right.
         compared: whether the first method is what the others are compared with: it is accented then, and a line runs
             from it through the panel.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ModuleNotFoundError as error:
-        raise InputError("the plots need matplotlib, which is not installed; pip install matplotlib") from error
-
     rows = range(len(labels))
     figure = Figure(figsize=(8.4, 0.62 + 0.3 * len(labels)), layout=ConstrainedLayoutEngine(wspace=0.08))
     for axes, panel in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):

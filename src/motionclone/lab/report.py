@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from motionclone.errors import InputError
+from motionclone.errors import InputError, from_extra
 from motionclone.files import whole_file
 from motionclone.lab.markdown import as_markdown
 from motionclone.lab.results import ResultLine, read_description, read_results
 from motionclone.lab.sections import command, sections_of
 from motionclone.lab.tables import Run
+
+with from_extra("lab", "the report"):
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 class Report(NamedTuple):

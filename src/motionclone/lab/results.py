@@ -160,11 +160,11 @@ def write_description(folder: Path, description: Description) -> None:
         different = [name.replace("_", " ") for name in names if getattr(kept, name) != getattr(description, name)]
         if different:
             raise InputError(
-                f"{folder} holds results of another {' and '.join(different)}; choose another --out-dir, or remove it."
+                f"{folder} holds results of another {' and '.join(different)}; choose another folder, or remove it."
             )
         return
     if (folder / RESULTS).exists():
-        raise InputError(f"{folder} holds results but no {DESCRIPTION}; choose another --out-dir, or remove it.")
+        raise InputError(f"{folder} holds results but no {DESCRIPTION}; choose another folder, or remove it.")
     with whole_file(path) as temporary:
         temporary.write_text(description.model_dump_json(indent=1), encoding="utf-8")
 

@@ -79,6 +79,8 @@ def score_videos(
             f"{first} has {sizes[0][0]} frames and {other} has {sizes[odd][0]}; "
             "scores depend on the length, so score videos of each length by themselves."
         )
+    if on_done is not None:
+        on_done(0, len(listed))
     words = judge.texts([each.prompt for each in listed])
 
     def reference_of(number: int) -> _Reference:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.files import sha256_of
 from motionclone.lab.cases import CLIP_SUFFIXES
 from motionclone.lab.identity import printable
@@ -55,11 +55,18 @@ class ListedVideo(_Strict, extra="forbid"):
         return self.video.name
 
 
-class _Source(_Strict):
-    """What a record says of the reference."""
+class _File(_Strict):
+    """A file, wherever it is."""
 
     name: Annotated[str, AfterValidator(_name)]
     sha256: str
+
+
+class _Source(_Strict):
+    """What a record says of the reference; its file is not named if its frames were drawn, or given as values."""
+
+    name: Annotated[str, AfterValidator(_name)] | None = None
+    sha256: str | None = None
     start: Seconds = 0.0
     end: Seconds | None = None
     asked_fps: Annotated[float, Field(gt=0)] | None = None
@@ -70,15 +77,20 @@ class _Motion(_Strict):
     source: _Source
 
 
+class _Output(_Strict):
+    reference: _File | None = None  # that was written beside the video, as the demo does
+
+
 class _Record(_Strict):
     """As far as it is needed here."""
 
     motion: _Motion
+    output: _Output = _Output()
     prompt: Annotated[str, Field(max_length=10_000)]
 
 
 def listed_videos(place: Path, references: Path | None = None) -> list[ListedVideo]:
-    """Videos from a .jsonl list, or from the records (.json) that motionclone wrote beside the videos of a folder.
+    """Videos from a .jsonl list, or from the records (.json) beside a video that motionclone made, or a folder of them.
 
     A record is not believed where its reference lies: that is looked for, by its name and hash, among the videos and in
     the folder of `references`.
@@ -88,7 +100,7 @@ def listed_videos(place: Path, references: Path | None = None) -> list[ListedVid
     """
     if place.suffix == ".jsonl":
         if references is not None:
-            raise InputError(f"{place} says itself where the references are; leave --references out.")
+            raise InputError(f"{place} says itself where the references are; leave its folder of references out.")
         videos = _of_list(place)
     else:
         videos = _of_folder(place, references)
@@ -138,12 +150,13 @@ def _of_list(place: Path) -> list[ListedVideo]:
     return videos
 
 
-def _of_folder(folder: Path, references: Path | None) -> list[ListedVideo]:
-    for each in (folder, references):
+def _of_folder(place: Path, references: Path | None) -> list[ListedVideo]:
+    single = place.suffix.lower() in CLIP_SUFFIXES and place.is_file()
+    for each in (None if single else place, references):
         if each is not None and not each.is_dir():
             raise InputError(f"there is no folder {each}; give a folder of videos or a list (.jsonl).")
     videos: dict[Path, ListedVideo] = {}
-    for path in sorted(folder.iterdir()):
+    for path in [place] if single else sorted(place.iterdir()):
         record = path.with_suffix(".json")
         if path.suffix.lower() not in CLIP_SUFFIXES or not record.exists():
             continue
@@ -161,7 +174,7 @@ def _of_folder(folder: Path, references: Path | None) -> list[ListedVideo]:
         source = kept.motion.source
         videos[record] = ListedVideo(
             video=path,
-            reference=_reference(source, folder, references),
+            reference=_reference(kept, path, references),
             prompt=kept.prompt,
             start=source.start,
             end=source.end,
@@ -171,14 +184,22 @@ def _of_folder(folder: Path, references: Path | None) -> list[ListedVideo]:
     return list(videos.values())
 
 
-def _reference(source: _Source, folder: Path, references: Path | None) -> Path:
+def _reference(record: _Record, video: Path, references: Path | None) -> Path:
     """The clip of that name and hash: among the references, with the videos, or where this user has read it."""
-    given = None if references is None else references / source.name
+    source, clip = record.motion.source, record.output.reference
+    if source.name is not None and source.sha256 is not None:
+        clip = _File(name=source.name, sha256=source.sha256)
+    if clip is None:
+        raise InputError(
+            f"the record of {printable(video)} names no file that its motion was read from; give a list (.jsonl) of "
+            "video, reference, prompt."
+        )
+    given = None if references is None else references / clip.name
     if given is not None and _is_file(given):
-        if sha256_of(given) != source.sha256:
+        if sha256_of(given) != clip.sha256:
             raise InputError(f"{given} is not the clip that a record names, by its hash; restore that very file.")
         return given
-    return find(source.name, source.sha256, folder, "--references")
+    return find(clip.name, clip.sha256, video.parent, named("references"))
 
 
 def _content(path: Path) -> bytes:

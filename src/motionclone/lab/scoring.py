@@ -1,10 +1,11 @@
 """Score a video against its goal, and against goals that are not its own."""
 
-import math
 from collections.abc import Sequence
+from statistics import fmean, median
 
 from motionclone.lab.metric import Goal, Video
 from motionclone.lab.metric_list import METRICS
+from motionclone.lab.metrics.statistics import Statistic
 
 Scores = dict[str, float | None]
 """Metric to value; None where it says nothing: no object, nothing that moves."""
@@ -19,7 +20,7 @@ def score(video: Video, goal: Goal) -> Scores:
 
 
 def floor(video: Video, prompt: str | None, unrelated: Sequence[Goal]) -> Scores:
-    """What chance gives: the mean of every metric that has a floor over goals that are not the video's own.
+    """What chance gives: the mean, or median, of every metric that has a floor over goals that are not the video's own.
 
     Where words make the floor, goals with the video's own `prompt` are left out.
     """
@@ -27,13 +28,17 @@ def floor(video: Video, prompt: str | None, unrelated: Sequence[Goal]) -> Scores
         return {}
     others = [goal for goal in unrelated if goal.prompt != prompt]
     return {
-        metric.name: mean([metric.of(video, goal) for goal in (others if metric.floor == "words" else unrelated)])
+        metric.name: middle(
+            [metric.of(video, goal) for goal in (others if metric.floor == "words" else unrelated)], metric.statistic
+        )
         for metric in METRICS.values()
         if metric.floor
     }
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """Of those that are there."""
+def middle(values: Sequence[float | None], statistic: Statistic) -> float | None:
+    """Mean or median of those that are there."""
     there = [value for value in values if value is not None]
-    return round(math.fsum(there) / len(there), 6) if there else None
+    if not there:
+        return None
+    return round(median(there) if statistic == "median" else fmean(there), 6)

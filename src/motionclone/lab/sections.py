@@ -25,6 +25,7 @@ from motionclone.lab.tables import (
     difference_table,
     score_table,
 )
+from motionclone.lab.verdict import verdict
 
 _BASELINE, _UNGUIDED, _CEILING = "cloned", "unguided", "ceiling"
 
@@ -44,8 +45,11 @@ class Section:
 
 
 def sections_of(run: Run, folder: Path) -> Iterator[Section]:
-    """The whole report; videos are looked for in the folder."""
+    """The whole report, what it comes to first; videos are looked for in the folder."""
     methods = [method for method in run.description.methods if method.name != _CEILING]
+    if said := verdict(run, _BASELINE, _UNGUIDED):
+        yield Section("Verdict", paragraphs=said)
+    yield _videos(run, methods, folder)
     yield _about(run)
     if run.description.left_out or run.made < len(run.lines):
         yield _not_made(run)
@@ -59,9 +63,8 @@ def sections_of(run: Run, folder: Path) -> Iterator[Section]:
         yield _experiment(run, f"plot{number}", experiment, baseline, own, limits)
     compared = [method for method in methods if method.name in (_BASELINE, _UNGUIDED)]
     if compared:
-        plotted = [metric for metric in METRICS.values() if metric.main and metric.plotted]
+        plotted = [metric for metric in _plotted(run) if metric.main]
         yield Section("Case by case", tables=(case_table(run, "", compared, plotted),))
-    yield _videos(run, methods, folder)
 
 
 def _count(things: Sized, name: str) -> str:
@@ -89,10 +92,10 @@ def _about(run: Run) -> Section:
         f"{_count(description.methods, 'way')} of making videos with the model {model} were tried on "
         f"{_count(description.cases, 'case')}, each a reference clip and a prompt. Each video was then compared "
         "with the motion of its reference and with its prompt.",
-        "Brackets hold 95 % intervals: the cases are drawn again with replacement, 2000 times, and 95 of 100 of the "
-        "values so found lie within. They tell how much the choice of cases matters, not other models, seeds or kinds "
-        "of motion. A dash stands where there is nothing to measure, for example the path of an object that was never "
-        "found; such cases are left out.",
+        "Brackets hold 95 % intervals, where there are three cases or more: the cases are drawn again with "
+        "replacement, 2000 times, and 95 of 100 of the values so found lie within. They tell how much the choice "
+        "of cases matters, not other models, seeds or kinds of motion. A dash stands where there is nothing to "
+        "measure, for example the path of an object that was never found; such cases are left out.",
         "Differences are taken case by case, and their mean or median is given. They are called higher or lower if the "
         f"interval excludes 0 and there are {FEWEST_PAIRS} pairs or more. No correction is made for looking at many: "
         "where nothing differs, one in twenty is still expected to be called so.",
@@ -155,7 +158,7 @@ def _headline(run: Run, methods: Sequence[DescribedMethod]) -> Section:
     ]
     captions: dict[str, list[Metric]] = {}
     for metric in METRICS.values():
-        if metric.table != "Heat map" and (metric.needs != "picture" or _has_pictures(run)):
+        if metric.table != "Heat map" and _is_measured(run, metric):
             captions.setdefault(metric.table, []).append(metric)
     tables = [
         score_table(run, caption, sources, metrics, with_diversity=caption == DIVERSITY.table)
@@ -164,18 +167,24 @@ def _headline(run: Run, methods: Sequence[DescribedMethod]) -> Section:
     return Section("Headline", tables=tuple(tables))
 
 
-def _has_pictures(run: Run) -> bool:
-    """Whether this suite compared first frames with pictures."""
-    names = {metric.name for metric in METRICS.values() if metric.needs == "picture"}
-    return any(names & line.scores.keys() for line in run.lines.values())
+def _is_measured(run: Run, metric: Metric) -> bool:
+    """Whether these results can have the metric: pictures are not in every suite, and old ones know no speed."""
+    if metric.table not in ("The picture to follow", "Motion at its speed"):
+        return True
+    return any(metric.name in line.scores for line in run.lines.values())
+
+
+def _plotted(run: Run) -> list[Metric]:
+    """The metrics that have plots, without those that others have taken the place of."""
+    metrics = [metric for metric in METRICS.values() if metric.plotted and _is_measured(run, metric)]
+    replaced = {metric.before for metric in metrics}
+    return [metric for metric in metrics if metric.name not in replaced]
 
 
 def _limits(run: Run, methods: Sequence[DescribedMethod]) -> dict[str, tuple[float, float]]:
     """One axis for each plotted metric that has values, for all experiments, so that their plots can be compared."""
     limits = {}
-    for metric in METRICS.values():
-        if not metric.plotted:
-            continue
+    for metric in _plotted(run):
         intervals = [Source(method.label, method.name).interval(run, metric) for method in methods]
         ends = [end for i in intervals if i.n for end in (i.value, i.low, i.high, 0.0) if math.isfinite(end)]
         if ends:
@@ -200,7 +209,7 @@ def _experiment(
     metrics = [
         metric
         for metric in METRICS.values()
-        if (metric.needs == "heat" if heat else metric.main) and (metric.needs != "picture" or _has_pictures(run))
+        if (metric.needs == "heat" if heat else metric.main) and _is_measured(run, metric)
     ]
     plotted = [metric for metric in metrics if metric.name in limits]
     panels = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice
 from motionclone.lab.facts import ModelFacts
 from motionclone.lab.methods import Method, ablations, candidates, main_methods, single_blocks, with_pictures
 from motionclone.lab.world import Split
@@ -22,7 +22,7 @@ class Recipe:
 
 SUITES: dict[str, Recipe] = {
     "quick": Recipe("test", 8, lambda base, facts: main_methods()),
-    "paper": Recipe("test", 32, lambda base, facts: (*main_methods(), *ablations(base, facts))),
+    "paper": Recipe("test", 64, lambda base, facts: (*main_methods(), *ablations(base, facts))),
     "pictures": Recipe("test", 16, lambda base, facts: (*main_methods(), *with_pictures())),
     "tune": Recipe("validation", 16, lambda base, facts: (*main_methods(), *candidates(base))),
     "blocks": Recipe("validation", 9, lambda base, facts: (*main_methods(), *single_blocks(base, facts.blocks))),
@@ -50,9 +50,7 @@ class Suite:
 def recipe_named(name: str) -> Recipe:
     """How a suite is made. InputError names those there are."""
     if name not in SUITES:
-        raise InputError(
-            f"there is no suite {name!r}; there are {', '.join(list(SUITES)[:-1])} and {list(SUITES)[-1]}."
-        )
+        raise InputError(f"there is no suite {name!r}; {choice(name, SUITES)}")
     return SUITES[name]
 
 

@@ -116,7 +116,8 @@ def _score(metric: Metric, interval: Interval, most: int) -> Cell:
 
 
 def _bounds(metric: Metric, interval: Interval, sign: str = "") -> str:
-    if interval.n < 2:
+    alike = metric.form.endswith("%") and interval.low == interval.high  # yes or no: the bootstrap cannot know better
+    if not interval.bounded or alike:
         return ""
     return f"[{metric.text(interval.low, sign)}, {metric.text(interval.high, sign)}]"
 
@@ -132,14 +133,15 @@ def difference_table(
 ) -> Table:
     """What each method has more than `baseline` on the same cases, and in words whether the interval excludes 0."""
     rows = [
-        Row(method.label, tuple(_difference(metric, _paired(run, metric, method.name, baseline)) for metric in metrics))
+        Row(method.label, tuple(_difference(metric, paired(run, metric, method.name, baseline)) for metric in metrics))
         for method in methods
     ]
     columns = [(metric.title, f"{metric.arrow} {metric.statistic}".strip()) for metric in metrics]
     return Table(caption, tuple(columns), tuple(rows))
 
 
-def _paired(run: Run, metric: Metric, method: str, baseline: str) -> Interval:
+def paired(run: Run, metric: Metric, method: str, baseline: str) -> Interval:
+    """What a method has more than another of a metric, on the same cases."""
     return paired_difference(run.values(metric, method), run.values(metric, baseline), metric.statistic)
 
 
@@ -149,10 +151,15 @@ def _difference(metric: Metric, interval: Interval) -> Cell:
     value, bounds = metric.text(interval.value, "+"), _bounds(metric, interval, "+")
     if interval.n < FEWEST_PAIRS:
         return Cell(value, bounds, f"only {interval.n} {'pair' if interval.n == 1 else 'pairs'}")
-    if interval.low <= 0 <= interval.high:
+    way = way_of(interval)
+    if not way:
         return Cell(value, bounds, "no difference seen")
-    way = "higher" if interval.low > 0 else "lower"
     return Cell(value, bounds, way, "better" if way == metric.better else "worse" if metric.better else "")
+
+
+def way_of(difference: Interval) -> Literal["higher", "lower", ""]:
+    """Which way a paired difference goes; neither if its interval holds 0."""
+    return "higher" if difference.low > 0 else "lower" if difference.high < 0 else ""
 
 
 def case_table(run: Run, caption: str, methods: Sequence[DescribedMethod], metrics: Sequence[Metric]) -> Table:

@@ -52,7 +52,7 @@ def compute_shared(
         pool.shutdown()
     except BrokenProcessPool as error:
         raise InputError(
-            "one of the processes at work was killed, perhaps for want of memory; call again with fewer --workers."
+            "one of the processes at work was killed, perhaps for want of memory; call again with fewer workers."
         ) from error
     finally:
         _end(pool, set(multiprocessing.active_children()) - before)

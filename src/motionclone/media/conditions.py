@@ -41,6 +41,10 @@ class Condition:
             if self.frames.count(frame) > 1:
                 raise InputError(f"two pictures are for frame {frame}; give every picture a frame of its own.")
 
+    def __repr__(self) -> str:
+        _, _, height, width = self.pictures.shape
+        return f"Condition({width}x{height} for frames {', '.join(map(str, self.frames[:16]))})"
+
     def check_fits(self, num_frames: int, height: int, width: int) -> None:
         """InputError if a video of this length and size cannot follow the pictures."""
         for frame in self.frames:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.files import sha256_of
 from motionclone.media.limits import MOST_PICTURES
 from motionclone.media.paths import spoken
@@ -31,14 +31,15 @@ def folder_takes(folder: Path, fps: float, given: bool) -> Iterator[Take]:
     notices = []
     if not given:
         notices.append(
-            f"a folder has no rate: its pictures are taken to play at {fps:g} frames per second; --fps changes it"
+            f"a folder has no rate: its pictures are taken to play at {fps:g} frames per second; {named('fps')} changes"
+            " it"
         )
     if len(kinds := sorted({path.suffix.lower() for path in pictures})) > 1:
         notices.append(f"the folder holds pictures of several kinds ({', '.join(kinds)}): all are taken, by name")
     if others:
-        named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        some = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         notices.append(
-            f"{len(others)} in the folder {'is' if len(others) == 1 else 'are'} no picture and left out: {named}"
+            f"{len(others)} in the folder {'is' if len(others) == 1 else 'are'} no picture and left out: {some}"
         )
     if gap := _gap(pictures):
         notices.append(f"the numbers of the pictures have gaps, such as between {gap}: they play without a pause")

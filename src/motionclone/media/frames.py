@@ -3,12 +3,15 @@
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from motionclone.errors import InputError
+
+OutputType = Literal["pil", "np", "pt"]
+"""Forms of frames, as diffusers' pipelines name them."""
 
 # By how much a value may leave its range: resizing and 16-bit types round. What is beyond was never in it.
 _ROUNDING = 1e-3
@@ -59,6 +62,26 @@ def as_frames(value: Any, *, what: str = "frames") -> Tensor:
     elif hasattr(value, "convert"):
         remedy = "give a list of pictures, even of one"
     raise InputError(f"{what} must be (n, 3, h, w) with values in [-1, 1], not {type(value).__name__}; {remedy}.")
+
+
+def check_output_type(output_type: str | None) -> None:
+    """InputError if there is no such form."""
+    if output_type not in (None, *get_args(OutputType)):
+        raise InputError(f"output_type is one of {', '.join(get_args(OutputType))}, or None, not {output_type!r}.")
+
+
+def in_form(pixels: Tensor, output_type: OutputType | None) -> Any:
+    """Frames (f, 3, h, w) in [0, 1] as a pipeline of diffusers gives them; None is this library's own, [-1, 1]."""
+    if output_type is None:
+        return pixels * 2 - 1
+    if output_type == "pt":
+        return pixels
+    array = pixels.permute(0, 2, 3, 1).numpy()
+    if output_type == "np":
+        return array
+    from PIL import Image
+
+    return [Image.fromarray(frame) for frame in (array * 255).round().astype("uint8")]
 
 
 def _from_tensor(value: Tensor, what: str) -> Tensor:

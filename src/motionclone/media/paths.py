@@ -3,8 +3,10 @@
 import os
 import stat
 from pathlib import Path
+from typing import Literal
 
 from motionclone.errors import InputError
+from motionclone.files import check_kind, check_no_address
 
 
 def spoken(path: str | os.PathLike[str]) -> str:
@@ -28,13 +30,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def check_file(path: Path, kind: str) -> None:
+def check_file(path: Path, kind: Literal["video", "picture"]) -> None:
     """The errors that need no decoder. A pipe or a device is refused unopened: it might never end.
 
     Raises:
-        InputError: not there, out of reach, empty, or not an ordinary file; `kind` is what was wanted.
+        InputError: an address, not there, out of reach, empty, not an ordinary file, or plainly not of this kind.
     """
     name = spoken(path)
+    check_no_address(path)
     try:
         found = path.stat()
     except FileNotFoundError as error:
@@ -51,6 +54,7 @@ def check_file(path: Path, kind: str) -> None:
         raise InputError(f"{name} is not an ordinary file; save the {kind} to disk and give that file")
     if found.st_size == 0:
         raise InputError(f"{name} is empty (0 bytes); download or export the {kind} again")
+    check_kind(path, kind, "picture", "GIF")  # which may be animated, or one as well
 
 
 def _here() -> str:

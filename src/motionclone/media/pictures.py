@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.files import sha256_of
 from motionclone.media.conditions import Condition
 from motionclone.media.fitting import fitted
@@ -85,7 +85,7 @@ def read_sketch(path: str | os.PathLike[str], height: int, width: int) -> Pictur
     if high - low < 0.1 * (len(tones) - 1):
         said = "".join(f" ({path.name} {what})" for what in done)
         raise InputError(
-            f"{name} has no lines: it is all of one brightness{said}; draw some, or use --sketch-from a photo."
+            f"{name} has no lines: it is all of one brightness{said}; draw some, or use {named('sketch_from')} a photo."
         )
     pixels, changed = _fitted(rgb, height, width)
     grey = pixels.mean(0)
@@ -99,7 +99,8 @@ def read_sketch(path: str | os.PathLike[str], height: int, width: int) -> Pictur
     median = brightness[np.searchsorted(tones.cumsum(), tones.sum() / 2)]
     if middle > MIDDLE_TONES_OF_A_PHOTO:
         notices.append(
-            f"{spoken(path.name)} looks like a photograph; to have its outlines drawn, give it with --sketch-from"
+            f"{spoken(path.name)} looks like a photograph; to have its outlines drawn, give it with "
+            f"{named('sketch_from')}"
         )
     elif median > 0.5:
         lines = 1 - lines
@@ -126,7 +127,7 @@ def sketch_from(path: str | os.PathLike[str], height: int, width: int) -> Pictur
     lines = outlines(photo.pixels)
     if not lines.any():
         raise InputError(
-            f"no outline was found in {spoken(path)}; use a photo with more contrast, or draw with --sketch."
+            f"no outline was found in {spoken(path)}; use a photo with more contrast, or draw with {named('sketch')}."
         )
     return Picture(_grey(lines), photo.sha256, photo.notices)
 

@@ -6,8 +6,8 @@ already at their final size. So memory is bounded by what is asked for, whatever
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,12 +28,23 @@ from motionclone.media.timeline import Request, choose
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames taken from a video or pictures, and what must be known of where they came from."""
+    """Frames taken from a video or pictures, and what must be known of where they came from.
 
-    frames: Tensor  # (f, 3, h, w) float32, RGB in [-1, 1]
-    fps: float  # frames per second at which these frames play as fast as the source: 1 / (mean spacing in seconds)
-    sha256: str  # of the source file's bytes, hexadecimal; of a folder, of its pictures' hashes in their order
-    notices: tuple[str, ...]  # sentences worth telling the user, e.g. "centre-cropped 1920x1080 to 1:1"
+    Attributes:
+        frames: (f, 3, h, w) float32, RGB in [-1, 1].
+        fps: frames per second at which these frames play as fast as the source: 1 / (mean spacing in seconds).
+        sha256: of the source file's bytes, hexadecimal; of a folder, of its pictures' hashes in their order.
+        notices: sentences worth telling the user, e.g. "centre-cropped 1920x1080 to 1:1".
+    """
+
+    frames: Tensor
+    fps: float
+    sha256: str
+    notices: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        frames, _, height, width = self.frames.shape
+        return f"Clip({frames} frames of {width}x{height} at {self.fps:g} fps, sha256 {self.sha256[:12]}...)"
 
 
 def read_clip(
@@ -46,6 +57,8 @@ def read_clip(
     end: float | None = None,
     fps: float | None = None,
     fit: Fit = "crop",
+    fewer: Callable[[int], int] | None = None,
+    shorten: bool = True,
 ) -> Clip:
     """Read `num_frames` frames of a video, an animated picture or a folder of pictures, resized to `height` by `width`.
 
@@ -66,6 +79,10 @@ def read_clip(
             repeats the MotionClone authors' frames exactly (quick YUV conversion; bilinear with aligned corners and
             without antialiasing, rounded to 8 bits).
 
+        fewer: of how many frames there are, how many are of use, such as the largest number up to it that a model
+            makes. Where the clip is too short for `num_frames` it tells how many are taken, or (not `shorten`) how many
+            the refusal advises; None refuses such a clip, too.
+
     Raises:
         InputError: the file or a number is no good; the sentence says which and what to do. Limits are in
             `motionclone.media.limits`.
@@ -76,6 +93,8 @@ def read_clip(
     request = Request(
         num_frames, float(start), None if end is None else float(end), None if fps is None else float(fps)
     )
+    if fewer is not None:
+        request = replace(request, fewer=fewer, shorten=shorten)
     for take in _takes(path, fit == "squash", request.fps):
         try:
             chosen, rate = choose(take.timeline, request, spoken(path))
@@ -89,7 +108,7 @@ def read_clip(
             continue
         notices = [*about, *take.notices, *take.timeline.notices()]
         if len(set(chosen)) < len(chosen):
-            notices.append(f"{len(chosen) - len(set(chosen))} of the {num_frames} frames repeat the one before")
+            notices.append(f"{len(chosen) - len(set(chosen))} of the {len(chosen)} frames repeat the one before")
         return Clip(frames, rate, (sha256_of_folder if is_folder(path) else sha256_of)(path), tuple(notices))
     raise InputError(f"{spoken(path)} could not be decoded twice alike; re-encode it as MP4 and give that file")
 

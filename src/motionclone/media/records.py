@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from motionclone.errors import InputError
-from motionclone.files import check_free, read_json, sha256_of, sweep, whole_files
+from motionclone.errors import InputError, named
+from motionclone.files import check_free, check_kind, read_json, sha256_of, sweep, whole_files
 from motionclone.media.writing import VIDEO_SUFFIXES, check_writable, encode_video
 
 
@@ -33,6 +33,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, or no JSON object.
     """
+    check_kind(path, "record")
     sweep(path.absolute().parent)
     record = read_json(path, "a record")
     if not isinstance(record, dict):
@@ -83,7 +84,9 @@ def _comparison_to_go(video: Path, overwrite: bool) -> Path | None:
     known = overwrite and record_of(video).is_file() and beside.is_file()
     if known and _said_by(record_of(video)).get("comparison") == sha256_of(beside):
         return beside
-    raise InputError(f"{beside} would stay beside a video that it does not show; move it, or pass --compare")
+    raise InputError(
+        f"{beside} would stay beside a video that it does not show; move it, or pass {named('compare', True)}"
+    )
 
 
 def _said_by(record: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """When the frames of a clip are shown, and which of them are taken."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.media.limits import HIGHEST_FPS, LOWEST_FPS
 
 
@@ -61,6 +61,10 @@ class Request:
     start: float = 0.0
     end: float | None = None
     fps: float | None = None
+    fewer: Callable[[int], int] = lambda frames: frames
+    """The most frames up to a number that are of use, such as those that a model makes; 0 if none are."""
+    shorten: bool = False
+    """Whether to take so many where there are not as many as were asked for."""
 
 
 class _RefusedError(Exception):
@@ -80,6 +84,9 @@ def choose(timeline: Timeline, request: Request, name: str) -> tuple[list[int], 
     try:
         return _chosen(timeline, request, name)
     except _RefusedError as refused:
+        counts = [change for change in refused.changes if change.keys() == {"num_frames"}]
+        if request.shorten and (change := next((each for each in counts if _works(timeline, request, each)), None)):
+            return _chosen(timeline, replace(request, **change), name)
         advice = next((_said(change) for change in refused.changes if _works(timeline, request, change)), "")
         told = timeline.cut and timeline.cut in refused.why
         because = "" if told else "".join(f" ({notice})" for notice in timeline.notices())
@@ -100,12 +107,8 @@ def _works(timeline: Timeline, request: Request, change: dict[str, Any]) -> bool
 
 
 def _said(change: dict[str, Any]) -> str:
-    """The change as options."""
-    options = {"num_frames": "--frames"}
-    return " and ".join(
-        f"no --{name}" if value is None else f"{options.get(name, f'--{name}')} {value}"
-        for name, value in change.items()
-    )
+    """The change as arguments."""
+    return " and ".join(named(name, value) for name, value in change.items())
 
 
 def _chosen(timeline: Timeline, request: Request, name: str) -> tuple[list[int], float]:
@@ -149,8 +152,8 @@ def _at_rate(timeline: Timeline, request: Request, fps: float, stop: float, name
             f"{num_frames} frames at {fps:g} fps from {start:g} s reach {targets[-1]:.3f} s, but {name} is used "
             f"up to {stop:.3f} s",
             *([{"fps": math.ceil((num_frames - 1) / room * 100) / 100}] if timeline.paced else []),
-            {"num_frames": int(room * fps) + 1},
-            {"num_frames": int(room * fps)},
+            {"num_frames": request.fewer(int(room * fps) + 1)},
+            {"num_frames": request.fewer(int(room * fps))},
             otherwise="take fewer frames of a longer clip",
         )
     return _shown_at(targets, timeline.seconds, slack), fps
@@ -163,7 +166,7 @@ def _spread(timeline: Timeline, request: Request, stop: float, name: str) -> tup
     if len(held) < num_frames:
         raise _RefusedError(
             f"{num_frames} frames are needed, but {name} between {request.start:g} s and {stop:.3f} s has {len(held)}",
-            {"num_frames": len(held)},
+            {"num_frames": request.fewer(len(held))},
             otherwise="give a longer clip or range",
         )
     seconds = timeline.seconds[held]

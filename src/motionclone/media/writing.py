@@ -20,9 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, either
 from motionclone.files import check_free, whole_file
 from motionclone.media.container import open_video
+from motionclone.media.frames import as_frames
 
 # How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
 _ACCURATE = 0x4 | 0x4000 | 0x40000
@@ -55,12 +56,14 @@ def check_video(path: Path, fps: float = 8.0) -> None:
 
 def _check_suffix(path: Path, known: Sequence[str]) -> None:
     if path.suffix.lower() not in known:
-        raise InputError(f"{path} must end in {' or '.join(known)}, got {path.suffix or 'no suffix'!r}; rename it")
+        got = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        kinds = either(known)
+        raise InputError(f"{path} {got}, and must end in {kinds}; did you mean {path.with_suffix(known[0])}?")
 
 
 def write_video(
     path: str | os.PathLike[str],
-    frames: Tensor,
+    frames: Any,
     fps: float,
     *,
     provenance: Mapping[str, Any] | None = None,
@@ -72,7 +75,8 @@ def write_video(
 
     Args:
         path: output file. In MP4 and WebM odd sizes gain a repeated last row or column (4:2:0 colour needs even ones).
-        frames: (f, 3, h, w) RGB in [-1, 1], any float type and device; values outside are clipped.
+        frames: (f, 3, h, w) RGB in [-1, 1], any float type and device, values outside are clipped; or in another form
+            that `as_frames` takes, such as the PIL images of a pipeline of diffusers.
         fps: frames per second, 1/600 to 1000. GIF counts time in 1/100 s, so 8 fps plays at 8.33.
         provenance: what made the clip; kept as JSON in the comment of MP4 and WebM, see `read_provenance`, but for
             the `seconds` it took, which are never the same. GIF has no place that FFmpeg writes, so there only the
@@ -84,6 +88,8 @@ def write_video(
     """
     path = Path(path)
     check_video(path, fps)
+    if not (isinstance(frames, Tensor) and frames.is_floating_point()):
+        frames = as_frames(frames)
     _check_frames(frames)
     with whole_file(path, overwrite) as temporary:
         encode_video(temporary, frames, fps, provenance)

@@ -7,7 +7,7 @@ there are is told without diffusers; `load_pipeline` brings it when it is first 
 from typing import TYPE_CHECKING, Any
 
 from motionclone.models.description import ModelDescription, read_model_description
-from motionclone.models.known import HubModel, check_reachable, name_of, named_models
+from motionclone.models.known import HubModel, check_reachable, meant, name_of, named_models
 
 if TYPE_CHECKING:
     from motionclone.models.loading import load_pipeline
@@ -17,6 +17,7 @@ __all__ = [
     "ModelDescription",
     "check_reachable",
     "load_pipeline",
+    "meant",
     "name_of",
     "named_models",
     "read_model_description",

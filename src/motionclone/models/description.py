@@ -52,7 +52,8 @@ def read_model_description(path: str | Path) -> ModelDescription:
     try:
         description = ModelDescription.model_validate(read_mapping(path, "model description"))
     except ValidationError as error:
-        raise InputError(f"{path} is no model description ({said(in_one_line(error))}).") from error
+        why = said(in_one_line(error, ModelDescription.model_fields))
+        raise InputError(f"{path} is no model description ({why}).") from error
     places = {}
     for name in PLACES:
         place = getattr(description, name)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice
+from motionclone.hub import HubPlace
 from motionclone.models.description import ModelDescription, folder_description
-from motionclone.models.hub import HubPlace
 from motionclone.models.places import could_be_hub_id, locate, path_of
 from motionclone.models.texts import said
 
@@ -134,6 +134,30 @@ def named_models() -> Mapping[str, ModelDescription | HubModel]:
         "animatediff": _ANIMATEDIFF,
         **{name: HubModel.model_validate(parts) for name, parts in _ON_THE_HUB.items()},
     }
+
+
+_ALSO = {"sd", "sd1", "sd15", "sd1.5", "sd-1.5", "sd-v1-5", "stable-diffusion", "stable-diffusion-v1-5", "animate-diff"}
+
+
+def meant(word: str) -> str:
+    """What to say to a word that is no model: "did you mean wan2.1-1.3b or wan2.1-14b?", or all there are."""
+    if word.casefold() in _ALSO:
+        return "did you mean animatediff, which is Stable Diffusion 1.5 with motion modules?"
+    said = choice(word, named_models())
+    return said if said.endswith("?") else f"{said}; a folder, a description (.toml, .yaml) or a hub id does as well"
+
+
+def following(control: str) -> list[str]:
+    """The names of models that can be made to follow a picture ("image") or a sketch."""
+    found = []
+    for name, model in named_models().items():
+        if isinstance(model, HubModel):
+            moved = model.pipeline == "LTXPipeline" or model.options.get("expand_timesteps", False)
+            can = control != "sketch" and moved
+        else:
+            can = name != MINI_DIT and getattr(model, f"{control}_control", None) is not None
+        found += [name] * can
+    return found
 
 
 def find_named(model: str) -> ModelDescription | HubModel | None:

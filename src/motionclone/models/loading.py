@@ -1,5 +1,6 @@
 """`load_pipeline`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import nn
 
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
-from motionclone.errors import InputError
+from motionclone.errors import InputError, either, named
+from motionclone.files import check_no_address, kind_of
 from motionclone.models.animatediff import assemble, with_control
 from motionclone.models.description import ModelDescription, folder_description, read_model_description
 from motionclone.models.devices import Offload, check_offload, usable_device
@@ -28,7 +30,7 @@ from motionclone.models.empty import (
     empty_mini_dit,
     empty_saved,
 )
-from motionclone.models.known import MINI, MINI_DIT, HubModel, find_named, named_models
+from motionclone.models.known import MINI, MINI_DIT, HubModel, find_named, following, meant, named_models
 from motionclone.models.mini_dit import assemble_mini_dit
 from motionclone.models.networks import reading
 from motionclone.models.places import check_place, could_be_hub_id, path_of
@@ -41,6 +43,7 @@ def load_pipeline(
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    torch_dtype: torch.dtype | None = None,
     offload: Offload = "none",
     vae_tiling: bool = False,
     per_frame_norm: bool = True,
@@ -54,10 +57,10 @@ def load_pipeline(
     pipeline, or `base/` beside `motion_adapter/`), or the hub id of a complete pipeline of a supported family. Names
     and hub ids may have a revision: name@revision, organisation/name@revision.
 
-    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype` to what the model was trained in
-    (float16 for AnimateDiff, bfloat16 for transformers without a name), on a CPU to float32. `offload` keeps the
-    weights in main memory and brings to the GPU the part ("model") or the layer ("sequential") at work; `vae_tiling`
-    lets the VAE work on tiles.
+    `device` defaults to cuda, mps or cpu, whichever is there first; `dtype`, or diffusers' older name `torch_dtype`, to
+    what the model was trained in (float16 for AnimateDiff, bfloat16 for transformers without a name), on a CPU to
+    float32. `offload` keeps the weights in main memory and brings to the GPU the part ("model") or the layer
+    ("sequential") at work; `vae_tiling` lets the VAE work on tiles.
     `per_frame_norm` is what AnimateDiff was trained with and diffusers leaves out; see `use_per_frame_norm`.
     `control` makes videos follow pictures: "image" or "sketch" for the model's own way (AnimateDiff's SparseCtrl; of
     transformers the image-to-video pipeline of the same weights), or the folder, hub id or file of a SparseCtrl.
@@ -74,11 +77,20 @@ def load_pipeline(
     """
     target = usable_device(device)
     check_offload(offload, target)
-    found = model if isinstance(model, ModelDescription) else _find(model)
+    found = model if isinstance(model, ModelDescription) else find_model(model)
     has_motion_modules = model != MINI_DIT and _is_animatediff(found)
     if not per_frame_norm and not has_motion_modules:
         raise InputError(
-            "per_frame_norm is about AnimateDiff's motion modules, which this model has not; leave it out."
+            f"{named('per_frame_norm')} is about AnimateDiff's motion modules, which this model has not; leave it out."
+        )
+    if torch_dtype is not None:
+        if dtype is not None:
+            raise InputError("dtype and torch_dtype are two names of one thing, and both were given; leave one out.")
+        dtype = torch_dtype
+    if isinstance(dtype, dict):
+        raise InputError(
+            "dtype is one torch.dtype for all parts, not a dict; load with one, and convert a part afterwards, such as "
+            "with pipe.vae.to(torch.float32)."
         )
     if dtype is None:
         dtype = torch.float32 if target.type == "cpu" else _trained_in(found)
@@ -144,8 +156,9 @@ def _trained_in(model: ModelDescription | HubModel | str) -> torch.dtype:
     return torch.float16 if _is_animatediff(model) else torch.bfloat16
 
 
-def _find(model: str | Path) -> ModelDescription | HubModel | str:
+def find_model(model: str | Path) -> ModelDescription | HubModel | str:
     """Which description `model` means, or which folder or hub id of a complete pipeline."""
+    _check_no_address(str(model))
     named = named_models()
     path = path_of(model)
     may_be_named = isinstance(model, str) and (model.partition("@")[0] in named or not path.exists())
@@ -160,15 +173,23 @@ def _find(model: str | Path) -> ModelDescription | HubModel | str:
     if path.is_dir():
         raise InputError(f"{path} is no model folder: it has neither model_index.json nor base and motion_adapter.")
     if path.is_file():
+        kind = kind_of(path)
+        if kind not in (None, "file of weights"):
+            raise InputError(f"{path} is a {kind}, and a model was expected; {meant('')}.")
         raise InputError(
             f"{path} is one part of a model; write a description (.toml) that names base and motion_adapter."
         )
     if isinstance(model, str) and could_be_hub_id(model):
         return model
-    raise InputError(
-        f"there is no model {said(repr(str(model)), 80)}: give a name ({', '.join(named)}), a folder, a model "
-        "description (.toml, .yaml) or the hub id of a pipeline."
-    )
+    raise InputError(f"there is no model {said(repr(str(model)), 80)}; {meant(str(model))}")
+
+
+def _check_no_address(model: str) -> None:
+    """InputError for an address of the web; of a page of the hub, it tells the id."""
+    page = re.match(r"https?:/+(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", model)
+    if page is not None:
+        raise InputError(f"{model} is a page of the hub; did you mean its id, {page[1]}?")
+    check_no_address(model)
 
 
 def _control_place(model: ModelDescription | HubModel | str, control: str | Path | None) -> str | None:
@@ -186,7 +207,7 @@ def _control_place(model: ModelDescription | HubModel | str, control: str | Path
 
 def _no_control(control: str | Path) -> InputError:
     what = "sketches" if control == "sketch" else "pictures"
-    return InputError(f"this model has no SparseCtrl of its own for {what}; say which to use (control).")
+    return InputError(f"this model has no SparseCtrl of its own for {what}; say which to use ({named('control')}).")
 
 
 def _controlled(
@@ -206,5 +227,6 @@ def _controlled(
     if isinstance(pipe, WanPipeline) and pipe.config.expand_timesteps:
         kinds[WanPipeline] = WanImageToVideoPipeline
     if control != "image" or type(pipe) not in kinds:
-        raise InputError(f"this model, a {type(pipe).__name__}, cannot be made to follow {control}; try another model.")
+        able = either(following("image" if control == "image" else "sketch"))
+        raise InputError(f"this model, a {type(pipe).__name__}, cannot be made to follow {control}; {able} can.")
     return kinds[type(pipe)].from_pipe(pipe), {}

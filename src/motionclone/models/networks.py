@@ -23,7 +23,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.models.configs import read_config
 from motionclone.models.texts import read_mapping, said
 from motionclone.models.weights import check_whole, is_finite, read_weights
@@ -102,8 +102,8 @@ def stored_weights(kind: Any, place: Path, pickled: bool) -> tuple[Stored, bool]
             raise InputError(f"{place} has no weights; {single.name} was expected there.")
         if not pickled:
             raise InputError(
-                f"{place} has its weights in {pickle.name} only, a pickle; where you trust it, say so (pickled=True), "
-                "or convert it to .safetensors."
+                f"{place} has its weights in {pickle.name} only, a pickle; where you trust it, say so "
+                f"({named('pickled', True)}), or convert it to .safetensors."
             )
         weights = read_weights(pickle)
         return Stored(len(weights), sum(each.numel() for each in weights.values())), False

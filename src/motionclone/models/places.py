@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motionclone.errors import InputError
-from motionclone.models.hub import HubPlace, fetch
+from motionclone.files import check_no_address
+from motionclone.hub import HubPlace, fetch
 from motionclone.models.texts import said
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -38,6 +39,7 @@ def could_be_hub_id(place: str) -> bool:
 def check_place(place: str, what: str) -> None:
     """Refuse what is not here and could not be on the hub. Nothing is fetched."""
     if not place or (not path_of(place).exists() and not could_be_hub_id(place)):
+        check_no_address(place)
         raise InputError(f"there is no {what} {said(place, 80)}; give a path, or a hub id (organisation/name).")
 
 

@@ -40,7 +40,7 @@ _EXCHANGED: dict[str, type] = {  # parts that people exchange for others of thei
 # What to do about others.
 _DESCRIBE = "to give a Stable Diffusion base a motion adapter, write a description (.toml): base, motion_adapter, ..."
 _REMEDIES = {
-    "PIAPipeline": "PIA's UNet takes an image; use AnimateDiff with a picture (--image) instead",
+    "PIAPipeline": "PIA's UNet takes an image; use AnimateDiff with a picture for its SparseCtrl instead",
     "AnimateDiffControlNetPipeline": "save it as an AnimateDiffPipeline, without its ControlNet",
     "AnimateDiffVideoToVideoPipeline": "save it as an AnimateDiffPipeline, which makes videos from text",
     "AnimateDiffVideoToVideoControlNetPipeline": "save it as an AnimateDiffPipeline, which makes videos from text",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, choice
 from motionclone.motion import SparseMap
 from motionclone.objectives import cross_entropy
 from motionclone.objectives.control import energy
@@ -22,7 +22,7 @@ OBJECTIVES: dict[str, Objective] = {"control": energy, "cross-entropy": cross_en
 def objective_named(name: str) -> Objective:
     """InputError, naming those there are, if there is none of that name."""
     if name not in OBJECTIVES:
-        raise InputError(f"there is no objective {name!r}; there are {', '.join(OBJECTIVES)}.")
+        raise InputError(f"there is no objective {name!r}; {choice(name, OBJECTIVES)}")
     return OBJECTIVES[name]
 
 

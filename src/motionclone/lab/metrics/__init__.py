@@ -1,5 +1,6 @@
 """How like two motions are, and what videos show. Metrics are pure; only `embeddings` knows a model, CLIP."""
 
+from motionclone.lab.metrics.agreement import Agreement, camera_agreement, flow_agreement, path_agreement
 from motionclone.lab.metrics.appearance import appearance_similarity, diversity, temporal_consistency, text_alignment
 from motionclone.lab.metrics.camera import camera_cosine, camera_flow, camera_parameters
 from motionclone.lab.metrics.embeddings import Embedder, load_embedder
@@ -14,6 +15,7 @@ from motionclone.lab.metrics.tracks import Tracks, flow_tracks, lucas_kanade_tra
 __all__ = [
     "ATTRIBUTES",
     "SMALLEST_SIDE",
+    "Agreement",
     "Attribute",
     "Embedder",
     "Interval",
@@ -21,12 +23,14 @@ __all__ = [
     "alternatives",
     "appearance_similarity",
     "bootstrap",
+    "camera_agreement",
     "camera_cosine",
     "camera_flow",
     "camera_parameters",
     "dense_flow",
     "diversity",
     "find_object",
+    "flow_agreement",
     "flow_cosine",
     "flow_tracks",
     "line_agreement",
@@ -35,6 +39,7 @@ __all__ = [
     "motion_fidelity",
     "motion_fidelity_dmt",
     "paired_difference",
+    "path_agreement",
     "path_correlation",
     "path_roughness",
     "picture_correlation",

@@ -44,17 +44,17 @@ def camera_parameters(flow: Tensor, iterations: int = 30) -> Tensor:
 
 def camera_flow(flow: Tensor) -> Tensor:
     """The flow that the `camera_parameters` of a flow make by themselves; same shape (f-1, 2, h, w), in pixels."""
-    return torch.stack(list(_fields(camera_parameters(flow), *flow.shape[-2:])))
+    return torch.stack(list(camera_fields(camera_parameters(flow), *flow.shape[-2:])))
 
 
 def camera_cosine(parameters: Tensor, reference: Tensor, height: int, width: int) -> float:
     """`flow_cosine` of the flows that two cameras' parameters (f-1, 4) make, one frame at a time."""
-    pairs = zip(_fields(parameters, height, width), _fields(reference, height, width), strict=True)
+    pairs = zip(camera_fields(parameters, height, width), camera_fields(reference, height, width), strict=True)
     return cosine_of_fields(pairs)
 
 
-def _fields(parameters: Tensor, height: int, width: int) -> Iterator[Tensor]:
-    """The flow (2, height, width) of each frame."""
+def camera_fields(parameters: Tensor, height: int, width: int) -> Iterator[Tensor]:
+    """The flow (2, height, width), in pixels, that a camera's parameters (f-1, 4) make, one frame at a time."""
     points = _points(height, width)
     for x, y, zoom, turn in parameters.double():
         field = torch.complex(x, y) + (torch.complex(zoom, turn).exp() - 1) * points

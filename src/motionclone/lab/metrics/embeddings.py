@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from motionclone.errors import InputError
+from motionclone.models.places import check_place
 
 BATCH = 32
 """Frames or texts that are embedded at once: more gain no speed and take memory."""
@@ -68,6 +69,8 @@ def load_embedder(place: str | Path = "mini", device: str = "cpu") -> Embedder:
     """
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
+    if str(place) != "mini":
+        check_place(str(place), "CLIP model")
     path = str(files("motionclone") / "mini" / "clip") if str(place) == "mini" else str(place)
     try:
         config, processor = CLIPConfig.from_pretrained(path), CLIPImageProcessor.from_pretrained(path)

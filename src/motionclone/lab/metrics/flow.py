@@ -61,10 +61,15 @@ def flow_cosine(flow: Tensor, reference: Tensor) -> float:
     Fast places count more than slow ones; the speed as a whole does not count. Raises InputError if the videos differ
     in length or size.
     """
+    check_same_size(flow, reference)
+    return cosine_of_fields(zip(flow, reference, strict=True))
+
+
+def check_same_size(flow: Tensor, reference: Tensor) -> None:
+    """Raise InputError if two flows (f-1, 2, h, w) are not of videos of one length and size."""
     if flow.shape != reference.shape:
         one, other = (f"{steps + 1} frames of {w} x {h}" for steps, _, h, w in (flow.shape, reference.shape))
         raise InputError(f"the videos have {one} and {other} pixels; read both with the same length and size.")
-    return cosine_of_fields(zip(flow, reference, strict=True))
 
 
 def cosine_of_fields(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:

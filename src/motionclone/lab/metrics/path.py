@@ -38,12 +38,20 @@ def path_correlation(path: Tensor, reference: Tensor) -> float:
 
     Frames in which either is NaN are left out; NaN if fewer than three remain or a path stands still.
     """
+    pair = seen_together(path, reference)
+    if pair is None:
+        return float("nan")
+    a, b = pair
+    return float((a * b).sum() / (a.norm() * b.norm()))
+
+
+def seen_together(path: Tensor, reference: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Two paths (f, 2), each about its mean, in the frames in which neither is NaN; None if those are fewer than 3."""
     seen = ~(path.isnan() | reference.isnan()).any(-1)
     if int(seen.sum()) < 3:
-        return float("nan")
-    a = path[seen].double() - path[seen].double().mean(0)
-    b = reference[seen].double() - reference[seen].double().mean(0)
-    return float((a * b).sum() / (a.norm() * b.norm()))
+        return None
+    a, b = path[seen].double(), reference[seen].double()
+    return a - a.mean(0), b - b.mean(0)
 
 
 def path_roughness(path: Tensor) -> float:

@@ -20,6 +20,11 @@ class Interval:
     high: float
     n: int
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the bounds say more than the values do: those of two are the two values."""
+        return self.n > 2
+
 
 def bootstrap(
     values: Sequence[float],

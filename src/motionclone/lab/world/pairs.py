@@ -7,14 +7,22 @@ from typing import Literal
 
 import torch
 
+from motionclone.lab.world.motions import (
+    TEST_MOTIONS,
+    VALIDATION_MOTIONS,
+    Motion,
+    MotionKind,
+    kind_of,
+    named_trajectory,
+)
 from motionclone.lab.world.scene import BACKGROUNDS, COLOURS, SHAPES, TEXTURES, Scene, random_scene
-from motionclone.lab.world.trajectory import CAMERA_MOTIONS, OBJECT_MOTIONS, TEST_MOTIONS, named_trajectory
 
-Split = Literal["train", "validation", "test"]
-MotionKind = Literal["object", "camera", "both"]
+Split = Literal["validation", "test"]
 
-SEEDS: dict[Split, int] = {"train": 1, "validation": 2_000_000, "test": 3_000_000}
-"""First seed of each split. Choices are made on validation; what is reported is measured on test."""
+SEEDS: dict[Split, int] = {"validation": 2_000_000, "test": 3_000_000}
+"""First seed of each split; training draws with others."""
+MOTIONS: dict[Split, dict[str, Motion]] = {"validation": VALIDATION_MOTIONS, "test": TEST_MOTIONS}
+"""Choices are made on validation; what is reported is measured on test, whose motions are other ones."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +30,11 @@ class ScenePair:
     """A reference, and what the new video shall show: nothing of the reference but its motion."""
 
     name: str
+    noise: int  # pairs of one motion have the same noise twice, with other words
     motion: str
     kind: MotionKind
     reference: Scene
     target: Scene  # the same trajectory with other shape, colours and texture
-
-
-def kind_of(motion: str) -> MotionKind:
-    """Whether one of `TEST_MOTIONS` moves the object, the camera or both."""
-    return "object" if motion in OBJECT_MOTIONS else "camera" if motion in CAMERA_MOTIONS else "both"
 
 
 def held_out_scenes(split: Split, count: int, num_frames: int = 16) -> list[Scene]:
@@ -39,14 +43,30 @@ def held_out_scenes(split: Split, count: int, num_frames: int = 16) -> list[Scen
     return [random_scene(num_frames, generator) for _ in range(count)]
 
 
-def held_out_pairs(split: Split = "test", count: int = 32, num_frames: int = 16) -> list[ScenePair]:
-    """Pairs that go through `TEST_MOTIONS` again and again. Where the camera moves, both grounds have a texture."""
+def held_out_pairs(split: Split = "test", count: int = 64, num_frames: int = 16) -> list[ScenePair]:
+    """The first `count` pairs of a split, which goes through its motions again and again.
+
+    Four rounds have every motion with two prompts (and references) and two noises, each with each; the first two have
+    other prompts and other noises already. Where the camera moves, both grounds have a texture.
+    """
+    motions = list(MOTIONS[split])
     generator = torch.Generator().manual_seed(SEEDS[split] + 1)
-    motions = list(TEST_MOTIONS)
-    return [_pair(motions[i % len(motions)], i // len(motions), num_frames, generator) for i in range(count)]
+    fours = -(-count // (4 * len(motions)))
+    looks = [[_looks(motion, num_frames, generator) for motion in motions] for _ in range(2 * fours)]
+    pairs = []
+    for number in range(count):
+        turn, place = divmod(number, len(motions))
+        four, turn = divmod(turn, 4)
+        prompt, noise = 2 * four + turn % 2, 2 * four + (turn in (1, 2))
+        name = f"{motions[place]}-{prompt}" + ("" if noise == prompt else "-again")
+        reference, target = looks[prompt][place]
+        motion, kind = motions[place], kind_of(motions[place])
+        pairs.append(ScenePair(name, noise * len(motions) + place, motion, kind, reference, target))
+    return pairs
 
 
-def _pair(motion: str, number: int, num_frames: int, generator: torch.Generator) -> ScenePair:
+def _looks(motion: str, num_frames: int, generator: torch.Generator) -> tuple[Scene, Scene]:
+    """Reference and target."""
     kind = kind_of(motion)
     colours = _shuffled(tuple(COLOURS), generator)
     both = (next(colours), next(colours))
@@ -67,8 +87,7 @@ def _pair(motion: str, number: int, num_frames: int, generator: torch.Generator)
             seed=int(torch.randint(2**31, (1,), generator=generator)),
         )
 
-    reference, target = (look(colour) for colour in both)
-    return ScenePair(f"{motion}-{number}", motion, kind, reference, target)
+    return look(both[0]), look(both[1])
 
 
 def _shuffled(names: tuple[str, ...], generator: torch.Generator) -> Iterator[str]:

@@ -106,22 +106,28 @@ class Scene:
         softness = 1.5 / height  # an edge about one and a half pixels wide
         return torch.sigmoid(-_signed_distance(self.shape, local) * radius / softness * 2)
 
+    def _seen(self, size: int) -> Tensor:
+        """The scene point that each of size x size pixels shows, (f, size, size, 2)."""
+        t = self.trajectory
+        turned = torch.einsum("fij,hwj->fhwi", rotation(t.roll), self._screen(size, size))
+        return turned / t.zoom[:, None, None, None] + t.pan[:, None, None]
+
+    def _ground(self, size: int, shade: Tensor, generator: torch.Generator) -> Tensor:
+        """The frames (f, 3, size, size), RGB about [0, 1], without the object."""
+        points = self._seen(size)
+        if self.texture == SCENERY:
+            return scenery(points, generator).permute(0, 3, 1, 2)
+        level = intensity(self.texture, points, self.wavelength, self.angle, generator)[:, None]
+        bright = (torch.tensor(BACKGROUNDS[self.background]) + shade[0]).view(3, 1, 1)
+        dark = (0.3 * bright.flatten() + shade[1].abs()).view(3, 1, 1)
+        return dark + (bright - dark) * level
+
     def render(self, size: int = 64, samples: int = 2) -> Tensor:
         """Frames (f, 3, size, size), RGB in [-1, 1], antialiased by samples x samples a pixel."""
-        t, fine = self.trajectory, samples * size
+        fine = samples * size
         generator = torch.Generator().manual_seed(self.seed)
         shade = 0.06 * torch.randn(3, 3, generator=generator)
-        scene = (
-            torch.einsum("fij,hwj->fhwi", rotation(t.roll), self._screen(fine, fine)) / t.zoom[:, None, None, None]
-            + t.pan[:, None, None]
-        )
-        if self.texture == SCENERY:
-            frames = scenery(scene, generator).permute(0, 3, 1, 2)
-        else:
-            level = intensity(self.texture, scene, self.wavelength, self.angle, generator)[:, None]
-            bright = (torch.tensor(BACKGROUNDS[self.background]) + shade[0]).view(3, 1, 1)
-            dark = (0.3 * bright.flatten() + shade[1].abs()).view(3, 1, 1)
-            frames = dark + (bright - dark) * level
+        frames = self._ground(fine, shade, generator)
         if self.colour is not None:
             cover = self._coverage(fine, fine)[:, None]
             frames = frames + cover * ((torch.tensor(COLOURS[self.colour]) + shade[2] / 2).view(3, 1, 1) - frames)
@@ -131,10 +137,7 @@ class Scene:
         """Exact path, flow and masks at `size` pixels. The path goes on where it leaves the frame."""
         t, screen = self.trajectory, self._screen(size, size)
         mask = self._coverage(size, size)
-        scene = (
-            torch.einsum("fij,hwj->fhwi", rotation(t.roll), screen) / t.zoom[:, None, None, None] + t.pan[:, None, None]
-        )
-        ground = torch.einsum("fij,fhwj->fhwi", rotation(-t.roll[1:]), scene[:-1] - t.pan[1:, None, None])
+        ground = torch.einsum("fij,fhwj->fhwi", rotation(-t.roll[1:]), self._seen(size)[:-1] - t.pan[1:, None, None])
         ground = ground * t.zoom[1:, None, None, None] - screen
         growth = (t.scale[1:] / t.scale[:-1])[:, None, None, None]
         offset = screen - t.position[:-1, None, None]

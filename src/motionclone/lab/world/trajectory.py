@@ -1,8 +1,7 @@
-"""How the object and the camera move. Pure functions of a frame count and a generator."""
+"""How the object and the camera move, and random ones to train on."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,14 +33,15 @@ def rotation(angle: Tensor) -> Tensor:
     return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
 
 
-def _still(num_frames: int) -> Trajectory:
+def still(num_frames: int) -> Trajectory:
+    """Nothing moves."""
     zero, one = torch.zeros(num_frames), torch.ones(num_frames)
     return Trajectory(
         position=torch.zeros(num_frames, 2), scale=one, spin=zero, pan=torch.zeros(num_frames, 2), zoom=one, roll=zero
     )
 
 
-def _carried_by_the_scene(pan: Tensor, zoom: Tensor, roll: Tensor, scene_point: Tensor) -> Trajectory:
+def carried_by_the_scene(pan: Tensor, zoom: Tensor, roll: Tensor, scene_point: Tensor) -> Trajectory:
     """Trajectory of an object that stands still in the scene while the camera moves."""
     screen = (rotation(-roll) @ (scene_point - pan)[..., None])[..., 0] * zoom[:, None]
     return Trajectory(position=screen, scale=zoom, spin=-roll, pan=pan, zoom=zoom, roll=roll)
@@ -73,7 +73,7 @@ def random_trajectory(num_frames: int, generator: torch.Generator) -> Trajectory
 
     if camera_moves and chance(0.5):
         # Start where the camera's pan keeps the object in sight.
-        return _carried_by_the_scene(pan, zoom, roll, uniform(-0.5, 0.5, 2))
+        return carried_by_the_scene(pan, zoom, roll, uniform(-0.5, 0.5, 2))
 
     start, end = uniform(-0.7, 0.7, 2), uniform(-0.7, 0.7, 2)
     if chance(0.1):
@@ -86,69 +86,3 @@ def random_trajectory(num_frames: int, generator: torch.Generator) -> Trajectory
     scale = torch.exp(uniform(-0.5, 0.5, 1) * (ease - 0.5) * (1 if chance(0.5) else 0))
     spin = uniform(-2.0, 2.0, 1) * ease * (1 if chance(0.5) else 0)
     return Trajectory(position=position, scale=scale, spin=spin, pan=pan, zoom=zoom, roll=roll)
-
-
-def _object(path: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[int], Trajectory]:
-    def build(num_frames: int) -> Trajectory:
-        position = torch.stack(path(torch.linspace(0, 1, num_frames)), -1)
-        return replace(_still(num_frames), position=position)
-
-    return build
-
-
-def _camera(pan: tuple[float, float] = (0, 0), zoom: float = 1.0, roll: float = 0.0) -> Callable[[int], Trajectory]:
-    """Camera that travels by `pan`, magnifies by `zoom` in all and turns by `roll`; the object stays in the scene."""
-
-    def build(num_frames: int) -> Trajectory:
-        time = torch.linspace(-0.5, 0.5, num_frames)
-        return _carried_by_the_scene(
-            torch.tensor(pan) * time[:, None], zoom**time, roll * (time + 0.5), torch.tensor([0.15, 0.1])
-        )
-
-    return build
-
-
-OBJECT_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
-    "right": _object(lambda t: (-0.65 + 1.3 * t, 0 * t)),
-    "down": _object(lambda t: (0 * t, -0.65 + 1.3 * t)),
-    "diagonal": _object(lambda t: (-0.6 + 1.2 * t, 0.6 - 1.2 * t)),
-    "circle": _object(lambda t: (0.5 * torch.cos(2 * math.pi * t), 0.5 * torch.sin(2 * math.pi * t))),
-    "figure-eight": _object(lambda t: (0.6 * torch.sin(2 * math.pi * t), 0.4 * torch.sin(4 * math.pi * t))),
-    "bounce": _object(lambda t: (-0.65 + 1.3 * t, 0.5 - 0.9 * (math.pi * 2 * t).sin().abs())),
-    "turn-back": _object(lambda t: (-0.6 + 1.2 * (1 - (2 * t - 1).abs()), 0 * t)),
-}
-CAMERA_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
-    "zoom-in": _camera(zoom=2.0),
-    "zoom-out": _camera(zoom=0.5),
-    "pan-left": _camera(pan=(-1.0, 0)),
-    "pan-right": _camera(pan=(1.0, 0)),
-    "pan-up": _camera(pan=(0, -1.0)),
-    "pan-down": _camera(pan=(0, 1.0)),
-    "roll": _camera(roll=1.0),
-}
-"""`pan-left` names the camera's way: the picture moves to the right."""
-
-
-def _both(thing: str, camera: str) -> Callable[[int], Trajectory]:
-    """The object's path, on the screen, of one motion, and the camera of another."""
-
-    def build(num_frames: int) -> Trajectory:
-        seen, filmed = OBJECT_MOTIONS[thing](num_frames), CAMERA_MOTIONS[camera](num_frames)
-        return replace(seen, pan=filmed.pan, zoom=filmed.zoom, roll=filmed.roll)
-
-    return build
-
-
-COMBINED_MOTIONS: dict[str, Callable[[int], Trajectory]] = {
-    "circle-and-pan": _both("circle", "pan-right"),
-    "turn-back-and-zoom": _both("turn-back", "zoom-in"),
-}
-TEST_MOTIONS = {**OBJECT_MOTIONS, **CAMERA_MOTIONS, **COMBINED_MOTIONS}
-"""The held-out motions."""
-
-
-def named_trajectory(name: str, num_frames: int) -> Trajectory:
-    """One of `TEST_MOTIONS`. Raises KeyError with the known names."""
-    if name not in TEST_MOTIONS:
-        raise KeyError(f"unknown motion {name!r}; known are {', '.join(TEST_MOTIONS)}")
-    return TEST_MOTIONS[name](num_frames)

@@ -1,0 +1,59 @@
+"""What is shown below the help of every command: calls that work, once tiger.mp4 is a clip of yours."""
+
+EXAMPLES = {
+    "demo": """
+motionclone demo
+motionclone demo figure-eight --colour yellow --shape ring --background purple --texture clouds --out-dir demo8
+motionclone demo pan-left --image
+""",
+    "clone": """
+motionclone clone tiger.mp4 "a red star on blue waves" -o star.mp4 --compare
+motionclone clone tiger.mp4 "a red star on blue waves" --steps 8 --seed 3 --dry-run
+motionclone clone tiger.mp4 "a pig walks in the forest" -o pig.mp4 --model animatediff --preset object --start 1 --end 3
+motionclone clone tiger.mp4 "a pig walks" -o pig.mp4 --model wan2.1-1.3b --offload model --vae-tiling
+""",
+    "extract": """
+motionclone extract tiger.mp4 -o tiger.safetensors
+motionclone extract frames/ --fps 12 -o walk.safetensors --model animatediff
+""",
+    "generate": """
+motionclone generate tiger.safetensors "a green ring on gray rocks" -o ring.mp4
+motionclone generate tiger.safetensors "a green ring on gray rocks" --seed 7 --weight 3000
+""",
+    "rerun": """
+motionclone rerun star.json -o again.mp4
+motionclone rerun star.json --reference clips/tiger.mp4
+""",
+    "verify-run": """
+motionclone verify-run star.json
+motionclone verify-run star.json --video elsewhere/star.mp4
+""",
+    "inspect": """
+motionclone inspect tiger.safetensors
+motionclone inspect tiger.safetensors --heatmap heat.mp4 --reference tiger.mp4
+""",
+    "push": """
+motionclone push tiger.safetensors USER/tiger
+motionclone push tiger.safetensors USER/tiger --private
+""",
+    "evaluate": """
+motionclone evaluate quick
+motionclone evaluate quick --references clips/ --cases 4 --workers 1
+""",
+    "score": """
+motionclone score videos/ --references clips/ --judge openai/clip-vit-base-patch32
+motionclone score list.jsonl --judge mini -o scores.jsonl
+""",
+    "models": """
+motionclone models
+motionclone models wan2.1-1.3b
+""",
+    "doctor": """
+motionclone doctor
+""",
+}
+
+
+def epilogue(command: str) -> str:
+    """As help shows it, every call on a line of its own, as it is typed."""
+    return f"Examples:\n```\n{EXAMPLES[command].strip()}\n```"
