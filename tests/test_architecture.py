@@ -19,7 +19,7 @@ FLOORS = (
     ("objectives", "schedule"),
     ("media", "steps"),
     ("backbones", "plan"),
-    ("idle", "calling"),
+    ("idle", "calling", "gradient"),
     ("models", "extraction", "sampling"),
     ("inversion", "cloning"),
     ("lab",),

@@ -8,13 +8,14 @@ import torch
 from tiny import tiny_pipe
 from torch.autograd.graph import saved_tensors_hooks
 
-from motionclone import sampling
+from motionclone import gradient, sampling
 from motionclone.backbones import recomputing
 from motionclone.backbones.budget import Cost, cheapest, peak
 from motionclone.backbones.families import backbone_of
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion
-from motionclone.sampling import energy_and_gradient, guided_costs, motion_guidance
+from motionclone.gradient import energy_and_gradient, guided_costs
+from motionclone.sampling import motion_guidance
 from motionclone.settings import Extraction, Guidance
 
 PARTS = (Cost("a.0", 10, 50, 4), Cost("a.1", 30, 20, 4))
@@ -106,7 +107,7 @@ def test_what_is_measured_is_what_autograd_keeps(pipe, motion, monkeypatch):
         kept[storage._cdata] = storage
         return tensor
 
-    monkeypatch.setattr(sampling, "weights_as_computed", lambda: saved_tensors_hooks(keep, lambda tensor: tensor))
+    monkeypatch.setattr(gradient, "weights_as_computed", lambda: saved_tensors_hooks(keep, lambda tensor: tensor))
     energy_and_gradient(backbone, network.forward, call_of(backbone), motion)
     assert peak(costs, frozenset()) + rest == sum(kept[key].nbytes() for key in kept.keys() - weights)
     names = [each.name for each in costs]

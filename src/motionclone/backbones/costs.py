@@ -17,12 +17,12 @@ from motionclone.backbones.capture import removing
 from motionclone.backbones.patching import only_here
 
 
-class Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the floating point operations of matrix products, convolutions and attention inside the `with`."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -31,7 +31,7 @@ class Flops(TorchDispatchMode):
         if packet in flop_registry:
             self.total += flop_registry[packet](*args, **kwargs, out_val=out)
         elif packet is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:  # not in PyTorch's own list
-            self.total += sdpa_flop_count(args[0].shape, args[1].shape, args[2].shape)
+            self.total += sdpa_flop_count(args[0].shape, args[1].shape, args[2].shape)  # type: ignore[no-untyped-call]
         return out
 
 
@@ -42,6 +42,7 @@ class _Running:
     name: str
     begun: int  # operations until then
     inputs: int
+    given: dict[int, StorageWeakRef]
     inside: int = 0
     inner: list[Cost] = field(default_factory=list)
 
@@ -52,20 +53,21 @@ def block_costs(
     """What every block costs when `run` calls the network inside what it is given; and the bytes kept outside all.
 
     Nothing is kept meanwhile, so that it takes the memory of a plain pass, and no backward pass is made. Storages count
-    once, where they are first kept; weights do not count.
+    once, where they are first kept, and once as an input; weights do not count.
     """
     weights = {each.untyped_storage()._cdata for each in (*network.parameters(), *network.buffers())}
     names = {module: name for name, module in network.named_modules()}
     seen: dict[int, StorageWeakRef] = {}  # by address, which no other storage has as long as somebody points at it
     flops = Flops()
-    around = _Running("", 0, 0)
+    around = _Running("", 0, 0, {})
     running = [around]
+    given: dict[int, StorageWeakRef] = {}  # to blocks that have ended: words and positions are one for all
 
     def keep_nothing(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         brought = isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter)  # by an offloading hook
         if not brought and storage._cdata not in weights and storage._cdata not in seen:
-            seen[storage._cdata] = StorageWeakRef(storage)
+            seen[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
             for each in running:
                 each.inside += storage.nbytes()
 
@@ -73,13 +75,16 @@ def block_costs(
 
         def enter(block: nn.Module, args: Any, kwargs: Any) -> None:
             if here():
-                storages = [each.untyped_storage() for each in tree_leaves((args, kwargs)) if torch.is_tensor(each)]
-                given = {each._cdata: each.nbytes() for each in storages if each._cdata not in weights}
-                running.append(_Running(names[block], flops.total, sum(given.values())))
+                taken = [each.untyped_storage() for each in tree_leaves((args, kwargs)) if torch.is_tensor(each)]
+                own = {each._cdata: each for each in taken if each._cdata not in weights and each._cdata not in given}
+                size = sum(each.nbytes() for each in own.values())
+                refs = {key: StorageWeakRef(each) for key, each in own.items()}  # type: ignore[no-untyped-call]
+                running.append(_Running(names[block], flops.total, size, refs))
 
         def leave(_block: nn.Module, _args: Any, _output: Any) -> None:
             if here():
                 done = running.pop()
+                given.update(done.given)
                 if done.inside:  # else it runs after all that is guided, or without a graph
                     cost = Cost(done.name, flops.total - done.begun, done.inside, done.inputs, tuple(done.inner))
                     running[-1].inner.append(cost)

@@ -88,9 +88,10 @@ def counted(name: str, settings: Settings) -> Counted:
             torch.autograd.grad(torch.stack(list(energies.values())).sum(), latents)
 
     def operations(work: Callable[[], object]) -> int:
-        with Flops() as counted:
+        with Flops() as counting:
             work()
-        return counted.total
+        total: int = counting.total
+        return total
 
     with torch.no_grad(), _FlashAttention():
         forward = operations(lambda: backbone.denoiser(**call))

@@ -1,0 +1,94 @@
+"""Count what guidance costs at the presets' sizes, on the meta device: nothing is computed. Writes docs/costs.md.
+
+    python benchmarks/flops.py [MODEL ...]
+
+F is one forward pass of the denoiser for one video; an unguided step is 2 F, and so is the plain part of a guided one.
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.progress import track
+
+from motionclone.errors import InputError
+from motionclone.lab.memory import Counted, counted
+from motionclone.models import named_models
+from motionclone.settings import Settings, preset, preset_names
+
+BUDGETS = (48, 24, 12, 8, 4, 2)
+PLAIN_STEPS = 25
+PAGE = Path(__file__).parent.parent / "docs" / "costs.md"
+HEAD = """# What guidance costs
+
+Counted at the presets' sizes on the meta device by `python benchmarks/flops.py`, which wrote this page; nothing was
+timed. F is one forward pass of the denoiser for one video, in TFLOP (10^12 operations of matrix products, convolutions
+and attention). A plain step with classifier-free guidance is 2 F.
+
+"""
+COLUMNS = ("model", "video", "F", "extraction", "guided step, everything kept", "kept", "with the least memory", "kept")
+COLUMNS += (f"preset's run, in plain runs of {PLAIN_STEPS} steps",)
+MIDDLE = f"""
+What a guided step costs where so much memory is free for the backward pass (`checkpointing = "auto"` takes
+80 % of what is free on the device when the first guided step begins, and computes again what does not fit):
+
+| model | {" | ".join(f"{each} GB" for each in BUDGETS)} |
+|---|{"---|" * len(BUDGETS)}
+"""
+
+
+def row(name: str, settings: Settings, found: Counted) -> str:
+    """One line of the first table."""
+    sampling = settings.sampling
+    size = f"{sampling.num_frames}x{sampling.height}x{sampling.width}"
+    (every, kept), (least, few) = found.guided_step(), found.guided_step(0)
+    guided = min(sampling.guided_steps, sampling.steps)
+    run = found.extraction + guided * every + (sampling.steps - guided) * 2 * found.forward
+    plain = PLAIN_STEPS * 2 * found.forward
+    cells = (
+        name,
+        size,
+        f"{found.forward / 1e12:.3g}",
+        f"{found.extraction / found.forward:.2f} F",
+        f"{every / found.forward:.2f} F",
+        f"{kept / 1e9:.2f} GB",
+        f"{least / found.forward:.2f} F",
+        f"{few / 1e9:.2f} GB",
+        f"{run / plain:.1f}",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def budgets(name: str, found: Counted) -> str:
+    """One line of the second."""
+    steps = (found.guided_step(each * 1e9) for each in BUDGETS)
+    cells = [
+        f"{flops / found.forward:.2f} F" if kept <= each * 1e9 else ""
+        for each, (flops, kept) in zip(BUDGETS, steps, strict=True)
+    ]
+    return f"| {name} | {' | '.join(cells)} |\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = list(named_models())
+    parser.add_argument("models", nargs="*", default=known, help=", ".join(known))
+    rows, others, left_out = "", "", []
+    for name in track(parser.parse_args().models):
+        settings = preset(name if name in preset_names() else "camera")
+        try:
+            found = counted(name, settings)
+        except InputError:
+            left_out.append(name)
+            continue
+        print(f"{name}: kept {found.kept / 1e9:.2f}, again {found.again / 1e9:.2f}, cut {found.cut / 1e9:.2f} GB")
+        rows += row(name, settings, found)
+        others += budgets(name, found)
+    missing = (
+        f"\nNot counted: {', '.join(left_out)}, whose denoisers the shapes alone do not tell.\n" if left_out else ""
+    )
+    titles = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+    PAGE.write_text(HEAD + titles + rows + MIDDLE + others + missing, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The motion energy of one call of the denoiser, and its gradient with respect to the latents (Eqs. 2, 6)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from motionclone.backbones.backbone import Call, Guidable
+from motionclone.backbones.budget import Cost
+from motionclone.backbones.capture import graph_cut_at, listening
+from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
+from motionclone.backbones.costs import block_costs
+from motionclone.backbones.patching import Forward
+from motionclone.errors import InputError
+from motionclone.motion import Motion, SparseMap
+from motionclone.objectives import Objective, energy
+
+# Energies of half precision models are multiplied by this before the backward pass, so that gradients do not underflow.
+HALF_PRECISION_LOSS_SCALE = 2.0**12
+
+
+def energy_and_gradient(
+    backbone: Guidable,
+    forward: Forward,
+    call: Call,
+    motion: Motion,
+    *,
+    recompute: Sequence[nn.Module] = (),
+    objective: Objective = energy,
+) -> tuple[Any, dict[str, float], Tensor]:
+    """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
+
+    The graph runs from the latents to the energies and no further.
+
+    Args:
+        backbone: of the denoiser.
+        forward: the denoiser's forward.
+        call: its arguments, conditional part only.
+        motion: the reference.
+        recompute: blocks of the denoiser of which only the inputs are kept, and whose insides, energies with them, are
+            computed again in the backward pass; one may lie inside another.
+        objective: the energy of one site.
+
+    Returns:
+        The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
+        output's shape, in float32 or better, for each video as if it were alone.
+    """
+    try:
+        with (
+            checkpointed(backbone.denoiser, recompute),
+            _energies(backbone, forward, call, motion, objective, weights_as_computed()) as (output, energies, latents),
+        ):
+            scale = 1.0 if latents.dtype in (torch.float32, torch.float64) else HALF_PRECISION_LOSS_SCALE
+            total = torch.stack([energies[site] for site in motion.maps]).sum()
+            (gradient,) = torch.autograd.grad(total * (scale * len(latents)), latents)
+    except BlockWrites:
+        return energy_and_gradient(backbone, forward, call, motion, recompute=recompute, objective=objective)
+    gradient = backbone.denoised(gradient)
+    gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
+    return output, {site: float(energies[site].detach()) for site in motion.maps}, gradient
+
+
+def guided_costs(
+    backbone: Guidable,
+    forward: Forward,
+    call: Call,
+    motion: Motion,
+    blocks: Sequence[nn.Module],
+    *,
+    objective: Objective = energy,
+) -> tuple[tuple[Cost, ...], int]:
+    """What each of `blocks` costs in a guided call, and the bytes kept outside them; as `block_costs`."""
+
+    def run(saving: AbstractContextManager[Any]) -> None:
+        with _energies(backbone, forward, call, motion, objective, saving):
+            pass
+
+    return block_costs(backbone.denoiser, blocks, run)
+
+
+@contextmanager
+def _energies(
+    backbone: Guidable,
+    forward: Forward,
+    call: Call,
+    motion: Motion,
+    objective: Objective,
+    saving: AbstractContextManager[Any],
+) -> Iterator[tuple[Any, Mapping[str, Tensor], Tensor]]:
+    """The denoiser's output, the energy of every site, and the latents that these are to be differentiated by.
+
+    The forward pass runs inside `saving`, which says what is kept for the backward pass.
+    """
+    sites = tuple(motion.maps)
+    with torch.inference_mode(False), torch.enable_grad():
+        call = tree_map(lambda x: x.clone() if torch.is_tensor(x) and x.is_inference() else x, call)
+        latents = call[backbone.latents_name].detach().clone().requires_grad_()
+        call = {**call, backbone.latents_name: latents}
+
+        def energy_at(site: str, query: Tensor, key: Tensor) -> Tensor:
+            return objective(query, key, _reference_at(site, query, motion, backbone.grid(call, query), len(latents)))
+
+        with listening(partial(backbone.tap, call), sites, energy_at) as energies:
+            with graph_cut_at(backbone.after(sites)), saving:
+                output = forward(**call)
+            energies.finish(sites)
+            yield output, energies, latents
+
+
+def _reference_at(site: str, query: Tensor, motion: Motion, grid: tuple[int, int, int], copies: int) -> SparseMap:
+    """A site's map for all videos of a batch, where its queries are. InputError if it does not fit them."""
+    wanted = motion.maps[site]
+    if tuple(grid) != tuple(motion.grid[site]):
+        raise InputError(
+            f"the motion has {_size(motion.grid[site])} at {site} and this generation has {_size(grid)}; "
+            "generate at the frames and size of the extraction, or extract again."
+        )
+    if wanted.values.shape[1] != query.shape[1]:
+        raise InputError(
+            f"the motion has {wanted.values.shape[1]} attention heads at {site} and this model has {query.shape[1]}; "
+            "extract it again with this model."
+        )
+    values = wanted.values.to(query.device, torch.promote_types(query.dtype, torch.float32))
+    indices = wanted.indices.to(query.device, torch.int64)
+    return SparseMap(values.repeat(copies, 1, 1, 1), indices.repeat(copies, 1, 1, 1))
+
+
+def _size(grid: tuple[int, int, int]) -> str:
+    frames, height, width = grid
+    return f"{frames} frames of {height}x{width} positions"
