@@ -166,7 +166,9 @@ SMALL = QUICK.model_copy(
 
 def setup(base=QUICK, seed=0, **changes):
     base = base.model_copy(update={"seed": seed})
-    cases = tuple(case for case in world_cases("validation", 16, base.sampling) if case.motion in ("diagonal", "circle"))
+    cases = tuple(
+        case for case in world_cases("validation", 16, base.sampling) if case.motion in ("diagonal", "circle")
+    )
     load = partial(load_pipeline, "mini", device="cpu")
     made = Setup(suite_for("quick", base, FACTS), cases, base, "mini", load, {"offload": "none"}, FACTS, "mini")
     return replace(made, **changes)
