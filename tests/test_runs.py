@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -351,6 +352,19 @@ def test_being_stopped_leaves_nothing_and_says_so(run, model, clip, tmp_path, mo
     assert (got, "stopped" in said) == (code, True)
     assert not list(tmp_path.iterdir())
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == handlers
+
+
+def test_a_stop_of_which_a_library_makes_an_error_is_still_one(run, model, clip, tmp_path, monkeypatch):
+    def read(*_, **__):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            raise OSError("the file is damaged") from None
+
+    monkeypatch.setattr("motionclone.cli.running.load_model", read)
+    code, said = run("clone", clip, "p", "-o", tmp_path / "o.mp4", "--model", model, *SMALL)
+    assert (code, "stopped" in said, "damaged" in said) == (130, True, False)
 
 
 PROGRAM = f"{sys.executable} -c 'from motionclone.cli import main; main()'"

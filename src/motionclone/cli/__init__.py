@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
@@ -19,7 +20,7 @@ from motionclone.cli.models import models
 from motionclone.cli.options import as_option
 from motionclone.cli.rerunning import rerun, verify_run
 from motionclone.cli.sharing import push
-from motionclone.cli.terminal import NobodyReads, say, standard_streams, stopping_in_order, warnings_said
+from motionclone.cli.terminal import NobodyReads, Stopped, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError, naming
 from motionclone.settings import check_text
 
@@ -45,20 +46,19 @@ def main() -> None:
     # The libraries advise on things that are in order here; their errors still come. Read when they are imported.
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    with standard_streams(), stopping_in_order(), warnings_said(), naming(as_option):
-        sys.exit(_run(sys.argv[1:]))
+    with standard_streams(), stopping_in_order() as came, warnings_said(), naming(as_option):
+        sys.exit(_run(sys.argv[1:], came))
 
 
-def _run(words: list[str]) -> int:
-    """Do what the words say; the exit code."""
+def _run(words: list[str], came: Sequence[int] = ()) -> int:
+    """Do what the words say; the exit code. Of signals that ask to stop, the numbers are in `came` once they come."""
     try:
-        for word in words:
-            check_text(word)  # names of files, too, go into libraries and records that know only Unicode
-            if "\0" in word:
-                raise InputError(f"{word!r} holds NUL, which no name or prompt has; take it out")
-        check_words(words)
-        app(words, result_action="return_value", exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        try:
+            _do(words)
+        except Exception as error:
+            if came:  # a library made an error of its own of it
+                raise Stopped(came[0]) from error
+            raise
     except InputError as error:
         say(f"motionclone: {error}")
         return 2
@@ -75,3 +75,13 @@ def _run(words: list[str]) -> int:
         say("motionclone: stopped; no file was left half written")
         return 128 + getattr(stop, "number", signal.SIGINT)
     return 0
+
+
+def _do(words: list[str]) -> None:
+    for word in words:
+        check_text(word)  # names of files, too, go into libraries and records that know only Unicode
+        if "\0" in word:
+            raise InputError(f"{word!r} holds NUL, which no name or prompt has; take it out")
+    check_words(words)
+    app(words, result_action="return_value", exit_on_error=False, print_error=False)
+    sys.stdout.flush()

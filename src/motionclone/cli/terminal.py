@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Stopped(KeyboardInterrupt):
-    """The system asked to stop (SIGTERM), or the terminal is gone (SIGHUP): as Ctrl-C."""
+    """A person (SIGINT) or the system (SIGTERM) asked to stop, or the terminal is gone (SIGHUP)."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -28,19 +28,25 @@ class NobodyReads(Exception):  # noqa: N818 - no error
 
 
 @contextmanager
-def stopping_in_order() -> "Iterator[None]":
-    """Signals that would end the process at once end it as Ctrl-C does, with everything cleaned up."""
+def stopping_in_order() -> "Iterator[list[int]]":
+    """Signals that would end the process at once raise `Stopped`, so that everything is cleaned up.
+
+    Yields the numbers of those that came: a library may make an error of its own of what was raised in it.
+    """
+    came: list[int] = []
 
     def stop(number: int, _: object) -> NoReturn:
+        came.append(number)
         raise Stopped(number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []  # Only the main thread may ask.
     # What is ignored stays so, such as SIGHUP under nohup.
-    kept = {number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) is signal.SIG_DFL}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    kept = {number: signal.signal(number, stop) for number in numbers if signal.getsignal(number) in usual}
     try:
-        yield
+        yield came
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
