@@ -80,7 +80,7 @@ def main() -> None:
         except InputError:
             left_out.append(name)
             continue
-        print(f"{name}: kept {found.kept / 1e9:.2f}, again {found.again / 1e9:.2f}, cut {found.cut / 1e9:.2f} GB")
+        print(f"{name}: kept {found.kept / 1e9:.2f}, cut {found.cut / 1e9:.2f} GB")
         rows += row(name, settings, found)
         others += budgets(name, found)
     missing = (

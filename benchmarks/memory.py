@@ -3,8 +3,8 @@
     python benchmarks/memory.py [MODEL ...]
 
 One video, at the size of the model's preset. Compared: no cut (the graph runs through the whole network), the cut after
-the last guided block alone, and the cut with checkpointing, which is what motion_guidance does; and how much more it
-takes while one block at a time is computed again in the backward pass. Then what the parts weigh, and what the VAE has
+the last guided block alone, and the least that motion_guidance can do with, by computing blocks again in the backward
+pass (what that costs: benchmarks/flops.py). Then what the parts weigh, and what the VAE has
 at once while it works. All of it is kept in src/motionclone/models/facts.toml.
 """
 
@@ -27,7 +27,7 @@ def main() -> None:
     known = list(named_models())
     parser.add_argument("models", nargs="*", default=known, help=", ".join(known))
     table = Table()
-    for title in ("model", "video", "guided", "weights", "whole graph", "cut", "cut and checkpoints", "again"):
+    for title in ("model", "video", "guided", "weights", "whole graph", "cut", "least"):
         table.add_column(title, overflow="fold")
     rest = Table("model", *(field.name for field in fields(Parts)), title="GB")
     for name in track(parser.parse_args().models):
@@ -43,7 +43,7 @@ def main() -> None:
             name,
             f"{size.num_frames}x{size.height}x{size.width}",
             ", ".join(settings.extraction.blocks),
-            *(f"{count / 1e9:.2f} GB" for count in (found.weights, found.naive, found.cut, found.kept, found.again)),
+            *(f"{count / 1e9:.2f} GB" for count in (found.weights, found.naive, found.cut, found.kept)),
         )
     Console().print(table, rest)
 

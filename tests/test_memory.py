@@ -18,7 +18,7 @@ from motionclone.settings import preset
 def test_a_guided_step_at_the_real_size_takes_what_memory_allows(model, settings, least, naive, steps):
     """The authors' guided step, with everything kept, is 2.57 forward passes of AnimateDiff."""
     found = counted(model, preset(settings))
-    assert found.kept + found.again < least < found.cut < found.naive
+    assert found.kept < least < found.cut < found.naive
     assert found.naive > naive
     before = 0
     for budget, most in steps:

@@ -157,7 +157,7 @@ def test_a_step_that_runs_out_of_memory_keeps_less_and_says_so_or_is_refused_wit
     with pytest.warns(GuidanceWarning, match=r"memory ran out in a guided step \(1099\.5 GB are free on cpu\)"):
         again, chosen = guided(pipe, motion, 2**40, monkeypatch, fails=1)
     assert chosen.ran_out
-    assert len(chosen.blocks) > 10
+    assert chosen.blocks
     torch.testing.assert_close(again, latents, rtol=1e-3, atol=1e-4)
     with (
         pytest.warns(GuidanceWarning),

@@ -105,7 +105,6 @@ def test_facts_are_what_is_counted(name):
         "coding": max(parts.encode, parts.decode),
         "tiled": parts.tiled,
         "kept": guided.kept,
-        "again": guided.again,
         "cut": guided.cut,
     }
     for field, size in found.items():
@@ -118,7 +117,7 @@ def test_memory_at_another_size_is_in_proportion_as_counting_says():
     smaller = settings.model_copy(update={"sampling": half})
     guided, parts = counted("ltx-video", smaller), parts_of("ltx-video", half)
     memory = memory_of(facts, smaller)
-    assert memory.guidance == pytest.approx((guided.kept + guided.again) / 1e9, rel=0.1)
+    assert memory.guidance == pytest.approx(guided.kept / 1e9, rel=0.1)
     assert memory.coding == pytest.approx(max(parts.encode, parts.decode) / 1e9, rel=0.1)
 
 
@@ -128,8 +127,7 @@ def test_memory_is_that_of_the_busiest_moment():
             "text_encoders": 10.0,
             "denoiser": 4.0,
             "vae": 1.0,
-            "kept": 2.0,
-            "again": 1.0,
+            "kept": 3.0,
             "coding": 6.0,
             "tiled": 2.0,
         }
@@ -144,7 +142,7 @@ def test_memory_is_that_of_the_busiest_moment():
     assert memory_of(small_text, settings, exact=True).most == 32
     off = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": 0})})
     assert memory_of(facts, off).guidance == 0
-    whole = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"checkpointing": False})})
+    whole = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"checkpointing": "none"})})
     assert memory_of(facts, whole).guidance == facts.cut
 
 

@@ -67,11 +67,6 @@ def peak(costs: Sequence[Cost], recomputed: frozenset[str]) -> int:
     return _needed(costs, recomputed)[1]
 
 
-def held(costs: Sequence[Cost], recomputed: frozenset[str]) -> int:
-    """Bytes kept at the end of the forward pass."""
-    return _needed(costs, recomputed)[0]
-
-
 def _needed(costs: Sequence[Cost], recomputed: frozenset[str], now: int = 0) -> tuple[int, int, int]:
     """Where `now` so many bytes are kept: bytes after these blocks, at the most, and the operations done again."""
     most = again = 0

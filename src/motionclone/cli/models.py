@@ -152,9 +152,6 @@ def _weights(facts: "Facts") -> str:
 
 
 def _guidance(facts: "Facts") -> str:
-    if facts.kept is None or facts.again is None:
+    if facts.kept is None:
         return "not counted: the shapes of its denoiser alone do not tell"
-    return (
-        f"{facts.kept:.2f} GB kept for the backward pass ({facts.cut:.2f} GB without checkpoints), "
-        f"{facts.again:.2f} GB more while a block is computed again"
-    )
+    return f"keeps {facts.kept:.2f} GB for the backward pass at the least, {facts.cut:.2f} GB if that is free (faster)"

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from motionclone.backbones.backbone import Backbone, Call
-from motionclone.backbones.budget import Cost, cheapest, held, peak
+from motionclone.backbones.budget import Cost, cheapest, peak
 from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
 from motionclone.backbones.costs import Flops, block_costs
 from motionclone.backbones.families import backbone_of
@@ -34,8 +34,7 @@ class Counted:
     """Bytes and floating point operations (FLOPs) of one guided call of the denoiser with one video."""
 
     weights: int  # bytes of the denoiser, or of both experts
-    kept: int  # bytes for the backward pass, if as little as can be is kept
-    again: int  # bytes more at the most then, while a block is computed again
+    kept: int  # bytes for the backward pass, at the least that can be
     cut: int  # bytes if everything is kept, with the graph cut after the guided blocks
     naive: int  # bytes without the cut
     forward: int  # FLOPs of a plain forward pass
@@ -98,13 +97,10 @@ def counted(name: str, settings: Settings) -> Counted:
         extraction = operations(lambda: _read(backbone, call, sites))
     costs, rest = block_costs(backbone.denoiser, backbone.heavy_blocks(), run)
     whole, outside = block_costs(backbone.denoiser, backbone.heavy_blocks(), partial(run, cut=False))
-    least = cheapest(costs, 0)
-    kept = held(costs, least.recomputed)
     experts = [part for part in (backbone.denoiser, getattr(pipe, "transformer_2", None)) if part is not None]
     return Counted(
         weights=sum(weight.nbytes for part in experts for weight in (*part.parameters(), *part.buffers())),
-        kept=kept + rest,
-        again=least.peak - kept,
+        kept=cheapest(costs, 0).peak + rest,
         cut=peak(costs, frozenset()) + rest,
         naive=peak(whole, frozenset()) + outside,
         forward=forward,

@@ -40,10 +40,8 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     others: float = 0.0
     kept: float | None = None
     """By guidance for its backward pass, at the least; None where that cannot be counted."""
-    again: float | None = None
-    """More while a block is computed again."""
     cut: float | None = None
-    """In the place of both if everything is kept."""
+    """In its place if everything is kept."""
     coding: float
     """The VAE has at once for a whole video, encoding or decoding, beyond its weights."""
     tiled: float
@@ -131,7 +129,7 @@ def _guided(facts: Facts, settings: Settings) -> float | None:
         return 0.0
     if settings.guidance.checkpointing == "none":
         return facts.cut
-    return None if facts.kept is None or facts.again is None else facts.kept + facts.again
+    return facts.kept
 
 
 def _size(sampling: Sampling) -> tuple[int, int, int]:
