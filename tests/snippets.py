@@ -79,8 +79,8 @@ def commands_of(text: str) -> Iterator[list[str]]:
 def check_command(words: list[str]) -> None:
     """Hold a command against what there is: targets, files, options, names. AssertionError tells what is not."""
     program, *rest = words
-    if "=" in program and rest:  # VARIABLE=value command
-        return check_command(rest)
+    if "=" in program:  # VARIABLE=value, perhaps before a command
+        return check_command(rest) if rest else None
     if program in TRUSTED or program.startswith("$"):
         return None
     if program == "make":

@@ -5,8 +5,10 @@ import re
 import pytest
 from PIL import Image
 from snippets import (
+    GUIDED,
     PLAIN,
     ROOT,
+    STEPS,
     Block,
     blocks_of,
     cells_of,
@@ -55,7 +57,7 @@ def quick(monkeypatch):
 
     def few(data, source):
         if source.startswith("preset "):
-            fewer = {"steps": 2, "guided_steps": 1} | length
+            fewer = {"steps": STEPS, "guided_steps": GUIDED} | length
             data = {**data, "sampling": {**data.get("sampling", {}), **fewer}}
             data["guidance"] = {**data.get("guidance", {}), "warm_up": 1, "cool_down": 1}
         return plain(data, source)
@@ -145,7 +147,7 @@ def test_a_command_that_does_not_work_is_found(text, what):
     [
         "from motionclone import clonee",
         "clone(pipe, frames)",
-        "clone(pipe, frames, 'words', noise=3)",
+        "extract_motion(pipe, frames, noise=3)",
         "pipe = load_pipeline('animatedif')",
         "s = preset('film')",
     ],

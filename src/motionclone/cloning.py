@@ -132,7 +132,9 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
     check_call(backbone, call_arguments(backbone, prompt, settings), added)
-    for text in (positive(prompt, settings), sampling.negative_prompt) if backbone.pipe.tokenizer is not None else ():
+    for text in (
+        (positive(prompt, settings), sampling.negative_prompt) if getattr(backbone.pipe, "tokenizer", True) else ()
+    ):
         backbone.check_prompt(text)
 
 

@@ -91,7 +91,7 @@ def choice(word: str, known: Iterable[str]) -> str:
     plain = {name: _plain(name) for name in names}
     wanted = _plain(word)
     near = [name for name in names if plain[name] == wanted]
-    near = near or [name for name in names if wanted and (plain[name].startswith(wanted) or wanted in plain[name])]
+    near = near or [name for name in names if len(wanted) > 2 and wanted in plain[name]]
     if not near:
         like = {name: difflib.SequenceMatcher(None, wanted, plain[name]).ratio() for name in names}
         least = max(0.6, max(like.values(), default=0) - 0.1)

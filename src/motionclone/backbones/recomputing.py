@@ -34,7 +34,7 @@ class Recomputed:
 
     def values(self) -> dict[str, Any]:
         """For a record."""
-        return asdict(self)
+        return asdict(self) | {"blocks": list(self.blocks)}
 
 
 class Recomputing:

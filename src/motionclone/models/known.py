@@ -140,11 +140,11 @@ _ALSO = {"sd", "sd1", "sd15", "sd1.5", "sd-1.5", "sd-v1-5", "stable-diffusion", 
 
 
 def meant(word: str) -> str:
-    """What to say to a word that is no model: "did you mean wan2.1-1.3b or wan2.1-14b?", or all there are."""
+    """What to say to a word that is no model: "did you mean wan2.1-1.3b or wan2.1-14b?", or all there are; ends a sentence."""
     if word.casefold() in _ALSO:
         return "did you mean animatediff, which is Stable Diffusion 1.5 with motion modules?"
     said = choice(word, named_models())
-    return said if said.endswith("?") else f"{said}; a folder, a description (.toml, .yaml) or a hub id does as well"
+    return said if said.endswith("?") else f"{said}; a folder, a description (.toml, .yaml) or a hub id does as well."
 
 
 def following(control: str) -> list[str]:

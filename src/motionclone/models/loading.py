@@ -175,7 +175,7 @@ def find_model(model: str | Path) -> ModelDescription | HubModel | str:
     if path.is_file():
         kind = kind_of(path)
         if kind not in (None, "file of weights"):
-            raise InputError(f"{path} is a {kind}, and a model was expected; {meant('')}.")
+            raise InputError(f"{path} is a {kind}, and a model was expected; {meant('')}")
         raise InputError(
             f"{path} is one part of a model; write a description (.toml) that names base and motion_adapter."
         )
