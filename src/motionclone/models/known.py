@@ -140,7 +140,7 @@ _ALSO = {"sd", "sd1", "sd15", "sd1.5", "sd-1.5", "sd-v1-5", "stable-diffusion", 
 
 
 def meant(word: str) -> str:
-    """What to say to a word that is no model: "did you mean wan2.1-1.3b or wan2.1-14b?", or all there are; ends a sentence."""
+    """The end of a sentence on a word that is no model: "did you mean wan2.1-1.3b or wan2.1-14b?", or all there are."""
     if word.casefold() in _ALSO:
         return "did you mean animatediff, which is Stable Diffusion 1.5 with motion modules?"
     said = choice(word, named_models())
