@@ -64,10 +64,14 @@ def read(what: str, path: str) -> str:
 
 def serve() -> None:
     """Read what standard input names, one file a line; answer with the end, seconds and gigabytes."""
+    from motionclone.cli.options import as_option
+    from motionclone.errors import naming
+
     for line in sys.stdin:
         what, path = json.loads(line)
         began = time.process_time()
-        end = read(what, path)
+        with naming(as_option):
+            end = read(what, path)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(json.dumps([end, time.process_time() - began, memory]), flush=True)
 

@@ -20,6 +20,7 @@ if hasattr(signal, "SIGHUP"):
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
     """A file's tests run in one process, which makes its fixtures once; the matrix, the longest by far, by family."""
     for item in items:

@@ -536,7 +536,7 @@ def test_bad_models_are_named_in_a_sentence(
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("PIAPipeline", r"PIA's UNet takes an image; use AnimateDiff with a picture \(--image\) instead\."),
+        ("PIAPipeline", r"PIA's UNet takes an image; use AnimateDiff with a picture for its SparseCtrl instead"),
         ("AnimateDiffVideoToVideoPipeline", "save it as an AnimateDiffPipeline, which makes videos from text"),
         ("AnimateDiffControlNetPipeline", "save it as an AnimateDiffPipeline, without its ControlNet"),
         ("StableDiffusionXLPipeline", r"write a description \(\.toml\): base, motion_adapter"),

@@ -108,7 +108,7 @@ def test_a_records_reference_is_looked_for_where_the_person_says(tmp_path):
     source = {"name": "tiger.mp4", "path": str(clip), "sha256": digest, "start": 0, "end": None, "fit": "crop"}
     record = folder / "zoom-in-0.json"
     record.write_text(json.dumps({"motion": {"source": source}, "prompt": "a pig"}))
-    with pytest.raises(InputError, match=r"'tiger.mp4', .* is not in its folder, .*--references"):
+    with pytest.raises(InputError, match=r"'tiger.mp4', .* is not in its folder, .*references"):
         listed_videos(folder)  # the record's path is not followed
     (listed,) = listed_videos(folder, elsewhere)
     assert (listed.video, listed.reference, listed.prompt) == (folder / "zoom-in-0.mp4", clip, "a pig")

@@ -12,12 +12,20 @@ from hostile import pictures, write_video
 from PIL import Image
 from test_video import cut, encode, numbered, numbers, reject
 
-from motionclone.errors import InputError
+from motionclone.cli.options import as_option
+from motionclone.errors import InputError, naming
 from motionclone.media import film
 from motionclone.media.reading import clip_size, read_clip
 from motionclone.media.timeline import Request, Timeline, choose
 
 ALL = list(range(20))
+
+
+@pytest.fixture(autouse=True)
+def _at_a_shell():
+    """Sentences name options, which tests then take as advised."""
+    with naming(as_option):
+        yield
 
 
 def with_sound(path, seconds, codec="libx264", sound="aac", first=0):

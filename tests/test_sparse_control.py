@@ -300,9 +300,7 @@ def test_a_photograph_given_as_a_sketch_is_offered_its_outlines(tmp_path):
     y, x = np.mgrid[:64, :64]
     Image.fromarray(((np.sin(x / 9) + np.cos(y / 7)) * 60 + 128).astype(np.uint8)).save(tmp_path / "photo.png")
     photo = read_sketch(tmp_path / "photo.png", 64, 64)
-    assert photo.notices == (
-        "photo.png looks like a photograph; to have its outlines drawn, give it with --sketch-from",
-    )
+    assert photo.notices == ("photo.png looks like a photograph; to have its outlines drawn, give it with sketch_from",)
 
 
 def test_outlines_are_where_things_end():

@@ -66,7 +66,7 @@ def test_a_metric_and_a_suite_are_one_entry_each(tmp_path, monkeypatch):
         main=True,
         plotted=True,
     )
-    words = Method("colourful", "more words", "words", "Told more.", {"sampling": {"positive_prompt": "colourful"}})
+    words = Method("colourful", "more words", "words", "Told more.", {"sampling": {"positive_prompt": "a red star"}})
     monkeypatch.setitem(METRICS, "brightness", brightness)
     monkeypatch.setitem(SUITES, "toy", Recipe("test", 1, lambda base, facts: (*main_methods(), words)))
     code, lines, report = evaluate(monkeypatch, tmp_path, "toy")

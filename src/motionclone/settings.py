@@ -19,6 +19,7 @@ Checkpointing = Literal["auto", "none", "least"]
 
 LONGEST_TEXT = 20_000
 """Characters. Text encoders read up to a few thousand."""
+MOST_STEPS = 10_000
 MOST_SIDE, MOST_PIXELS = 8192, 2**28
 """Of one frame and of all together (3.2 GB as float32): more than the largest models make."""
 
@@ -100,7 +101,7 @@ class Guidance(_Frozen):
 class Sampling(_Frozen):
     """What the pipeline is called with."""
 
-    steps: int = Field(default=100, ge=1, le=10_000, description="Denoising steps.")
+    steps: int = Field(default=100, ge=1, le=MOST_STEPS, description="Denoising steps.")
     guided_steps: int = Field(
         default_factory=lambda given: max(1, given["steps"] // 2),
         ge=1,

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
 from motionclone.files import check_no_address
-from motionclone.settings import SHARES, Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.settings import MOST_STEPS, SHARES, Sampling, Settings, parse_settings, preset, preset_names
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
@@ -230,7 +230,7 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
 def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> None:
     """With another number of steps than the preset's, as large a share of them is guided, and ramped."""
     before, now = chosen.sampling.steps, data["sampling"]["steps"]
-    if "steps" not in given or now == before or now < 1:
+    if "steps" not in given or now == before or not 1 <= now <= MOST_STEPS:
         return
     told = []
     for section, name, least in SHARES:
