@@ -4,7 +4,9 @@ from motionclone.lab.metric import Metric
 from motionclone.lab.metric_list import METRICS
 from motionclone.lab.tables import FEWEST_PAIRS, Run, Source, paired, way_of
 
-_MOTION, _PRICE = ("path", "camera", "flow"), ("text", "consistency")
+_MOTION = ("path_explained", "camera_explained", "flow_explained")
+_OLD_MOTION = ("path", "camera", "flow")  # of results that know no speed
+_PRICE = ("text", "consistency")
 
 
 def verdict(run: Run, method: str, baseline: str) -> tuple[str, ...]:
@@ -12,12 +14,14 @@ def verdict(run: Run, method: str, baseline: str) -> tuple[str, ...]:
 
     Nothing if either has no videos.
     """
-    compared = {name: paired(run, METRICS[name], method, baseline) for name in (*_MOTION, *_PRICE)}
+    every = (*_MOTION, *_OLD_MOTION, *_PRICE)
+    compared = {name: paired(run, METRICS[name], method, baseline) for name in every}
     known = {name: found for name, found in compared.items() if found.n}
-    if not any(name in known for name in _MOTION):
+    motion = next((names for names in (_MOTION, _OLD_MOTION) if any(name in known for name in names)), ())
+    if not motion:
         return ()
     sure = {name: way_of(found) for name, found in known.items() if found.n >= FEWEST_PAIRS}
-    ways = [sure[name] for name in _MOTION if name in sure]
+    ways = [sure[name] for name in motion if name in sure]
     if not ways:
         most = max(found.n for found in known.values())
         pairs = "1 pair" if most == 1 else f"{most} pairs"
@@ -28,7 +32,7 @@ def verdict(run: Run, method: str, baseline: str) -> tuple[str, ...]:
         first = "Motion is cloned in part: by some measures, not all, the videos move more like their references."
     else:
         first = "Motion is not seen to be cloned: the videos move no more like their references than unguided ones do."
-    told = ", ".join(_told(run, METRICS[name], method, baseline) for name in _MOTION if name in known)
+    told = ", ".join(_told(run, METRICS[name], method, baseline) for name in motion if name in known)
     lost = [METRICS[name] for name in _PRICE if sure.get(name) == "lower"]
     price = ""
     if lost:
