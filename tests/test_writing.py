@@ -125,7 +125,7 @@ def test_check_writable(tmp_path):
         ("c.gif", "is a folder"),
         ("a.webm/d.mp4", "is a file"),
         ("e.avi", "must end in"),
-        ("f", "no suffix"),
+        ("f", "has no ending"),
     ]:
         with pytest.raises(InputError, match=word):
             check_writable(tmp_path / name)
