@@ -41,7 +41,7 @@ def test_what_is_not_of_the_reference_is_held_against_a_motion():
     assert flow_agreement(down, right) == (0, -1)
     zoom, turn = torch.zeros(3, 4), torch.zeros(3, 4)
     zoom[:, 2], turn[:, 3] = 0.01, 0.01
-    assert camera_agreement(turn, zoom, 8, 8).gain == pytest.approx(0, abs=0.01)
+    assert camera_agreement(turn, zoom, 32, 32).gain == pytest.approx(0, abs=0.01)
 
 
 def test_where_nothing_can_be_said():
@@ -96,3 +96,10 @@ def test_explained_motion_leads_the_report_and_old_results_are_read(tmp_path):
     assert headline.index("explained flow") < headline.index("flow gain") < headline.index("dense flow")
     assert "0.38" in headline
     assert "0.88" in headline
+
+
+def test_a_camera_that_stands_still_but_for_measuring_has_no_speed_to_compare():
+    still, pan = torch.zeros(3, 4), torch.zeros(3, 4)
+    still[:, 0], pan[:, 0] = 0.02, 0.5
+    assert all(math.isnan(each) for each in camera_agreement(pan, still, 16, 16))
+    assert camera_agreement(pan, pan, 16, 16) == (1, 1)
