@@ -256,3 +256,11 @@ def test_transformers_start_from_the_shared_noise_in_their_own_layout(name):
         call = backbone_of(pipe).pipeline_arguments(settings.sampling)
         own = pipe("a cat", **call, num_inference_steps=2, latents=latents, output_type="pt").frames
     assert torch.equal(own[0].float() * 2 - 1, generate(pipe, found, "a cat", settings).frames)
+
+
+@pytest.mark.parametrize("motion", [None, {}, "m.safetensors", {950.0: None}])
+def test_what_is_no_motion_is_refused(pipe, motion):
+    with pytest.raises(InputError, match="a Motion or a mapping of timesteps to Motions was expected"):
+        generate(pipe, motion, "a cat")
+    with pytest.raises(InputError, match="was expected"), motion_guidance(pipe, motion):
+        pass

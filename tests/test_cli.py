@@ -84,7 +84,7 @@ def test_the_suite_of_pictures_measures_first_frames(run, model, tmp_path):
     assert "The picture to follow" in (out / "report.md").read_text()
 
 
-def test_extract_then_generate_is_clone(run, model, clip, tmp_path):
+def test_extract_then_generate_is_clone(run, model, clip, tmp_path, monkeypatch):
     size, steps = SMALL[:6], SMALL[6:]
     generation = ("--model", model, *steps)
     assert run("clone", clip, "a red star", "-o", tmp_path / "cloned.mp4", *generation, *size)[0] == 0
@@ -99,8 +99,9 @@ def test_extract_then_generate_is_clone(run, model, clip, tmp_path):
     assert run("rerun", tmp_path / "made.json", "-o", tmp_path / "again.gif")[0] == 0
     assert (tmp_path / "again.gif").read_bytes() == (tmp_path / "made.gif").read_bytes()
     # Without -o the video is named after the motion.
+    monkeypatch.chdir(tmp_path)
     assert run("generate", tmp_path / "m.safetensors", "a red star", *generation, "--seed", "7")[0] == 0
-    other = json.loads((tmp_path / "m.json").read_text())
+    other = json.loads((tmp_path / "m-a-red-star.json").read_text())
     assert other["settings"]["sampling"]["shared_noise"] is False
     assert other["energies"] != made["energies"]
 

@@ -656,7 +656,7 @@ def test_devices_and_offload(plain: ModelDescription, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert load_pipeline(plain).device.type == "cpu"
     for change, sentence in [
-        ({"offload": "model"}, 'use "none"'),
+        ({"offload": "model"}, "offload='model' needs a GPU .* leave it out"),
         ({"offload": "disk"}, "offload is one of none, model, sequential"),
         ({"device": "cuda"}, "cuda is not available"),
         ({"device": "gpu"}, "'gpu' is no device"),

@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from motionclone.cli import options
+from motionclone.cli.outputs import named_after
 from motionclone.files import claimed
 from motionclone.media.records import output_of
 from motionclone.motion import load_motion
@@ -529,3 +530,30 @@ def test_a_motion_knows_its_clip_without_its_place(run, alice):
     assert (code, "--reference" in said) == (2, True)
     assert run("inspect", "shared/m.safetensors", "--heatmap", "b.png", "--reference", "clips/tiger.mp4")[0] == 0
     assert output_of({"output": []}) == {}
+
+
+def test_a_clip_is_never_replaced_by_the_video_of_its_motion(run, model, clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ref.mp4").write_bytes(clip.read_bytes())
+    code, said = run("extract", "ref.mp4", *SIZE, "--model", model)
+    assert code == 0, said
+    before = (tmp_path / "ref.mp4").read_bytes()
+    for words in (("-o", "ref.mp4", "--overwrite"), ("-o", "ref.mp4", "--overwrite", "--dry-run")):
+        code, said = run("generate", "ref.safetensors", "a star", *SMALL, "--model", model, *words)
+        assert (code, "is the clip that the motion was read from" in said) == (2, True), said
+    assert (tmp_path / "ref.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "name"),
+    [
+        ("ref.mp4", ("...",), "ref-video.mp4"),
+        (".", ("a star",), "{here}-a-star.mp4"),
+        ("x/ref.safetensors", ("A  Red/Star!",), "ref-a-red-star.mp4"),
+    ],
+)
+def test_outputs_that_nobody_named_lie_here_and_are_never_called_as_their_source(
+    tmp_path, monkeypatch, source, words, name
+):
+    monkeypatch.chdir(tmp_path)
+    assert named_after(Path(source), *words, suffix=".mp4") == Path(name.format(here=tmp_path.name))

@@ -22,7 +22,7 @@ from motionclone.media.frames import OutputType, as_frames, check_output_type, i
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
-from motionclone.sampling import GuidedStep, check_fits, motion_guidance
+from motionclone.sampling import GuidedStep, check_fits, motion_guidance, motions_in
 from motionclone.schedule import check_schedule
 from motionclone.settings import Settings
 from motionclone.steps import step_index
@@ -121,7 +121,11 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
 
     Of a pipeline without a tokenizer, as `load_pipeline` makes some without weights, prompts are not checked.
     """
+    if not isinstance(prompt, str):
+        raise InputError(f"the prompt must be one text, not {type(prompt).__name__}; make one video after the other.")
     settings, added = with_arguments(settings, arguments or {})
+    if not callable(added.get("callback_on_step_end", print)):
+        raise InputError("callback_on_step_end must be a function, as diffusers calls it; give one or leave it out.")
     backbone, sampling = caller_of(pipe), settings.sampling
     frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
     if settings.extraction.k > frames:
@@ -213,11 +217,12 @@ def generate(
     backbone, sampling = caller_of(pipe), settings.sampling
     pipe = backbone.pipe
     check_output_type(output_type)
-    for each in (motion,) if isinstance(motion, Motion) else motion.values():
+    motions = motions_in(motion)
+    for each in motions:
         check_motion(backbone, each, settings)
     check(backbone, prompt, settings, given)
     check_condition(backbone, condition, settings)
-    first = motion if isinstance(motion, Motion) else next(iter(motion.values()))
+    first = motions[0]
     tell_idle(backbone, settings, first, condition)
     tell_unknown_words(backbone, prompt, settings)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed

@@ -109,12 +109,14 @@ def motion_guidance(
         InputError: if the motion does not fit the model or the frames, the pipeline is guided already or called with
             another number of steps than the settings', or a step is not finite.
     """
+    if not isinstance(settings, Guidance | Settings | None):
+        raise InputError(f"settings must be Guidance or Settings, not {type(settings).__name__}; see preset().")
     whole = settings if isinstance(settings, Settings) else None
     settings = settings.guidance if isinstance(settings, Settings) else settings or Guidance()
     backbone = backbone_of(pipe)
     runner: Any = pipe if is_modular(pipe) else backbone.pipe
     objective = objective_named(settings.objective)
-    for each in (motion,) if isinstance(motion, Motion) else motion.values():
+    for each in motions_in(motion):
         check_fits(backbone, each)
     tell_idle_guidance(settings)
     trace = Trace()
@@ -199,6 +201,17 @@ def _check_steps(scheduler: Any, settings: Settings) -> None:
             f"the pipeline was called with {found} steps and guidance has settings for {wanted}; call it with "
             f"num_inference_steps={wanted}, or set sampling.steps and guided_steps."
         )
+
+
+def motions_in(motion: Motion | Mapping[float, Motion]) -> tuple[Motion, ...]:
+    """One motion, or those of a mapping. InputError for what is neither, or holds none."""
+    found = (motion,) if isinstance(motion, Motion) else tuple(motion.values()) if isinstance(motion, Mapping) else ()
+    if not found or not all(isinstance(each, Motion) for each in found):
+        raise InputError(
+            f"a Motion or a mapping of timesteps to Motions was expected, not {type(motion).__name__}; read one with "
+            "extract_motion or load_motion."
+        )
+    return found
 
 
 def _motion_at(motions: Mapping[float, Motion], timestep: float) -> Motion:

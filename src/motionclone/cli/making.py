@@ -198,6 +198,7 @@ def generate(
     """
     check_prompt(prompt, generation_options.positive_prompt)
     check_model(model_options, dry_run)
+    from motionclone.files import sha256_of
     from motionclone.motion import load_motion, motion_file
     from motionclone.settings import Extraction
 
@@ -216,7 +217,9 @@ def generate(
     settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
     sources = Sources(model_options.model, place)
-    output = output or (motion.with_suffix(".mp4") if motion.exists() else Path(f"{motion.name}.mp4"))
+    output = output or named_after(motion, prompt, suffix=".mp4")
+    if output.is_file() and sha256_of(output) == found.record.source.sha256:
+        raise InputError(f"{output} is the clip that the motion was read from; choose another output.")
     given = typed(model_options, settings_options, generation_options)
     run(job, sources, settings, output, overwrite, typed=given, dry_run=dry_run)
 

@@ -105,6 +105,12 @@ def _read(record: Path) -> tuple[dict[str, Any], CloneJob | GenerateJob, Setting
                 else ", but of a video that was made otherwise, such as by `motionclone demo`; make that again."
             )
         ) from error
+    given = [str(kept[name])[:200] for name in ("arguments", "not_reproducible") if kept.get(name)]
+    if given:
+        raise InputError(
+            f"{record} is of a run with further arguments of the pipeline ({', '.join(given)}), which only Python can "
+            "give; make it again there."
+        )
     return kept, job, parse_settings(kept.get("settings"), str(record))
 
 

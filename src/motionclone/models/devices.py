@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import torch
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 
 Offload = Literal["none", "model", "sequential"]
 
@@ -36,7 +36,9 @@ def check_offload(offload: str, device: torch.device) -> None:
     if offload not in get_args(Offload):
         raise InputError(f"offload is one of {', '.join(get_args(Offload))}, not {offload!r}.")
     if offload != "none" and device.type == "cpu":
-        raise InputError(f'offload="{offload}" needs a GPU to move weights to, and this runs on the CPU; use "none".')
+        raise InputError(
+            f"{named('offload', offload)} needs a GPU to move weights to, and this runs on the CPU; leave it out."
+        )
 
 
 def memory_here(device: torch.device) -> tuple[int, int] | None:
