@@ -13,7 +13,7 @@ from rich.progress import track
 from motionclone.errors import InputError
 from motionclone.lab.memory import Counted, counted
 from motionclone.models import named_models
-from motionclone.settings import Settings, preset, preset_names
+from motionclone.settings import Settings, preset, preset_of
 
 BUDGETS = (48, 24, 12, 8, 4, 2)
 PLAIN_STEPS = 25
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=known, help=", ".join(known))
     rows, others, left_out = "", "", []
     for name in track(parser.parse_args().models):
-        settings = preset(name if name in preset_names() else "camera")
+        settings = preset(preset_of(name))
         try:
             found = counted(name, settings)
         except InputError:

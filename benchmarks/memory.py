@@ -19,7 +19,7 @@ from motionclone.errors import InputError
 from motionclone.lab.memory import counted
 from motionclone.lab.parts import Parts, parts_of
 from motionclone.models import named_models
-from motionclone.settings import preset, preset_names
+from motionclone.settings import preset, preset_of
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         table.add_column(title, overflow="fold")
     rest = Table("model", *(field.name for field in fields(Parts)), title="GB")
     for name in track(parser.parse_args().models):
-        settings = preset(name if name in preset_names() else "camera")
+        settings = preset(preset_of(name))
         size = settings.sampling
         rest.add_row(name, *(f"{count / 1e9:.2f}" for count in astuple(parts_of(name, size))))
         try:

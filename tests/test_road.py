@@ -9,7 +9,6 @@ import sys
 import pytest
 import torch
 
-from motionclone.cli.models import preset_of
 from motionclone.cloning import clone
 from motionclone.errors import GuidanceWarning
 from motionclone.lab.memory import counted
@@ -18,7 +17,7 @@ from motionclone.lab.world import BACKGROUNDS, COLOURS, SCENERY, SHAPES, TEXTURE
 from motionclone.models import HubModel, load_pipeline, named_models
 from motionclone.models.facts import OWN, WAYS, fitting_models, known_facts, memory_of
 from motionclone.models.mini_words import KNOWN, advice, unknown_words
-from motionclone.settings import preset
+from motionclone.settings import preset, preset_of
 
 
 def test_the_bundled_model_knows_every_word_of_the_worlds_captions_and_no_other():

@@ -106,6 +106,8 @@ def check_call(backbone: Backbone, own: Mapping[str, Any], added: Mapping[str, A
             raise InputError(f"{name} is no argument here; {_SAID_ELSEWHERE[name]}.")
         if name in own or name in _OF_THE_CALL or ("prompt" in name and "embeds" in name):
             raise InputError(f"{name} is set here and no argument; leave it out, or {_CALL_IT}.")
+    if not callable(added.get("callback_on_step_end", print)):
+        raise InputError("callback_on_step_end must be a function, as diffusers calls it; give one or leave it out.")
 
 
 def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,8 +124,6 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
     if not isinstance(prompt, str):
         raise InputError(f"the prompt must be one text, not {type(prompt).__name__}; make one video after the other.")
     settings, added = with_arguments(settings, arguments or {})
-    if not callable(added.get("callback_on_step_end", print)):
-        raise InputError("callback_on_step_end must be a function, as diffusers calls it; give one or leave it out.")
     backbone, sampling = caller_of(pipe), settings.sampling
     frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
     if settings.extraction.k > frames:

@@ -18,9 +18,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, sentence: str) -> None:
-        seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence)
-        words = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: _cut(word[0], LONGEST_WORD), seen)
+        words = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: _cut(word[0], LONGEST_WORD), printable(sentence))
         super().__init__(_cut(words, LONGEST_SENTENCE))
+
+
+def printable(text: str) -> str:
+    """The text on one line, every other sign escaped: what strangers wrote cannot steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cut(text: str, most: int) -> str:

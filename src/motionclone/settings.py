@@ -237,6 +237,11 @@ def preset_names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def preset_of(model: str) -> str:
+    """The name of a named model's preset."""
+    return model if model in preset_names() else "camera"
+
+
 def preset(name: str) -> Settings:
     """The settings of a preset.
 

@@ -20,7 +20,7 @@ def doctor() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from motionclone.cli.terminal import printable
+    from motionclone.errors import printable
     from motionclone.models.devices import usable_device
 
     device = usable_device(None)

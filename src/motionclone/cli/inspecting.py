@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionclone.cli.terminal import printable, say
-from motionclone.errors import InputError
+from motionclone.cli.terminal import say
+from motionclone.errors import InputError, printable
 
 if TYPE_CHECKING:
     from motionclone.motion import Motion

@@ -36,7 +36,7 @@ def _list(console: "Console") -> None:
 
     from motionclone.models import named_models
     from motionclone.models.facts import known_facts, memory_of
-    from motionclone.settings import preset, preset_names
+    from motionclone.settings import preset, preset_names, preset_of
 
     table = Table(title="models (--model); sizes in GB", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("model", "download", "memory", "least", "licence", "run", "settings"):
@@ -81,13 +81,6 @@ def _list(console: "Console") -> None:
     )
 
 
-def preset_of(name: str) -> str:
-    """The preset of a named model."""
-    from motionclone.settings import preset_names
-
-    return name if name in preset_names() else "camera"
-
-
 def gigabytes(memory: "Memory") -> str:
     """The most that is taken at once; with a plus where not all could be counted."""
     return f"{memory.most:.{1 if memory.most >= 0.1 else 2}f}" + "+" * (memory.guidance is None)
@@ -99,7 +92,7 @@ def _describe(name: str, console: "Console") -> None:
 
     from motionclone.models import meant, name_of, named_models
     from motionclone.models.facts import WAYS, known_facts, memory_of
-    from motionclone.settings import preset
+    from motionclone.settings import preset, preset_of
 
     name = name_of(name)
     if name not in named_models():

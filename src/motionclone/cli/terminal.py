@@ -8,7 +8,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from motionclone.errors import GuidanceWarning, InputError
+from motionclone.errors import GuidanceWarning, InputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,11 +118,6 @@ def standard_streams() -> "Iterator[None]":
 def say(sentence: str) -> None:
     """Tell the user, on standard error."""
     print(printable(sentence), file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """The text on one line; what strangers wrote cannot steer the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quiet_libraries() -> None:

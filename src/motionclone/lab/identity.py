@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from motionclone.errors import printable
 from motionclone.models import named_models, read_model_description
 from motionclone.models.description import PLACES
 
@@ -51,9 +52,9 @@ def _hash(parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def printable(text: object) -> str:
-    """What a sentence can hold of a text: on one line, every other sign escaped, and no more than 300 of them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[:300])
+def shortened(text: object) -> str:
+    """What a sentence can hold of a text: printable, and no more than 300 signs of it."""
+    return printable(str(text)[:300])
 
 
 # A path: perhaps ~ or a drive, then parts behind slashes; what is kept is the part behind the last of them.

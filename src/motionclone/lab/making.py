@@ -61,10 +61,7 @@ def make(pipe: Any, method: Method, case: Case, reference: Tensor, settings: Set
     else:
         generated = _generated(pipe, method, case, reference, settings)
         frames = generated.frames
-        # How long it took is left out: the same settings give the same file.
-        record = {
-            name: value for name, value in generated.record.items() if name not in ("seconds", "recomputed", "motion")
-        }
+        record = {name: value for name, value in generated.record.items() if name != "motion"}
         provenance |= record | {"model": public_name(str(record["model"]))}
     if not frames.isfinite().all():
         raise InputError("the video is not finite; the VAE overflows in half precision, use dtype float32.")

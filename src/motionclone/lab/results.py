@@ -14,7 +14,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from motionclone.errors import InputError
 from motionclone.files import whole_file
 from motionclone.lab.cases import CaseKind
-from motionclone.lab.identity import printable
+from motionclone.lab.identity import shortened
 
 RESULTS, DESCRIPTION, VIDEOS = "results.jsonl", "suite.json", "videos"
 LARGEST_DESCRIPTION, LARGEST_RESULTS, LONGEST_LINE, MOST_LINES = 1 << 24, 1 << 27, 1 << 20, 100_000
@@ -279,5 +279,5 @@ def _unwritten(path: Path, error: OSError) -> InputError:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = printable(".".join(map(str, first["loc"]))) or "the whole"
-    return f"{where}: {printable(first['msg'])}"
+    where = shortened(".".join(map(str, first["loc"]))) or "the whole"
+    return f"{where}: {shortened(first['msg'])}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from motionclone.errors import InputError
-from motionclone.lab.identity import printable
+from motionclone.lab.identity import shortened
 from motionclone.lab.measures import measure_motion
 from motionclone.lab.metric import Goal, Video
 from motionclone.lab.metrics import SMALLEST_SIDE, Embedder
@@ -74,7 +74,7 @@ def score_videos(
     sizes = [_size(each) for each in listed]
     odd = next((i for i, size in enumerate(sizes) if size[0] != sizes[0][0]), None)
     if odd is not None:
-        first, other = printable(listed[0].video), printable(listed[odd].video)
+        first, other = shortened(listed[0].video), shortened(listed[odd].video)
         raise InputError(
             f"{first} has {sizes[0][0]} frames and {other} has {sizes[odd][0]}; "
             "scores depend on the length, so score videos of each length by themselves."
@@ -116,11 +116,11 @@ def _size(listed: ListedVideo) -> Size:
     """Of the video as it is measured."""
     frames, height, width = clip_size(listed.video)
     if frames < 2:
-        raise InputError(f"{printable(listed.video)} has a single frame, and motion needs two; take it out.")
+        raise InputError(f"{shortened(listed.video)} has a single frame, and motion needs two; take it out.")
     try:
         return frames, *measuring_size(frames, height, width)
     except InputError as error:
-        raise InputError(f"{printable(listed.video)}: {error}") from error
+        raise InputError(f"{shortened(listed.video)}: {error}") from error
 
 
 def _reference(listed: ListedVideo, size: Size, judge: Embedder) -> _Reference:

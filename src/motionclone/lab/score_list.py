@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from motionclone.errors import InputError, named
 from motionclone.files import sha256_of
 from motionclone.lab.cases import CLIP_SUFFIXES
-from motionclone.lab.identity import printable
+from motionclone.lab.identity import shortened
 from motionclone.media.places import find
 from motionclone.media.records import check_belongs, read_record
 
@@ -112,7 +112,7 @@ def listed_videos(place: Path, references: Path | None = None) -> list[ListedVid
         for path in (video.video, video.reference):
             if not _is_file(path):
                 raise InputError(
-                    f"{place} speaks of {printable(path)}, which is not there; restore it or take the line out."
+                    f"{place} speaks of {shortened(path)}, which is not there; restore it or take the line out."
                 )
     return videos
 
@@ -161,14 +161,14 @@ def _of_folder(place: Path, references: Path | None) -> list[ListedVideo]:
         if path.suffix.lower() not in CLIP_SUFFIXES or not record.exists():
             continue
         if record in videos:
-            one, other = printable(path), printable(videos[record].video)
-            raise InputError(f"{one} and {other} have one record, {printable(record)}; move one elsewhere.")
+            one, other = shortened(path), shortened(videos[record].video)
+            raise InputError(f"{one} and {other} have one record, {shortened(record)}; move one elsewhere.")
         try:
             whole = read_record(record)
             kept = _Record.model_validate(whole)
         except ValidationError as error:
             raise InputError(
-                f"{printable(record)} is not a record of a cloned video ({_first(error)}); move the video elsewhere."
+                f"{shortened(record)} is not a record of a cloned video ({_first(error)}); move the video elsewhere."
             ) from error
         check_belongs(path, whole)
         source = kept.motion.source
@@ -191,7 +191,7 @@ def _reference(record: _Record, video: Path, references: Path | None) -> Path:
         clip = _File(name=source.name, sha256=source.sha256)
     if clip is None:
         raise InputError(
-            f"the record of {printable(video)} names no file that its motion was read from; give a list (.jsonl) of "
+            f"the record of {shortened(video)} names no file that its motion was read from; give a list (.jsonl) of "
             "video, reference, prompt."
         )
     given = None if references is None else references / clip.name
@@ -203,7 +203,7 @@ def _reference(record: _Record, video: Path, references: Path | None) -> Path:
 
 
 def _content(path: Path) -> bytes:
-    name = printable(path)
+    name = shortened(path)
     try:
         if not path.is_file():
             raise InputError(f"there is no file {name}; give a folder of videos or a list (.jsonl).")
@@ -217,5 +217,5 @@ def _content(path: Path) -> bytes:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = printable(".".join(map(str, first["loc"])))
-    return f"{where}: {printable(first['msg'])}" if where else printable(first["msg"])
+    where = shortened(".".join(map(str, first["loc"])))
+    return f"{where}: {shortened(first['msg'])}" if where else shortened(first["msg"])

@@ -5,13 +5,13 @@ import stat
 from pathlib import Path
 from typing import Literal
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, printable
 from motionclone.files import check_kind, check_no_address
 
 
 def spoken(path: str | os.PathLike[str]) -> str:
     """A path as a sentence can hold it: on one line, every character printable."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+    return printable(str(path))
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:

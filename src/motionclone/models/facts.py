@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from motionclone.settings import Sampling, Settings, preset, preset_names
+from motionclone.settings import Sampling, Settings, preset, preset_of
 
 
 class Facts(BaseModel, frozen=True, extra="forbid"):
@@ -115,7 +115,7 @@ def fitting_models(free: float) -> dict[str, str]:
     for name, facts in known_facts().items():
         if facts.download == 0:  # bundled
             continue
-        settings = preset(name if name in preset_names() else "camera")
+        settings = preset(preset_of(name))
         for options, ways in WAYS:
             memory = memory_of(facts, settings, **ways)
             if memory.guidance is not None and memory.most + OWN <= free:
