@@ -77,6 +77,10 @@ def test_readme_on_pypi_has_no_link_that_leads_nowhere():
     assert pictures
     for place in local:
         assert (ROOT / place.partition("#")[0]).exists(), place
+    headings = {
+        "#" + re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"^#+ (.+)$", readme, re.M)
+    }
+    assert headings.issuperset(re.findall(r"\]\((#[^)]+)\)", readme))
     for each in hook["substitutions"]:
         readme = re.sub(each["pattern"], each["replacement"], readme)
     for place in re.findall(r"\]\(([^)]+)\)", readme):
