@@ -227,18 +227,18 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
     return [(each, value) for each, value in found if value is not None and each.name != "preset"]
 
 
-def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> None:
-    """With another number of steps than the preset's, as large a share of them is guided, and ramped."""
+def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> str | None:
+    """With another number of steps than the preset's, as large a share of them is guided, and ramped; what to say."""
     before, now = chosen.sampling.steps, data["sampling"]["steps"]
     if "steps" not in given or now == before or not 1 <= now <= MOST_STEPS:
-        return
-    told = []
+        return None
+    changed = []
     for section, name, least in SHARES:
         if name not in given:
             data[section][name] = max(least, round(data[section][name] * now / before))
-            told.append(f"{name.replace('_', '-')} {data[section][name]}")
-    if told:
-        say(f"note: {now} steps in place of the preset's {before}, and in proportion {', '.join(sorted(told))}")
+            changed.append(name)
+    guided = f", of which {data['sampling']['guided_steps']} are guided, as large a share" * ("guided_steps" in changed)
+    return f"note: {now} steps in place of the preset's {before}{guided}" if changed else None
 
 
 def _own_preset(model: str) -> Settings | None:
@@ -262,7 +262,7 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
     for section, each, value in given:
         (data[section] if section else data)[each] = value
-    _scale_to_steps(data, chosen, {each for _, each, _ in given})
+    scaled = _scale_to_steps(data, chosen, {each for _, each, _ in given})
     for side in ("height", "width"):
         pixels = data["sampling"][side]
         if pixels > 0 and pixels % 8:
@@ -273,4 +273,6 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     k, frames = settings.extraction.k, settings.sampling.num_frames
     if k > frames:
         raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
+    if scaled:
+        say(scaled)
     return settings

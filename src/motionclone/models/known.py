@@ -11,7 +11,6 @@ from motionclone.errors import InputError, choice
 from motionclone.hub import HubPlace
 from motionclone.models.description import ModelDescription, folder_description
 from motionclone.models.places import could_be_hub_id, locate, path_of
-from motionclone.models.texts import said
 
 MINI = Path(str(files("motionclone") / "mini"))
 
@@ -174,9 +173,7 @@ def find_named(model: str) -> ModelDescription | HubModel | None:
         raise InputError(
             f"{name} is not one repository of the hub; write a description (.toml) with revisions instead."
         )
-    if HubPlace.parsed(f"{found.hub_id}@{revision}") is None:
-        raise InputError(f"{said(revision, 80)} is no revision; give a commit, tag or branch behind the @.")
-    return found.model_copy(update={"revision": revision})
+    return found.model_copy(update={"revision": HubPlace(found.hub_id).at(revision).revision})
 
 
 def name_of(model: str) -> str:
