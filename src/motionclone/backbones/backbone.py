@@ -195,9 +195,7 @@ def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str
     return call
 
 
-_stacks: WeakIdKeyDictionary = (
-    WeakIdKeyDictionary()
-)  # the schedule of a run: rows of calls that were seen to be stacked
+_stacks: WeakIdKeyDictionary = WeakIdKeyDictionary()  # the schedule of a run: rows of a call that was stacked
 
 
 def is_stacked(pipe: Any, latents: Tensor) -> bool:
@@ -219,12 +217,12 @@ def is_stacked(pipe: Any, latents: Tensor) -> bool:
     half, odd = divmod(len(latents), 2)
     if not wanted or len(latents) == 1:
         return False
-    seen = _stacks.setdefault(pipe.scheduler.timesteps, set())
-    if scale is not None and len(latents) in seen:
+    schedule = pipe.scheduler.timesteps
+    if scale is not None and _stacks.get(schedule) == len(latents):  # type: ignore[no-untyped-call]
         return True
     same = not odd and torch.allclose(latents[:half], latents[half:], rtol=0, atol=0, equal_nan=True)
     if same:
-        seen.add(len(latents))
+        _stacks[schedule] = len(latents)
     if scale is not None and not same:
         raise InputError(
             f"the denoiser was called with {len(latents)} rows, which are not the same latents for the negative prompt "
