@@ -171,9 +171,10 @@ def motion_at(
     """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
-    call = backbone.denoiser_call(noisy, timestep, settings.prompt)
-    if steer is not None:
-        call = steer(call)
+    with within_memory(noisy.device, "a text encoder or SparseCtrl"):
+        call = backbone.denoiser_call(noisy, timestep, settings.prompt)
+        if steer is not None:
+            call = steer(call)
     frames = backbone.map_frames(call)
     if frames < 2:
         raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")

@@ -66,10 +66,11 @@ class _Unread:
         *energies, norm, finite = self.numbers.tolist()
         where, energy = f"guided step {self.planned.index + 1} (t = {self.timestep:g}) is not finite", sum(energies)
         if not (math.isfinite(energy) and finite):
+            most, name = torch.finfo(self.precision).max, str(self.precision).removeprefix("torch.")
             raise InputError(
-                f"{where} before any weight, its energy {energy:g} in {str(self.precision).removeprefix('torch.')}; "
-                "compute in float32 or bfloat16 if this is float16, else look for NaN in the latents and the model's "
-                "weights."
+                f"{where} before any weight: energy {energy:g}, gradient {'' if finite else 'not '}finite, in {name}, "
+                f"which ends at {most:.3g}; compute in float32 or bfloat16 if this is float16, else look for NaN in "
+                "the latents and the model's weights."
             )
         if not math.isfinite(norm):
             raise InputError(
