@@ -3,6 +3,7 @@
 import statistics
 import time
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import psutil
 import torch
 from accelerate import cpu_offload
 from gpu_models import Model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import motionclone
 from motionclone.backbones import recomputing
@@ -35,11 +36,6 @@ def wait(device: torch.device) -> None:
     """Until the device has done what it was told."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def used(device: torch.device) -> int:
-    """Bytes in use on a GPU; of a CPU, by this process."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else int(psutil.Process().memory_info().rss)
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def steps(model: Model, motion: Motion | None, count: int = 3, inside: Context |
                     stack.enter_context(inside)
             return {}
 
-        before = used(device)
+        before = torch.cuda.memory_allocated(device) if cuda else 0
         every = Guidance(weight=1.0, guided_fraction=1.0, warm_up=0, cool_down=0, **guidance)
         guiding = nullcontext() if motion is None else motion_guidance(model.pipe, motion, every)
         trace = stack.enter_context(guiding)
@@ -141,24 +137,36 @@ def decoding(model: Model) -> float:
 
 
 class Watching(TorchDispatchMode):
-    """The bytes in use after every operation inside the `with`."""
+    """The bytes in use after every operation inside the `with`; on a CPU, of what was made there and is still held."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.device, self.curve = device, []
+        self._held: dict[int, int] = {}  # bytes of storages
+        self._sum = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        self.curve.append(used(self.device))
+        if self.device.type == "cuda":
+            self.curve.append(torch.cuda.memory_allocated(self.device))
+            return made
+        for tensor in tree_leaves(made):
+            if torch.is_tensor(tensor) and (storage := tensor.untyped_storage())._cdata not in self._held:
+                self._held[storage._cdata] = storage.nbytes()
+                self._sum += storage.nbytes()
+                weakref.finalize(storage, self._let_go, storage._cdata)
+        self.curve.append(self._sum)
         return made
+
+    def _let_go(self, storage: int) -> None:
+        self._sum -= self._held.pop(storage)
 
 
 def memory_curve(model: Model, motion: Motion, **guidance: Any) -> list[int]:
-    """Bytes above the least, operation by operation, over one guided step."""
+    """Bytes above those at the begin, operation by operation, over one guided step."""
     watching = Watching(model.device)
     steps(model, motion, 2, watching, **guidance)
-    least = min(watching.curve)
-    return [each - least for each in watching.curve]
+    return [each - watching.curve[0] for each in watching.curve]
 
 
 @dataclass(frozen=True)

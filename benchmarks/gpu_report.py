@@ -90,7 +90,7 @@ def _draw(models: dict[str, Any], path: Path) -> str:
     for axis, (name, of) in zip(axes[0], curves.items(), strict=True):
         for policy, curve in of.items():
             axis.plot(range(len(curve)), [count / 1e9 for count in curve], label=policy, linewidth=1)
-        axis.set(title=name, xlabel="operation of a guided step", ylabel="GB above the least", ylim=(0, None))
+        axis.set(title=name, xlabel="operation of a guided step", ylabel="GB", ylim=(0, None))
         axis.legend(frameon=False)
     with whole_file(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=150, format="png")

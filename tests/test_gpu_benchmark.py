@@ -34,6 +34,10 @@ def test_all_of_it_runs(monkeypatch, tmp_path):
     blocks = [of["steps"][policy]["blocks"] for policy in ("everything kept", "least")]
     assert blocks[0] == 0 < blocks[1]
     assert len(of["curves"]["least"]) > len(of["curves"]["none"]) > 1000
+    peaks = {policy: max(curve) for policy, curve in of["curves"].items()}
+    assert peaks["none"] - peaks["least"] > 0.5 * (
+        of["steps"]["everything kept"]["counted kept"] - of["steps"]["least"]["counted kept"]
+    )
     report = (tmp_path / "gpu.md").read_text()
     assert "| least |" in report
     assert "![memory over a guided step](memory.png)" in report
