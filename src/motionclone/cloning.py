@@ -13,6 +13,7 @@ from torch import Tensor
 from motionclone import __version__
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
+from motionclone.backbones.recomputing import within_memory
 from motionclone.calling import (
     call_arguments,
     caller_of,
@@ -249,29 +250,38 @@ def generate(
         noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
     else:
         noise = torch.randn(shape, generator=generator, device=generator.device)
-    guided: list[GuidedStep] = []
-    reported = 0
+    guided: list[GuidedStep] = []  # since the last step
+    finite: list[tuple[int, Tensor]] = []  # numbers of steps that were not looked at
     began = time.monotonic()
 
+    def check_finite(but: int = 0) -> None:
+        """All steps but so many of the last, so that the device need not be waited for."""
+        while len(finite) > but:
+            number, is_finite = finite.pop(0)
+            if not is_finite:
+                raise InputError(
+                    f"step {number} of {sampling.steps} gave latents that are not finite; use "
+                    f"{named('dtype', 'float32')}, or a lower {named('guidance_scale')} than "
+                    f"{sampling.guidance_scale:g}."
+                )
+
     def end_of_step(timestep: float, latents: Tensor) -> None:
-        nonlocal reported
         number = step_index(pipe.scheduler, timestep) + 1
-        if not latents.isfinite().all():
-            raise InputError(
-                f"step {number} of {sampling.steps} gave latents that are not finite; use {named('dtype', 'float32')}, "
-                f"or a lower {named('guidance_scale')} than {sampling.guidance_scale:g}."
-            )
+        finite.append((number, latents.isfinite().all()))
+        check_finite(but=1)
         if on_step is not None:
-            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
-        reported = len(guided)
+            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if guided else None))
+        guided.clear()
 
     shown = {} if condition is None else backbone.pipeline_condition(condition, settings.conditioning.scale)
     device = pipe._execution_device
+    tiles = f"use {named('vae_tiling', True)} or {named('offload', 'model')}, or fewer or smaller frames"
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
-        motion_guidance(backbone, motion, settings, on_guided_step=guided.append) as trace,
+        motion_guidance(backbone, motion, settings, on_guided_step=on_step and guided.append) as trace,
         backbone.prepared(sampling),
         steps_heard(pipe.scheduler, end_of_step, pipe),
+        within_memory(device, "the video, in the VAE or a text encoder,", tiles),
         warnings.catch_warnings(),
     ):
         # Several pictures go in as tensors: as PIL images they would be rounded to 8 bits.
@@ -285,7 +295,8 @@ def generate(
             latents=backbone.initial_latents(noise, condition),
             generator=generator or generator_of(seed, "sampling"),
         ).frames[0]
-    tell_other_count(pipe.scheduler, settings, len(guided))
+    check_finite()
+    tell_other_count(pipe.scheduler, settings, len(trace.steps))
     if not video.isfinite().all():
         overflown = "the decoded video is not finite; the VAE overflows in half precision, use"
         raise InputError(f"{overflown} {named('dtype', 'float32')}.")
@@ -302,11 +313,11 @@ def generate(
         "condition": None
         if condition is None
         else {"frames": list(condition.frames), "source": list(condition.source)},
-        "energies": [round(step.energy, 8) for step in guided],
+        "energies": [round(step.energy, 8) for step in trace.steps],
         "seconds": round(time.monotonic() - began, 2),
         "recomputed": None if trace.recomputed is None else trace.recomputed.values(),
         "dtype": str(backbone.denoiser.dtype).removeprefix("torch."),
         "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
-    return Generated(in_form(video.float().cpu(), output_type), tuple(guided), record)
+    return Generated(in_form(video.float().cpu(), output_type), tuple(trace.steps), record)

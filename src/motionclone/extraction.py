@@ -16,7 +16,8 @@ from motionclone.backbones.capture import listening, stopping_at
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.errors import InputError
+from motionclone.backbones.recomputing import within_memory
+from motionclone.errors import InputError, named
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
 from motionclone.media.limits import is_whole
@@ -102,7 +103,8 @@ def extract_motion(
             raise InputError(f"shown_frames are 0 to {len(frames) - 1} for this clip, not {list(shown_frames)}.")
         shown = Condition(frames[list(shown_frames)], tuple(shown_frames))
         backbone.check_condition(shown)
-    with torch.no_grad():
+    tiles = f"use {named('vae_tiling', True)}, or fewer or smaller frames"
+    with torch.no_grad(), within_memory(backbone.pipe._execution_device, "the clip in the VAE", tiles):
         latents = backbone.encode_video(frames, generator_of(seed, "vae"))
     if not latents.isfinite().all():
         raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
@@ -175,9 +177,10 @@ def motion_at(
     """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
-    call = backbone.denoiser_call(noisy, timestep, settings.prompt)
-    if steer is not None:
-        call = steer(call)
+    with within_memory(noisy.device, "a text encoder or SparseCtrl"):
+        call = backbone.denoiser_call(noisy, timestep, settings.prompt)
+        if steer is not None:
+            call = steer(call)
     frames = backbone.map_frames(call)
     if frames < 2:
         raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")
@@ -188,6 +191,7 @@ def motion_at(
         backbone.reading(call) as reading,
         listening(partial(backbone.tap, call), sites) as found,
         nullcontext() if whole else stopping_at(backbone.after(sites)),
+        within_memory(noisy.device, "a forward pass of the denoiser"),
     ):
         backbone.denoiser(**reading, return_dict=False)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):

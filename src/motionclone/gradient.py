@@ -31,7 +31,7 @@ def energy_and_gradient(
     *,
     recompute: Sequence[nn.Module] = (),
     objective: Objective = energy,
-) -> tuple[Any, dict[str, float], Tensor]:
+) -> tuple[Any, dict[str, Tensor], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
 
     The graph runs from the latents to the energies and no further.
@@ -46,8 +46,8 @@ def energy_and_gradient(
         objective: the energy of one site.
 
     Returns:
-        The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
-        output's shape, in float32 or better, for each video as if it were alone.
+        The denoiser's output; the energy of every site, a scalar averaged over the batch; and d energy / d latents, of
+        the output's shape, in float32 or better, for each video as if it were alone. Nothing waits for the device.
     """
     try:
         with (
@@ -61,7 +61,7 @@ def energy_and_gradient(
         return energy_and_gradient(backbone, forward, call, motion, recompute=recompute, objective=objective)
     gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
-    return output, {site: float(energies[site].detach()) for site in motion.maps}, gradient
+    return output, {site: energies[site].detach() for site in motion.maps}, gradient
 
 
 def guided_costs(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from motionclone.errors import named
 from motionclone.guidance import NoiseLevel, matching_weight, ramp
-from motionclone.schedule import first_guided_timestep
+from motionclone.schedule import first_guided_timestep, timesteps_of
 from motionclone.settings import Guidance
 from motionclone.steps import Response, coming_step, has_first_order_steps, noise_levels, solver_responses
 
@@ -63,7 +63,7 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
     schedule, first = scheduler.timesteps, coming_step(scheduler, timestep)
     if settings.weight == 0:
         return Plan(schedule, first, {}, None)
-    timesteps, train = schedule.tolist(), scheduler.config.num_train_timesteps
+    timesteps, train = timesteps_of(scheduler), scheduler.config.num_train_timesteps
     boundary = max(first_guided_timestep(settings.guided_fraction, train), guided_from)
     covered = [index for index in range(first, len(timesteps)) if timesteps[index] >= boundary]
     steps = {}

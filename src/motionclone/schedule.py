@@ -13,9 +13,35 @@ from diffusers import (
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, clean_and_noise
+
+_read: WeakIdKeyDictionary = WeakIdKeyDictionary()  # schedules, which are made anew for every run, and their values
+
+
+def timesteps_of(scheduler: Any) -> list[float]:
+    """The values of a scheduler's timesteps; the device is asked for them once a run."""
+    schedule = scheduler.timesteps
+    if schedule not in _read:
+        _read[schedule] = schedule.tolist()
+    values: list[float] = _read[schedule]
+    return values
+
+
+def value_of(timestep: Any, scheduler: Any) -> float:
+    """What a timestep is; of several the largest. Of one of the schedule's own the device need not be asked.
+
+    Those of diffusers' loops are views of the schedule, for one video or expanded for a batch.
+    """
+    schedule, timestep = scheduler.timesteps, torch.as_tensor(timestep)
+    if timestep.untyped_storage()._cdata == schedule.untyped_storage()._cdata and timestep.dtype == schedule.dtype:
+        place, beyond = divmod(timestep.storage_offset() - schedule.storage_offset(), schedule.stride(0))
+        one = all(size == 1 or step == 0 for size, step in zip(timestep.shape, timestep.stride(), strict=True))
+        if one and not beyond and 0 <= place < len(schedule):
+            return float(timesteps_of(scheduler)[place])
+    return float(timestep.max())
 
 
 def first_guided_timestep(guided_fraction: float, train_timesteps: int = 1000) -> int:
@@ -100,10 +126,11 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
 
     def alpha_bar_after(self, timestep: int) -> Tensor:
         """Cumulative alpha that the step from `timestep` arrives at."""
-        index = int((self.timesteps == timestep).nonzero()[0])
-        if index + 1 == len(self.timesteps):
+        timesteps = timesteps_of(self)
+        index = timesteps.index(timestep)
+        if index + 1 == len(timesteps):
             return torch.as_tensor(self.final_alpha_cumprod)
-        return torch.as_tensor(self.alphas_cumprod[self.timesteps[index + 1]])
+        return torch.as_tensor(self.alphas_cumprod[int(timesteps[index + 1])])
 
     def step(
         self,
@@ -115,7 +142,8 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         return_dict: bool = True,
     ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
         """One DDIM step (arXiv:2010.02502, Eqs. 12, 16) to the next timestep of the schedule."""
-        now, after = self.alphas_cumprod[int(timestep)], self.alpha_bar_after(int(timestep))
+        timestep = int(value_of(timestep, self))
+        now, after = self.alphas_cumprod[timestep], self.alpha_bar_after(timestep)
         prediction = self.config.prediction_type
         if prediction not in ("epsilon", "v_prediction"):
             raise ValueError(f"prediction type must be epsilon or v_prediction, got {prediction}")

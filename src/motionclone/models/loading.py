@@ -18,6 +18,7 @@ from torch import nn
 
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
+from motionclone.backbones.recomputing import within_memory
 from motionclone.errors import InputError, either, named
 from motionclone.files import as_path, check_no_address, kind_of
 from motionclone.models.animatediff import assemble, with_control
@@ -132,7 +133,8 @@ def load_pipeline(
     elif offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=target)
     else:
-        pipe.to(target)
+        with within_memory(target, "the model", f"use {named('offload', 'model')}"):
+            pipe.to(target)
     return pipe
 
 
