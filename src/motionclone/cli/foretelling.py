@@ -62,7 +62,7 @@ def foretell(
         "motion": f"read from {', '.join(extraction.blocks)}, t_alpha {extraction.t_alpha}, k {extraction.k}",
     }
     if generates:
-        guided = sampling.guided_steps if settings.guidance.weight else 0
+        guided = 0 if settings.guidance.off else sampling.guided_steps
         rows["steps"] = f"{sampling.steps}, of which {guided} guided"
     rows |= {"memory": _memory(pipe, settings, options), "writes": ", ".join(map(str, outputs))}
     table = Table(title="dry run: nothing was computed or written", show_header=False)

@@ -262,7 +262,10 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
     for section, each, value in given:
         (data[section] if section else data)[each] = value
-    scaled = _scale_to_steps(data, chosen, {each for _, each, _ in given})
+    named_so = {each for _, each, _ in given}
+    if "weight" in named_so and "strength" not in named_so:  # the paper's way in place of the preset's
+        data["guidance"]["strength"] = None
+    scaled = _scale_to_steps(data, chosen, named_so)
     for side in ("height", "width"):
         pixels = data["sampling"][side]
         if pixels > 0 and pixels % 8:

@@ -110,8 +110,8 @@ def run_demo(
     )
 
     made = {}
-    for name, weight in (("cloned", settings.guidance.weight), ("unguided", 0.0)):
-        chosen = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": weight})})
+    unguided = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": 0.0})})
+    for name, chosen in (("cloned", settings), ("unguided", unguided)):
 
         def report(step: Step, name: str = name) -> None:
             if on_step is not None:
