@@ -111,17 +111,29 @@ def clone(
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
     check(backbone, prompt, settings, arguments)
     check_condition(backbone, condition, settings)
-    motion = extract_motion(
-        backbone,
+    motion = motion_for(backbone, frames, settings, condition=condition, source=source)
+    return generate(
+        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
+    )
+
+
+def motion_for(
+    pipe: Pipeline,
+    frames: Any,
+    settings: Settings,
+    *,
+    condition: Condition | None = None,
+    source: dict[str, Any] | None = None,
+) -> Motion:
+    """The motion that `clone` reads of frames with whole settings: of their seed, and shown what the video follows."""
+    return extract_motion(
+        pipe,
         frames,
         settings.extraction,
         seed=settings.seed,
         source=source,
         shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
         condition_scale=settings.conditioning.scale,
-    )
-    return generate(
-        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
     )
 
 
