@@ -135,6 +135,12 @@ LINES = {
     "clone tiger.mp4 p --image https://example.com/red.png": "is an address",
     "clone tiger.mp4 p --model mini-dit --image red.png": "mini, animatediff, wan2.2-5b or ltx-video can",
     "score clips --judge /nothere": "there is no CLIP model /nothere",
+    "clone tiger.mp4 p --frames 4.5": "--frames must be a whole number, got '4.5'",
+    "evaluate quick --cases 1e3": "--cases must be a whole number, got '1e3'",
+    "clone tiger.mp4 p --steps 4 --steps 5": "--steps is given twice; give it once",
+    "clone tiger.mp4 p --dry-run --dry-run": "--dry-run is given twice",
+    "push tiger.safetensors": "needs a repository, such as: motionclone push tiger.safetensors USER/tiger",
+    "score clips -o scores.txt": "scores are written as .jsonl, got scores.txt; rename it to scores.jsonl",
     # Nothing where something belongs
     "score ''": "there is an empty word after `motionclone score`; give a name or a value there",
     "clone '' p": "there is an empty word after `motionclone clone`",
@@ -156,6 +162,16 @@ def test_a_line_that_is_none_is_answered_with_one_sentence_that_helps(run, here,
     assert LINES[line] in last
     assert not re.search(r"sampling\.|guidance\.|extraction\.|\[Errno|Error\(", last)
     assert set(here.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [name for name in cli.app if not name.startswith("-")])
+@pytest.mark.parametrize("words", ["x.y x y z", "--nothing", "'' ''", "--seed", "--steps 1 --steps 2", "x --frames x"])
+def test_every_command_answers_what_is_no_call_of_it(run, here, monkeypatch, command, words):
+    monkeypatch.chdir(here)
+    code, said = run(command, *shlex.split(words))
+    last = said.strip().splitlines()[-1]
+    assert (code, last[:13]) == (2, "motionclone: ")
+    assert "Parameter" not in last
 
 
 def test_a_judge_that_is_nowhere_is_refused_by_name():

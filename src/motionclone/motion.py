@@ -205,7 +205,7 @@ class Motion:
 
         place, record = HubPlace.parsed(repo_id), self.record
         if place is None:
-            raise InputError(f"{repo_id} is no id of a repository; give user/name.")
+            raise InputError(f"{repo_id} is no id of a repository and one branch; give user/name.")
         place = place.at(revision)
         model = record.model and (Path(record.model).name if Path(record.model).is_absolute() else record.model)
         source = record.source.model_copy(update={"path": ""})

@@ -9,6 +9,7 @@ from cyclopts.exceptions import (
     CoercionError,
     CycloptsError,
     MissingArgumentError,
+    RepeatArgumentError,
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
@@ -58,10 +59,12 @@ _EXAMPLE = {  # a call of each command that needs more than its name
     "verify-run": "motionclone verify-run {}",
     "inspect": "motionclone inspect {}",
     "evaluate": "motionclone evaluate quick",
+    "push": "motionclone push {} USER/tiger",
     "score": "motionclone score {} --judge openai/clip-vit-base-patch32",
 }
 _FIRST = {
     "generate": "tiger.safetensors",
+    "push": "tiger.safetensors",
     "inspect": "tiger.safetensors",
     "rerun": "pig.json",
     "verify-run": "pig.json",
@@ -118,6 +121,8 @@ def meaning(error: CycloptsError, app: App, words: Sequence[str]) -> str:
         return _missing(error, command, after, app)
     if isinstance(error, CoercionError) and error.token is not None and error.argument is not None:
         return _not_of_type(error)
+    if isinstance(error, RepeatArgumentError):
+        return f"{error.token.keyword} is given twice; give it once"
     return " ".join(str(error).split()).rstrip(".")
 
 
@@ -127,7 +132,7 @@ def _names(app: App) -> list[str]:
 
 def _typed(command: str, first: str, prompt: str = "") -> str:
     """A call, as it is typed."""
-    call = _EXAMPLE[command].format(_quoted(first))
+    call = _EXAMPLE.get(command, f"motionclone {command} {{}}").format(_quoted(first))
     return call.replace("what the new video shows", prompt) if prompt else call
 
 

@@ -1,10 +1,12 @@
 """Options that several commands share, and the settings they make."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
-from cyclopts import Group, Parameter
+from cyclopts import CoercionError, Group, Parameter, Token
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -19,6 +21,15 @@ _PICTURES = Group("Pictures to follow (for models with SparseCtrl)", sort_key=1)
 _SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
 _PLACES = Group("Where things are now (if they are not found)", sort_key=1)
 
+
+def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
+    """Of digits alone: the parser would round fractions."""
+    if not re.fullmatch(r"[+-]?[0-9]+", tokens[0].value):
+        raise CoercionError(token=tokens[0], target_type=int)
+    return int(tokens[0].value)
+
+
+WHOLE = Parameter(converter=_whole_number)
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 # Options that are not called as their settings, which stand in a section there.
@@ -159,8 +170,9 @@ def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, Fie
     made = []
     for section, each, info in settings:
         parameter = Parameter(name=_OTHER_NAMES.get(each), group=group, help=_words(info))
+        whole = [WHOLE] if info.annotation is int else []
         kept: Any = field(default=None, metadata={"section": section})
-        made.append((each, Annotated[cast(Any, info.annotation) | None, parameter], kept))
+        made.append((each, Annotated[cast(Any, info.annotation) | None, parameter, *whole], kept))
     # Cyclopts reads the docstring, and the module to know what annotations mean.
     own = {"__doc__": doc, "__module__": __name__}
     return Parameter(name="*")(make_dataclass(name, made, frozen=True, namespace=own))
