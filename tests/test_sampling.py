@@ -9,13 +9,13 @@ from torch import nn
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import per_frame_norm
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.extraction import extract_motion, motion_of_latents
+from motionclone.extraction import extract_motion, kept_of, motion_of_latents
 from motionclone.guidance import DISPLACEMENT, first_order_response
 from motionclone.motion import Motion, load_motion
 from motionclone.objectives import OBJECTIVES, energy
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.schedule import UnevenDDIMScheduler
-from motionclone.settings import Extraction, Guidance
+from motionclone.settings import Extraction, Guidance, parse_settings
 from motionclone.steps import noise_levels, solver_responses
 
 FRAMES, HEIGHT, WIDTH, STEPS = 3, 16, 16, 4  # latents: smaller, and deep group norms would see hardly two values
@@ -478,6 +478,14 @@ def test_extraction_with_a_vae_of_another_precision(pipe):
     pipe.unet.to(torch.bfloat16)
     pipe.text_encoder.to(torch.bfloat16)
     assert extract_motion(pipe, pictures()).num_frames == FRAMES
+
+
+def test_of_few_frames_a_preset_keeps_all():
+    """A number that a person set is refused."""
+    of_a_preset = parse_settings({"extraction": {"k": 4}}, "a preset").extraction
+    assert [kept_of(of_a_preset, frames).k for frames in (2, 4, 9)] == [2, 4, 4]
+    with pytest.raises(InputError, match="k = 4 is more than the 3 frames"):
+        kept_of(Extraction(k=4), 3)
 
 
 @pytest.mark.parametrize(

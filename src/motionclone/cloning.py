@@ -23,7 +23,7 @@ from motionclone.calling import (
     with_arguments,
 )
 from motionclone.errors import GuidanceWarning, InputError, named
-from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.extraction import extract_motion, generator_of, kept_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import OutputType, as_frames, check_output_type, in_form
@@ -148,10 +148,7 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
     settings, added = with_arguments(settings, arguments or {})
     backbone, sampling = caller_of(pipe), settings.sampling
     frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
-    if settings.extraction.k > frames:
-        raise InputError(
-            f"k = {settings.extraction.k} is more than the {frames} frames of the attention; use at most {frames}."
-        )
+    kept_of(settings.extraction, frames)
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)

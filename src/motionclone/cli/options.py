@@ -286,7 +286,9 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
             data["sampling"][side] = near
     settings = parse_settings(data, None)
     k, frames = settings.extraction.k, settings.sampling.num_frames
-    if k > frames:
+    if "k" in named_so:
+        settings.extraction.model_fields_set.add("k")  # a preset's is as many as there are, where that is less
+    if "k" in named_so and k > frames:
         raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
     if scaled:
         say(scaled)
