@@ -97,7 +97,7 @@ def _what_acts(method: Method, base: Settings, facts: ModelFacts) -> str:
     guidance, sampling = settings.guidance, settings.sampling
     if facts.own_steps:
         sampling = sampling.model_copy(update={"guided_steps": base.sampling.guided_steps})
-    if guidance.strength is not None:
+    if guidance.strength is not None:  # of the weight it acts only whether it is 0
         guidance = guidance.model_copy(update={"weight": min(guidance.weight, 1.0), "update": guidance.rule})
     if guidance.rule != "noise":
         guidance = guidance.model_copy(update={"match_direction": False})
