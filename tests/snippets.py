@@ -31,7 +31,7 @@ INLINE = re.compile(r"`((?:motionclone|make|python|pip) [^`]+)`")
 # Programs that are no concern of ours; what they are told is the reader's.
 TRUSTED = {"cd", "git", "export", "source", ".", "mkdir", "ls", "cp", "head", "sudo", "apt-get", "apt", "docker"}
 PLAIN = {"text", "bibtex", "svg", "mermaid"}  # languages of blocks in which there is nothing to run
-RUNS = {"demo", "clone", "extract", "generate", "inspect", "rerun", "verify-run", "score", "models", "doctor"}
+RUNS = {"demo", "clone", "sweep", "extract", "generate", "inspect", "rerun", "verify-run", "score", "models", "doctor"}
 NEEDS_MORE = {"push", "evaluate"}  # the hub; hours, but for the quick suite
 VIDEO, PICTURE = (".mp4", ".webm", ".gif", ".mov"), (".png", ".jpg", ".jpeg", ".webp")
 _evaluated: set[tuple[str, ...]] = set()  # which takes too long to be done twice

@@ -24,7 +24,7 @@ from motionclone.calling import (
     with_arguments,
 )
 from motionclone.errors import GuidanceWarning, InputError, named
-from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.extraction import extract_motion, generator_of, kept_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import OutputType, as_frames, check_output_type, in_form
@@ -115,17 +115,29 @@ def clone(
         )
     check(backbone, prompt, settings, arguments)
     check_condition(backbone, condition, settings)
-    motion = extract_motion(
-        backbone,
+    motion = motion_for(backbone, frames, settings, condition=condition, source=source)
+    return generate(
+        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
+    )
+
+
+def motion_for(
+    pipe: Pipeline,
+    frames: Any,
+    settings: Settings,
+    *,
+    condition: Condition | None = None,
+    source: dict[str, Any] | None = None,
+) -> Motion:
+    """The motion that `clone` reads of frames with whole settings: of their seed, and shown what the video follows."""
+    return extract_motion(
+        pipe,
         frames,
         settings.extraction,
         seed=settings.seed,
         source=source,
         shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
         condition_scale=settings.conditioning.scale,
-    )
-    return generate(
-        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
     )
 
 
@@ -140,10 +152,7 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
     settings, added = with_arguments(settings, arguments or {})
     backbone, sampling = caller_of(pipe), settings.sampling
     frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
-    if settings.extraction.k > frames:
-        raise InputError(
-            f"k = {settings.extraction.k} is more than the {frames} frames of the attention; use at most {frames}."
-        )
+    kept_of(settings.extraction, frames)
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)

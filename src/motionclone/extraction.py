@@ -184,8 +184,7 @@ def motion_at(
     frames = backbone.map_frames(call)
     if frames < 2:
         raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")
-    if settings.k > frames:
-        raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
+    settings = kept_of(settings, frames)
     whole = has_closing_hooks(backbone.denoiser)
     with (
         backbone.reading(call) as reading,
@@ -198,6 +197,16 @@ def motion_at(
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
     grid = {site: backbone.grid(call, found[site][0]) for site in sites}
     return Motion(represent(found, settings.k), grid, _provenance(backbone, sites, settings, about or {}))
+
+
+def kept_of(settings: Extraction, frames: int) -> Extraction:
+    """The settings; where those of a preset keep more entries of a row than the attention has frames, all of them.
+
+    InputError if a person set so many.
+    """
+    if settings.k > frames and "k" in settings.model_fields_set:
+        raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
+    return settings if settings.k <= frames else settings.model_copy(update={"k": frames})
 
 
 def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, about: Mapping[str, Any]) -> Provenance:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from motionclone.backbones.backbone import Call, Guidable
+from motionclone.backbones.backbone import Backbone, Call, Guidable
 from motionclone.backbones.budget import Cost
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
 from motionclone.backbones.costs import block_costs
 from motionclone.backbones.patching import Forward
 from motionclone.errors import InputError
+from motionclone.guidance import motion_direction
 from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import Objective, energy
 
@@ -62,6 +63,15 @@ def energy_and_gradient(
     gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
     return output, {site: energies[site].detach() for site in motion.maps}, gradient
+
+
+def direction_of(backbone: Backbone, gradient: Tensor, call: Call) -> Tensor:
+    """The `motion_direction` of a gradient, both in the layout of the output of a call of the denoiser."""
+    found = motion_direction(backbone.unpacked(gradient, call), backbone.kept_frames)
+    places = torch.arange(gradient.numel(), device=gradient.device).view_as(gradient)
+    packed = torch.empty_like(gradient).flatten()
+    packed[backbone.unpacked(places, call).flatten()] = found.flatten()
+    return packed.view_as(gradient)
 
 
 def guided_costs(

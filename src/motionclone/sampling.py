@@ -28,7 +28,7 @@ from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing, within_memory
 from motionclone.calling import check_function
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.gradient import energy_and_gradient, guided_costs
+from motionclone.gradient import direction_of, energy_and_gradient, guided_costs
 from motionclone.guidance import output_increment
 from motionclone.idle import tell_idle_guidance
 from motionclone.motion import Motion
@@ -47,7 +47,7 @@ class GuidedStep:
     timestep: float
     energy: float  # summed over sites, before weight and ramp
     energy_by_site: dict[str, float] = field(repr=False)
-    weight: float  # lambda times ramp
+    weight: float  # lambda times ramp; with a strength, of the gradient at unit size
     gradient_norm: float  # of weight * energy with respect to the latents
 
 
@@ -138,14 +138,14 @@ def motion_guidance(
     The pipeline's timesteps in the noisiest `guided_fraction` are guided, whatever its scheduler and their number. The
     paper guides more of them than a scheduler has there: given whole settings, their uneven schedule stands in for a
     DDIM scheduler inside the `with` (other schedulers are kept), for calls with as many steps as they say. With
-    weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance. Pipelines
-    that share a network may be guided at the same time, each by its own motion, and let go in any order.
+    strength or weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance.
+    Pipelines that share a network may be guided at the same time, each by its own motion, and let go in any order.
 
     Args:
         pipe: a diffusers pipeline of a supported family, or a modular one; it may be offloaded, adapted, given another
             scheduler.
         motion: extracted with the same model; or one for every guided timestep, as from inversion (Eq. 4).
-        settings: weight, update rule, share of the schedule, ramps; or whole settings, such as from `preset`.
+        settings: strength or weight, share of the schedule, ramps; or whole settings, such as from `preset`.
         on_guided_step: called after every guided step, for which the device is then waited for.
 
     Yields:
@@ -210,13 +210,13 @@ def motion_guidance(
         )
         trace.recomputed = recomputing.chosen
         finite = gradient.isfinite().all()
+        if settings.strength is not None:
+            gradient = direction_of(backbone, gradient, conditional_call)
         gradient = planned.weight * gradient
         numbers = torch.stack([*by_site.values(), torch.linalg.vector_norm(gradient), finite])
         trace._unread.append(_Unread(planned, timestep, tuple(by_site), numbers, latents.dtype, settings.weight))
         prediction = prediction_of(runner.scheduler)
-        increment = output_increment(
-            gradient, planned.now, planned.after, prediction, settings.update, planned.response
-        )
+        increment = output_increment(gradient, planned.now, planned.after, prediction, settings.rule, planned.response)
         if on_guided_step is not None:
             on_guided_step(trace.steps[-1])
         trace._read(but=1)
@@ -231,7 +231,7 @@ def motion_guidance(
         yield trace
     trace._read()
     trace.shortfall = next((plan.shortfall for plan in plans if plan.shortfall), None)
-    if calls_of_others and not plans and settings.weight > 0:
+    if calls_of_others and not plans and not settings.off:
         trace.shortfall = (
             "guidance guided no step: another pipeline called the network, and guidance was given "
             f"{type(runner).__name__}; give it the pipeline that runs."

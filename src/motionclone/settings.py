@@ -94,7 +94,17 @@ class Extraction(_Frozen):
 class Guidance(_Frozen):
     """How strongly, when and by which rule a motion guides (Sec. 3.4)."""
 
-    weight: float = Field(default=2000.0, ge=0, description="Strength, lambda; 0 switches guidance off.")
+    strength: float | None = Field(
+        default=None,
+        ge=0,
+        description="How much of the motion is asked for: 1 is recommended, on every model, at every size and number "
+        "of steps; 0 switches guidance off. Takes the place of the weight",
+    )
+    weight: float = Field(
+        default=2000.0,
+        ge=0,
+        description="Lambda, as in the paper; what it does depends on model, size and steps. 0 switches it all off.",
+    )
     objective: str = Field(
         default="control", description="What the same motion means: control, as in the paper, or cross-entropy."
     )
@@ -114,6 +124,16 @@ class Guidance(_Frozen):
         description="What the backward pass computes again: none of it, what does not fit the free memory (auto), or "
         "all that keeps memory least.",
     )
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is guided."""
+        return self.weight == 0 or self.strength == 0
+
+    @property
+    def rule(self) -> Update:
+        """How the gradient enters a step; a strength, which says what a step does to the latents, leaves no choice."""
+        return self.update if self.strength is None else "direction"
 
 
 class Sampling(_Frozen):

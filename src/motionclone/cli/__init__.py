@@ -20,6 +20,7 @@ from motionclone.cli.models import models
 from motionclone.cli.options import as_option
 from motionclone.cli.rerunning import rerun, verify_run
 from motionclone.cli.sharing import push
+from motionclone.cli.sweeping import sweep
 from motionclone.cli.terminal import NobodyReads, Stopped, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError, naming
 from motionclone.settings import check_text
@@ -31,7 +32,21 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models, doctor):
+for command in (
+    demo,
+    clone,
+    sweep,
+    extract,
+    generate,
+    rerun,
+    verify_run,
+    inspect,
+    push,
+    evaluate,
+    score,
+    models,
+    doctor,
+):
     name = command.__name__.replace("_", "-")
     app.command(command, name=name, help_epilogue=epilogue(name))
 app.register_install_completion_command(help="Make the shell complete commands and options with the tab key.")

@@ -12,6 +12,10 @@ motionclone clone tiger.mp4 "a red star on blue waves" --steps 8 --seed 3 --dry-
 motionclone clone tiger.mp4 "a pig walks in the forest" -o pig.mp4 --model animatediff --preset object --start 1 --end 3
 motionclone clone tiger.mp4 "a pig walks" -o pig.mp4 --model wan2.1-1.3b --offload model --vae-tiling
 """,
+    "sweep": """
+motionclone sweep tiger.mp4 "a red star on blue waves"
+motionclone sweep tiger.mp4 "a red star on blue waves" -o pick.gif --strengths .5,1,2 --seeds 0,1,2 --steps 8
+""",
     "extract": """
 motionclone extract tiger.mp4 -o tiger.safetensors
 motionclone extract frames/ --fps 12 -o walk.safetensors --model animatediff

@@ -65,7 +65,7 @@ def foretell(
         "motion": f"read from {', '.join(extraction.blocks)}, t_alpha {extraction.t_alpha}, k {extraction.k}",
     }
     if generates:
-        guided = sampling.guided_steps if settings.guidance.weight else 0
+        guided = 0 if settings.guidance.off else sampling.guided_steps
         rows["steps"] = f"{sampling.steps}, of which {guided} guided"
     folder = outputs[0].absolute().parent
     made = "" if folder.is_dir() else f" (the folder {folder.name} will be made)"

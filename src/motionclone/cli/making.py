@@ -14,6 +14,7 @@ from motionclone.cli.options import (
     GenerationOptions,
     ModelOptions,
     Output,
+    PictureJob,
     PictureOptions,
     ReferenceOptions,
     SettingsOptions,
@@ -78,15 +79,25 @@ def clone(
     check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
     check_model(model_options, dry_run)
     advise(model_options)
-    settings = settings_from(
-        model_options.model,
-        settings_options,
-        extraction_options,
-        generation_options,
-        conditioning_options,
-        otherwise=control_kind(pictures) or "camera",
+    parts = (settings_options, extraction_options, generation_options, conditioning_options)
+    settings = settings_from(model_options.model, *parts, otherwise=control_kind(pictures) or "camera")
+    job, sources = asked_to_clone(
+        reference, prompt, reference_options, picture_options.control, pictures, model_options, prompt_metadata
     )
-    control = picture_options.control
+    output = output or named_after(reference, prompt, suffix=".mp4")
+    run(job, sources, settings, output, overwrite, compare, typed(model_options, *parts), dry_run)
+
+
+def asked_to_clone(
+    reference: Path,
+    prompt: str,
+    reference_options: ReferenceOptions,
+    control: str | None,
+    pictures: tuple[PictureJob, ...],
+    model_options: ModelOptions,
+    prompt_metadata: bool,
+) -> tuple[CloneJob, Sources]:
+    """What a clone is asked for, and where what it names lies."""
     job = CloneJob(
         reference.name,
         prompt,
@@ -97,10 +108,7 @@ def clone(
         control=control and public_name(control),
     )
     paths = tuple(Path(picture.path) for picture in pictures)
-    sources = Sources(model_options.model, reference, paths, control)
-    given = typed(model_options, settings_options, extraction_options, generation_options, conditioning_options)
-    output = output or named_after(reference, prompt, suffix=".mp4")
-    run(job, sources, settings, output, overwrite, compare, given, dry_run)
+    return job, Sources(model_options.model, reference, paths, control)
 
 
 def extract(

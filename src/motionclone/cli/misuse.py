@@ -27,7 +27,8 @@ _OPTIONS = {
     "--steps": "num-inference-steps num-steps inference-steps sampling-steps ddim-steps",
     "--frames": "num-frames video-length length n-frames",
     "--guidance-scale": "cfg cfg-scale scale text-scale",
-    "--weight": "lambda strength motion-weight motion-scale guidance-weight",
+    "--strength": "motion-strength motion-scale guidance-strength intensity",
+    "--weight": "lambda motion-weight guidance-weight",
     "--negative-prompt": "negative neg-prompt n-prompt",
     "--device": "gpu cuda cpu mps",
     "--dtype": "fp16 bf16 fp32 half precision torch-dtype",
@@ -40,6 +41,7 @@ _OPTIONS = {
 _TEXTS = ("--prompt", "--negative-prompt", "--positive-prompt", "--extraction-prompt")  # which may be empty
 _COMMANDS = {
     "clone": "transfer copy run make create video",
+    "sweep": "grid sheet sheets variants strengths seeds",
     "extract": "read invert",
     "generate": "gen sample",
     "inspect": "show info view",
@@ -50,6 +52,7 @@ _COMMANDS = {
 }
 _EXAMPLE = {  # a call of each command that needs more than its name
     "clone": 'motionclone clone {} "what the new video shows"',
+    "sweep": 'motionclone sweep {} "what the new video shows"',
     "generate": 'motionclone generate {} "what the new video shows"',
     "extract": "motionclone extract {}",
     "rerun": "motionclone rerun {}",
@@ -174,7 +177,7 @@ def _too_much(command: str, after: list[str], unused: list[str]) -> str:
         return f"an option goes before {last}: {option} {last}"
     if command in ("evaluate", "score") and len(unused) == 1:
         return f"an option goes before {last}: --references {last}"
-    if command in ("clone", "generate"):
+    if command in ("clone", "sweep", "generate"):
         outputs = [word for word in unused if _is_file_name(word)]
         start = next((place for place, word in enumerate(after) if after[place + 1 : place + 2] == unused[:1]), 1)
         said = [after[start], *(word for word in unused if word not in outputs)]

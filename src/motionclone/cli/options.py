@@ -277,7 +277,10 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
     for section, each, value in given:
         (data[section] if section else data)[each] = value
-    scaled = _scale_to_steps(data, chosen, {each for _, each, _ in given})
+    named_so = {each for _, each, _ in given}
+    if "weight" in named_so and "strength" not in named_so:  # the paper's way in place of the preset's
+        data["guidance"]["strength"] = None
+    scaled = _scale_to_steps(data, chosen, named_so)
     for side in ("height", "width"):
         pixels = data["sampling"][side]
         if pixels > 0 and pixels % 8:
@@ -286,7 +289,9 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
             data["sampling"][side] = near
     settings = parse_settings(data, None)
     k, frames = settings.extraction.k, settings.sampling.num_frames
-    if k > frames:
+    if "k" in named_so:
+        settings.extraction.model_fields_set.add("k")  # a preset's is as many as there are, where that is less
+    if "k" in named_so and k > frames:
         raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
     if scaled:
         say(scaled)
