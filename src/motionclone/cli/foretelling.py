@@ -64,7 +64,7 @@ def foretell(
     if generates:
         guided = sampling.guided_steps if settings.guidance.weight else 0
         rows["steps"] = f"{sampling.steps}, of which {guided} guided"
-    rows |= {"memory": _memory(pipe, settings, options), "writes": ", ".join(map(str, outputs))}
+    rows |= {"memory": memory_told(pipe, settings, options), "writes": ", ".join(map(str, outputs))}
     table = Table(title="dry run: nothing was computed or written", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -73,7 +73,7 @@ def foretell(
     Console().print(table)
 
 
-def _memory(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
+def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
     """What the run takes, and whether the device has it."""
     from torch import nn
 

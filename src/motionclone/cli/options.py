@@ -11,7 +11,16 @@ from pydantic.fields import FieldInfo
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
 from motionclone.files import check_no_address
-from motionclone.settings import MOST_STEPS, SHARES, Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.settings import (
+    FLAT_NAMES,
+    MOST_STEPS,
+    SHARES,
+    Sampling,
+    Settings,
+    parse_settings,
+    preset,
+    preset_names,
+)
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
@@ -21,13 +30,6 @@ _PLACES = Group("Where things are now (if they are not found)", sort_key=1)
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
-# Options that are not called as their settings, which stand in a section there.
-_OTHER_NAMES = {
-    "num_frames": "--frames",
-    "prompt": "--extraction-prompt",
-    "scale": "--condition-scale",
-    "at_extraction": "--condition-extraction",
-}
 _SIZE = ("num_frames", "height", "width")
 
 
@@ -154,11 +156,20 @@ def options(name: str, doc: str, group: Group = _SETTINGS, **sections: type[Base
     return _class(name, doc, group, [(section, each, info) for section, (each, info) in found if each not in _SIZE])
 
 
+def as_option(name: str, value: Any = ...) -> str:
+    """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
+    last = name.rpartition(".")[2]
+    option = f"--{FLAT_NAMES.get(last, last).replace('_', '-')}"
+    if value is ... or value is True:
+        return option
+    return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"
+
+
 def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, FieldInfo]]) -> Any:
     """A class of options for (section, field, what is known of it): of its type, with its words, None by default."""
     made = []
     for section, each, info in settings:
-        parameter = Parameter(name=_OTHER_NAMES.get(each), group=group, help=_words(info))
+        parameter = Parameter(name=as_option(each) if each in FLAT_NAMES else None, group=group, help=_words(info))
         kept: Any = field(default=None, metadata={"section": section})
         made.append((each, Annotated[cast(Any, info.annotation) | None, parameter], kept))
     # Cyclopts reads the docstring, and the module to know what annotations mean.
@@ -199,15 +210,6 @@ else:
         "ConditioningOptions", "How pictures steer it.", _PICTURES, conditioning=_sections.pop("conditioning")
     )
     GenerationOptions = options("GenerationOptions", "How the video is made.", **_sections)
-
-
-def as_option(name: str, value: Any = ...) -> str:
-    """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
-    last = name.rpartition(".")[2]
-    option = _OTHER_NAMES.get(last, f"--{last.replace('_', '-')}")
-    if value is ... or value is True:
-        return option
-    return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"
 
 
 def typed(model: ModelOptions, *others: Any) -> dict[str, str]:
