@@ -13,15 +13,20 @@ import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 
+import odd_work
 import pytest
 
+import motionclone
 from motionclone.batch.jobfile import as_given, read_jobs
 from motionclone.batch.pools import Failed, Given, Lost
+from motionclone.batch.processes import Processes
+from motionclone.batch.rays import Rays
 from motionclone.batch.schema import Job, Part, json_schema
 from motionclone.batch.shards import shard_of
 from motionclone.batch.sharing import MOST_LOSSES, TRIES, share
 from motionclone.cli import batching
 from motionclone.cli.options import ModelOptions, ReferenceOptions
+from motionclone.cli.rows import Rows
 from motionclone.errors import InputError
 
 QUICK = "{preset: mini, frames: 4, height: 64, width: 64, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
@@ -219,9 +224,52 @@ def test_a_job_whose_worker_is_lost_is_done_by_another_and_given_up_in_the_end()
 
 def test_workers_that_cannot_start_end_the_batch_and_not_every_job():
     failed = []
-    with pytest.raises(InputError, match=r"workers end before .* \(it was killed\)"):
+    with pytest.raises(InputError, match=r"workers end before they do anything \(it was killed\); "):
         share([0] * 1000, Clocked(3, lost=lambda _: True), lambda job: (job, 0, 1.0), lambda *each: failed.append(each))
     assert len(failed) < MOST_LOSSES
+
+
+def test_few_jobs_are_done_by_as_many_workers():
+    pool = Clocked(8)
+    share([0, 0, 1, 1, 1], pool, lambda job: (job, job > 1, 10.0), lambda *_: None)
+    assert pool.now == 10.0
+
+
+@pytest.fixture(params=["processes", "ray"])
+def pool(request, monkeypatch):
+    """Two real workers, which do odd work."""
+    places = (Path(odd_work.__file__).parent, Path(motionclone.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+    if request.param == "processes":
+        return Processes(2, odd_work.setup)
+    pytest.importorskip("ray")
+    return Rays("local", odd_work.setup, 2)
+
+
+def test_real_workers_do_what_can_be_done_and_tell_the_rest(pool):
+    jobs, done = [*range(20), "poison", "bad", *range(22, 30)], {}
+    share([0] * len(jobs), pool, jobs.__getitem__, done.__setitem__)
+    assert isinstance(done[20], Failed)
+    assert "process" in done.pop(20).reason
+    assert done.pop(21) == Failed("it is bad")
+    assert all(value[0] == number for number, value in done.items())
+    assert len(done) == 28
+    pids = {value[1] for value in done.values()}
+    assert len(pids) > 2  # two of them were lost
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_what_stops_one_worker_stops_all():
+    with pytest.raises(InputError, match="no room"):
+        share([0] * 100, Processes(2, odd_work.setup), lambda job: "full" if job == 3 else job, lambda *_: None)
+
+
+def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"--ray needs ray, .* pip install 'motionclone\[ray\]'"):
+        Rays("local", odd_work.setup, 2)
+    path = written(tmp_path, "a.yaml", "- {reference: a, prompt: b}")
+    assert "give --ray" in run("batch", path, "--shared")[1]
 
 
 # Batches of a tiny model
@@ -274,16 +322,25 @@ def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, here
     assert videos("jobs") == made
 
 
-def test_all_that_decides_a_video_is_in_its_name(run, asked, here, tmp_path, monkeypatch):
+def test_all_that_decides_a_video_is_in_its_name(asked, tmp_path):
     shutil.copy("tiger.mp4", "lion.mp4")
     asked(
         "{reference: tiger.mp4, prompt: a ring, each: {weight: [1000, 2000], guidance_scale: [3, 4]}}",
         "{reference: tiger.mp4, prompt: a ring, each: {start: [0.0, 0.1], output: [a.mp4, b.gif]}}",
         "{reference: lion.mp4, prompt: a ring, each: {dtype: [float32, bfloat16], prompt_metadata: [true, false]}}",
+        "{reference: lion.mp4, prompt: a ring, dtype: float32, output: c.mp4, each: {offload: [none, model]}}",
     )
-    rows = __import__("motionclone.cli.rows", fromlist=["Rows"]).Rows(read_jobs(Path("jobs.yaml")), tmp_path / "v")
-    names = [rows(number).name for number in range(12)]
-    assert len({Path(name).stem.rpartition("-")[2] for name in names}) == 11  # a and b are one video of each kind
+
+    def hashes():
+        rows = Rows(read_jobs(Path("jobs.yaml")), tmp_path / "v")
+        return [Path(rows(number).name).stem.rpartition("-")[2] for number in range(14)]
+
+    before = hashes()
+    assert len(set(before)) == 12
+    assert before[8] == before[12] == before[13]  # whatever it is called, and wherever weights wait
+    with Path("lion.mp4").open("ab") as file:
+        file.write(b"\0")
+    assert [old == new for old, new in zip(before, hashes(), strict=True)] == [True] * 8 + [False] * 6
 
 
 def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, here, tmp_path):

@@ -24,18 +24,12 @@ class Queue:
         self._at_work: Counter[Hashable] = Counter()
 
     def take(self, last: Hashable) -> int | None:
-        """A job for a worker that has done one of the group `last`: another of it, or of where most wait for few.
-
-        None if nothing waits, or no more than who is at work on its group will have done in a while: to load anything
-        for that would take longer.
-        """
-        group = last if self._waiting.get(last) else None
-        if group is None and self._waiting:
-            group = max(self._waiting, key=lambda each: len(self._waiting[each]) / (1 + self._at_work[each]))
-            if len(self._waiting[group]) <= self._at_work[group]:
-                return None
-        if group is None:
+        """A job for a worker that has done one of the group `last`: another of it, or of where most wait for few."""
+        if not self._waiting:
             return None
+        group = last
+        if group not in self._waiting:
+            group = max(self._waiting, key=lambda each: len(self._waiting[each]) / (1 + self._at_work[each]))
         number = self._waiting[group].popleft()
         if not self._waiting[group]:
             del self._waiting[group]
@@ -114,7 +108,9 @@ def share(
                 elif isinstance(answer, Lost):
                     losses += 1
                     if losses >= MOST_LOSSES:
-                        raise InputError(f"workers end before they have done anything ({answer.how}); try fewer.")
+                        raise InputError(
+                            f"workers end before they do anything ({answer.how}); mend that, or try fewer."
+                        )
                     last.pop(answer.worker, None)
                     failed(ended(answer.worker, lost=True), Failed(answer.how))
                 else:
