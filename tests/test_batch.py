@@ -15,6 +15,8 @@ from pathlib import Path
 
 import odd_work
 import pytest
+import yaml
+from snippets import ROOT, blocks_of
 
 import motionclone
 from motionclone.batch.jobfile import as_given, read_jobs
@@ -146,6 +148,24 @@ def test_shards_are_disjoint_and_together_all():
     for words in ("0/8", "9/8", "1", "1/0", "a/b", "-1/2"):
         with pytest.raises(InputError, match="count from 1"):
             shard_of(words)
+
+
+def test_the_scripts_of_the_documents_make_every_shard(tmp_path):
+    blocks = {block.language: block.text for block in blocks_of(ROOT / "docs" / "batches.md")[-3:-1]}
+    assert "#SBATCH" in blocks["sh"]
+    written(tmp_path, "slurm.sh", blocks["sh"])
+    written(tmp_path, "sky.sh", yaml.safe_load(blocks["yaml"])["run"])
+    written(tmp_path, "motionclone", "#!/bin/sh\necho $*\n").chmod(0o755)
+    for script, numbers in (
+        ("slurm.sh", lambda n: {"SLURM_ARRAY_TASK_ID": n, "SLURM_ARRAY_TASK_COUNT": 8}),
+        ("sky.sh", lambda n: {"SKYPILOT_NODE_RANK": n - 1, "SKYPILOT_NUM_NODES": 8}),
+    ):
+        for number in range(1, 9):
+            told = {name: str(value) for name, value in numbers(number).items()}
+            path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+            words = ["bash", "-e", tmp_path / script]
+            said = subprocess.run(words, env={**told, "PATH": path}, capture_output=True, text=True, check=True).stdout
+            assert said.split()[-2:] == ["--shard", f"{number}/8"]
 
 
 # Who does what

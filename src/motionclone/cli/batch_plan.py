@@ -92,15 +92,16 @@ def plan_of(rows: Rows, numbers: Sequence[int], done: frozenset[str]) -> Plan:
         plan.guided += sampling.guided_steps if settings.guidance.weight else 0
         pixels = sampling.num_frames * sampling.height * sampling.width
         plan.size += _VIDEO * pixels + _RECORD
-        known = task.motion is None or task.motion in plan.motions or (task.folder / MOTIONS / task.motion).is_file()
-        if not known:
+        fresh = task.motion is not None and task.motion not in plan.motions
+        if fresh and not (task.folder / MOTIONS / str(task.motion)).is_file():
             plan.motions.add(str(task.motion))
+            plan.forwards += 1
             latents = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
             sites = len(backbone.sites(settings.extraction.blocks))
             positions = latents[2] * latents[3] * latents[4] / 2
             plan.size += sites * positions * 8 * settings.extraction.k * _ENTRY
-        if task.motion is not None or isinstance(task.job, CloneJob):
-            plan.forwards += not known or task.motion is None
+        elif isinstance(task.job, CloneJob) and task.motion is None:  # with pictures each reads its own
+            plan.forwards += 1
         largest = plan.models.get(task.group)
         if largest is None or pixels > _pixels(largest[1]):
             plan.models[task.group] = pipe, settings, task.job.model_options

@@ -1,8 +1,7 @@
 """The command that makes many videos, and the one that tells how far it is."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,16 +70,18 @@ def batch_run(
     from motionclone.batch.jobfile import read_jobs
     from motionclone.batch.shards import shard_of
     from motionclone.cli.rows import Rows, as_field
+    from motionclone.files import check_free
 
     found = read_jobs(jobs)
     numbers = range(len(found))[shard_of(shard)]
     folder = out_dir or Path(jobs.stem)
     rows = Rows(found, folder)
+    check_free(folder / "batch.mp4", overwrite=True)
     with naming(as_field):
         if dry_run:
             _foretell(rows, folder, numbers)
         else:
-            _make(rows, folder, numbers, f"{jobs.stem}-{shard or 'all'}", (workers, ray, shared), follow)
+            _make(rows, folder, numbers, f"{jobs.absolute()} {shard}", (workers, ray, shared), follow)
 
 
 @batch.command
@@ -125,42 +126,42 @@ def _foretell(rows: "Rows", folder: Path, numbers: range) -> None:
         sys.exit(1)
 
 
+def _resolved(rows: "Rows", numbers: range) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, str]]]:
+    """Name, number and group of every video, each once; and name, number and why of what cannot be made."""
+    from motionclone.cli.rows import Refused
+
+    seen: set[str] = set()
+    groups: dict[Any, int] = {}
+    tasks: list[tuple[str, int, int]] = []
+    refused: list[tuple[str, int, str]] = []
+    for number in numbers:
+        row = rows(number)
+        if row.name in seen:
+            continue
+        seen.add(row.name)
+        if isinstance(row, Refused):
+            refused.append((row.name, number, row.reason))
+        else:
+            tasks.append((row.name, number, groups.setdefault(row.group, len(groups))))
+    return tasks, refused
+
+
 def _make(
     rows: "Rows", folder: Path, numbers: range, key: str, engine: tuple[int | None, str | None, bool], follow: bool
 ) -> None:
-    from motionclone.batch.folder import MOTIONS, digest_of, state_of, write_error, write_list
+    from motionclone.batch.folder import digest_of, state_of, write_error, write_list
     from motionclone.batch.jobfile import as_given
     from motionclone.batch.pools import Failed
     from motionclone.batch.sharing import TRIES, share
-    from motionclone.cli.rows import Refused
-    from motionclone.files import check_free, sweep
     from motionclone.lab.identity import without_places
 
-    first: dict[str, int] = {}  # by name, so that what is asked for twice is made once
-    groups: dict[Any, int] = {}
-    group_of: list[int] = []
-    refused: list[tuple[int, str]] = []
-    for number in numbers:
-        row = rows(number)
-        if row.name in first:
-            continue
-        first[row.name] = number
-        if isinstance(row, Refused):
-            refused.append((number, row.reason))
-            group_of.append(-1)
-        else:
-            group_of.append(groups.setdefault(row.group, len(groups)))
-    check_free(folder / "batch.mp4", overwrite=True)
-    sweep(folder)
-    sweep(folder / MOTIONS)
-    write_list(folder, digest_of(key), (rows.listed(number, name) for name, number in first.items()))
-    state = state_of(folder)
-    todo = [
-        (name, number, group)
-        for (name, number), group in zip(first.items(), group_of, strict=True)
-        if group >= 0 and name not in state.done
-    ]
-    there, made, failed, notes = len(first) - len(todo) - len(refused), 0, 0, set[str]()
+    tasks, refused = _resolved(rows, numbers)
+    _sweep(folder)
+    asked = [(name, number) for name, number, _ in (*tasks, *refused)]
+    write_list(folder, digest_of(key), (rows.listed(number, name) for name, number in asked))
+    done_before = state_of(folder).done
+    todo = [task for task in tasks if task[0] not in done_before]
+    there, made, failed, notes = len(tasks) - len(todo), 0, 0, set[str]()
 
     def fail(name: str, number: int, reason: str, tries: int) -> None:
         nonlocal failed
@@ -169,11 +170,11 @@ def _make(
         if follow or failed <= 3:
             say(f"note: {rows.jobs.where(number)} failed: {reason}")
 
-    names = {number: name for name, number in first.items()}
-    for number, reason in refused:
-        fail(names[number], number, reason, 1)
+    for name, number, reason in refused:
+        fail(name, number, reason, 1)
     if todo:
-        with batch_bars(len(todo), follow) as (count, step), _swept(folder):
+        with batch_bars(len(todo), follow) as (count, step), ExitStack() as left:
+            left.callback(_sweep, folder)
 
             def done(place: int, value: Any) -> None:
                 nonlocal made
@@ -220,17 +221,13 @@ def _pool(workers: int | None, ray: str | None, shared: bool, jobs: int) -> "Poo
 
     gpus = visible_gpus()
     size = min(workers or len(gpus) or 1, jobs)
-    return Processes(size, Worker, gpus, threads=None if gpus or size == 1 else threads_of(size))
+    return Processes(size, Worker, gpus if size > 1 else (), threads=None if gpus or size == 1 else threads_of(size))
 
 
-@contextmanager
-def _swept(folder: Path) -> "Iterator[None]":
-    """What workers that were ended left half written is taken away."""
+def _sweep(folder: Path) -> None:
+    """Take away what workers that were ended left half written."""
     from motionclone.batch.folder import MOTIONS
     from motionclone.files import sweep
 
-    try:
-        yield
-    finally:
-        sweep(folder)
-        sweep(folder / MOTIONS)
+    sweep(folder)
+    sweep(folder / MOTIONS)
