@@ -2,12 +2,14 @@
 
 import heapq
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from dataclasses import fields
@@ -19,6 +21,7 @@ import yaml
 from snippets import ROOT, blocks_of
 
 import motionclone
+from motionclone.batch.folder import state_of
 from motionclone.batch.jobfile import as_given, read_jobs
 from motionclone.batch.pools import Failed, Given, Lost
 from motionclone.batch.processes import Processes
@@ -310,7 +313,8 @@ def asked(tmp_path, clip, model, monkeypatch):
 
 
 def videos(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).glob("*.mp4"))}
+    """All that are done."""
+    return {name: (Path(folder) / name).read_bytes() for name in sorted(state_of(Path(folder)).done)}
 
 
 def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, here, tmp_path):
@@ -421,40 +425,35 @@ def test_pictures_and_motions_are_jobs_too(run, asked, here, tmp_path, model):
     assert Path("o.mp4").read_bytes() == next(Path("jobs").glob("tiger*.mp4")).read_bytes()
 
 
-# Processes
+def test_a_worker_is_killed_and_the_batch_stopped_and_nothing_is_lost_or_made_twice(run, asked, request):
+    asked("{reference: tiger.mp4, prompts: [a star, a ring], seeds: 0..3}")
+    seen = {}
 
+    def disturb():
+        while not videos("v"):
+            time.sleep(0.02)
+        seen["workers"] = multiprocessing.active_children()
+        seen["workers"][0].kill()
+        seen["before"] = videos("v")
+        while len(videos("v")) < 3:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
 
-def test_workers_and_the_driver_are_killed_and_nothing_is_lost_or_made_twice(asked, tmp_path):
-    asked("{reference: tiger.mp4, prompts: [a star, a ring], seeds: 0..2}")
-
-    def start(folder, *more):
-        words = [sys.executable, "-m", "motionclone", "batch", "jobs.yaml", "--out-dir", folder, *more]
-        return subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    def children(process):
-        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-
-    driver = start("v", "--workers", "2")
-    while len(videos("v")) < 2:
-        assert driver.poll() is None, driver.stderr.read()
-        time.sleep(0.05)
-    before = videos("v")
-    workers = [pid for pid in children(driver) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGKILL)
-    time.sleep(0.3)
-    driver.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    assert driver.wait(20) == 130
-    assert time.monotonic() - began < 5
-    assert not [
-        pid for pid in workers if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    assert before.items() <= videos("v").items()
-    assert not list((tmp_path / "v").glob(".*"))
-    again = start("v", "--shard", "1/1")
-    assert again.wait(120) == 0, again.stderr.read()
-    assert len(videos("v")) == 6
-    assert not list((tmp_path / "v").glob("*.error.json"))
-    alone = start("alone")
-    assert alone.wait(120) == 0, alone.stderr.read()
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    code, said = run("batch", "jobs.yaml", "--out-dir", "v", "--workers", "2")
+    thread.join()
+    assert code == 130, said
+    assert not multiprocessing.active_children()
+    assert len(seen["workers"]) == 2
+    assert seen["before"].items() <= videos("v").items()
+    assert {path.suffix for path in Path("v").glob("*.*")} == {".mp4", ".json"}
+    assert not list(Path("v").glob(".*"))
+    kept = videos("v")
+    assert 3 <= len(kept) < 8
+    request.getfixturevalue("here")
+    code, said = run("batch", "jobs.yaml", "--out-dir", "v")
+    assert f"{8 - len(kept)} made, {len(kept)} there already, 0 failed" in said
+    assert run("batch", "jobs.yaml", "--out-dir", "alone")[0] == 0
     assert videos("alone") == videos("v")
+    assert kept.items() <= videos("v").items()
