@@ -249,7 +249,7 @@ def test_workers_that_cannot_start_end_the_batch_and_not_every_job():
     failed = []
     with pytest.raises(InputError, match=r"workers end before they do anything \(it was killed\); "):
         share([0] * 1000, Clocked(3, lost=lambda _: True), lambda job: (job, 0, 1.0), lambda *each: failed.append(each))
-    assert len(failed) < MOST_LOSSES
+    assert len(failed) < MOST_LOSSES + 3
 
 
 def test_few_jobs_are_done_by_as_many_workers():

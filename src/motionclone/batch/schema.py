@@ -87,10 +87,16 @@ def _settings() -> Iterator[tuple[str, FieldInfo]]:
 
 SETTINGS = tuple(name for name, _ in _settings())
 
-_fields: dict[str, Any] = {}
-for _name, _info in _settings():
-    _kind = Annotated[_info.annotation, *_info.metadata] if _info.metadata else _info.annotation  # type: ignore[valid-type]
-    _fields[_name] = (_kind | None, Field(default=None, description=_info.description))
+
+def _optional(info: FieldInfo) -> Any:
+    """The type and the bounds of a setting, or nothing."""
+    kind: Any = info.annotation
+    return Annotated[kind, *info.metadata] | None if info.metadata else kind | None
+
+
+_fields: dict[str, Any] = {
+    name: (_optional(info), Field(default=None, description=info.description)) for name, info in _settings()
+}
 
 Job = create_model("Job", __base__=Part, __doc__="One video.", **_fields)
 
@@ -121,11 +127,12 @@ def json_schema() -> str:
     more["seeds"] = (list[int] | Annotated[str, Field(pattern=r"^\d+\.\.\d+$")] | None, seeds)
     entry = create_model("Entry", __base__=Job, __doc__="One video, or with lists one of every combination.", **more)
     defaults = create_model("Defaults", __base__=Job, __doc__="What every job has that does not say otherwise.")
+    optional: Any = defaults | None
     file = create_model(
         "JobFile",
         __config__=ConfigDict(extra="forbid"),
         __doc__="A batch of motionclone: `motionclone batch jobs.yaml`.",
         jobs=(list[entry], Field(max_length=MOST_JOBS)),  # type: ignore[valid-type]
-        defaults=(defaults | None, None),
+        defaults=(optional, None),
     )
     return json.dumps(file.model_json_schema(), indent=2) + "\n"

@@ -9,7 +9,7 @@ from motionclone.errors import InputError
 
 TRIES = 2
 MOST_LOSSES = 8
-"""So many workers lost one after the other, before one has done anything, are no accident."""
+"""So many workers lost beyond all of them twice, before one has done anything, are no accident."""
 
 
 class Queue:
@@ -107,7 +107,7 @@ def share(
                     raise answer.error
                 elif isinstance(answer, Lost):
                     losses += 1
-                    if losses >= MOST_LOSSES:
+                    if losses >= MOST_LOSSES + 2 * pool.size:
                         raise InputError(
                             f"workers end before they do anything ({answer.how}); mend that, or try fewer."
                         )
@@ -123,6 +123,5 @@ def share(
                         on_done(number, answer.value)
     finally:
         for answer in pool.close():
-            finished = isinstance(answer, Given) and not isinstance(answer.value, Busy | Failed)
-            if finished and answer.worker in at_work:
+            if isinstance(answer, Given) and answer.worker in at_work and not isinstance(answer.value, Busy | Failed):
                 on_done(at_work.pop(answer.worker), answer.value)
