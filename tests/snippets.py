@@ -158,7 +158,12 @@ def runs_here(words: list[str]) -> bool:
 def run_command(words: list[str], run: Callable[..., tuple[int, str]], clips: Path) -> None:
     """Run a command here. Its clips and pictures, which stand for any, are put where it looks."""
     outputs = {after for word, after in pairwise(words) if word in ("-o", "--output", "--heatmap")}
-    for word in words[2:]:
+    named = (
+        [job.reference for job in read_jobs(Path(words[2]))]
+        if words[:3] == ["motionclone", "batch", "jobs.yaml"]
+        else []
+    )
+    for word in {*words[2:], *named}:
         path = Path(word.rpartition("@")[0] or word)
         if word in outputs or path.exists():
             continue

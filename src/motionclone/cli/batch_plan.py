@@ -1,6 +1,7 @@
 """What a batch would be, before anything is made: everything that can be refused, and what it takes."""
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -140,10 +141,12 @@ def show(plan: Plan, folder: Path, jobs: int, same: int, done: int, failed: int)
         table.add_row(escape(printable(name)), escape(printable(value)))
     console = Console()
     console.print(table)
-    for where, reason in plan.refused[:20]:
-        console.print(escape(printable(f"{where}: {reason}")), soft_wrap=True, highlight=False)
-    if len(plan.refused) > 20:
-        console.print(f"and {len(plan.refused) - 20:,} more")
+    refused = Counter(plan.refused)
+    for (where, reason), count in list(refused.items())[:20]:
+        many = f" ({count:,} jobs)" if count > 1 else ""
+        console.print(escape(printable(f"{where}{many}: {reason}")), soft_wrap=True, highlight=False)
+    if len(refused) > 20:
+        console.print(f"and {len(refused) - 20:,} more")
     if plan.size > free:
         raise InputError(f"{folder} has room for {_bytes(free)} and about {_bytes(plan.size)} are needed; make room.")
 
