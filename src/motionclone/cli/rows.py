@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from motionclone.cli.outputs import named_after
 from motionclone.cli.reading import is_local, public_name
 from motionclone.cli.sources import Sources
 from motionclone.errors import InputError
-from motionclone.files import sha256_of
+from motionclone.files import check_no_address, sha256_of
 from motionclone.settings import FLAT_NAMES, Settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,17 @@ class Refused:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a job comes to, what decides it besides what all have, and what decides its motion, if that is kept."""
+
+    job: CloneJob | GenerateJob
+    sources: Sources
+    settings: Settings
+    decides: Mapping[str, Any]
+    read: Mapping[str, Any] | None
+
+
 def as_field(name: str, value: Any = ...) -> str:
     """An argument or setting as a job file has it."""
     last = name.rpartition(".")[2]
@@ -78,81 +89,91 @@ class Rows:
     def __init__(self, jobs: Jobs, folder: Path) -> None:
         self.jobs, self.folder = jobs, folder.absolute()
         self._sha256, self._model = cache(_sha256), cache(_model_digest)
-        self._settings, self._motion_settings = cache(self._settings_of), cache(self._settings_of_motion)
+        few = lru_cache(1000)
+        self._settings, self._motion_settings = few(self._settings_of), few(self._settings_of_motion)
 
     def __call__(self, number: int) -> Task | Refused:
         """What is to be done for a job of the file."""
         job = self.jobs[number]
         try:
             return self._resolved(job)
-        except InputError as error:
+        except (InputError, OSError) as error:
             return Refused(video_name(_label(job), as_given(job), _suffix(job)), str(error))
 
     def listed(self, number: int, name: str) -> Listed:
         """As the folder's list has a job."""
         job = self.jobs[number]
         source = Path(job.reference or job.motion or "").name
-        return Listed(
-            name=name,
-            prompt=job.prompt[:1000],
-            source=source[:1000],
-            model=_public_name(self._local(job.model))[:1000],
-            seed=_seed(job),
-        )
+        try:
+            model = _public_name(self._local(job.model))
+        except (InputError, OSError):
+            model = Path(job.model).name
+        seed = job.overrides().get("seed")
+        return Listed(name=name, prompt=job.prompt[:1000], source=source[:1000], model=model[:1000], seed=seed)
 
     def _resolved(self, job: Part) -> Task:
-        model_options = self._model_options(job)
-        pictures, control = self._pictures(job)
+        options = self._model_options(job)
+        named = replace(options, model=_public_name(options.model))
         changed = job.overrides()
-        check_prompt(job.prompt, changed.get("positive_prompt"), pictured=bool(pictures))
-        given = _typed(job, model_options)
-        reference_options = ReferenceOptions(job.start, job.end, job.fps, job.fit)
-        seedless = tuple((name, value) for name, value in changed.items() if name != "seed")
-        kind = control_kind(pictures) or "camera"
-        place = model_options.model
-        named = replace(model_options, model=_public_name(place))
-        decides: dict[str, Any] = {
+        common = {
             "making": MAKING,
+            "model": self._model(options.model),
+            "held": [job.device, job.dtype, job.vae_tiling, job.per_frame_norm],
+        }
+        given = _typed(job, options)
+        found = (self._of_reference if job.motion is None else self._of_motion)(job, options.model, named, changed)
+        decides = {
+            **common,
+            **found.decides,
             "prompt": job.prompt,
             "prompt_metadata": job.prompt_metadata,
-            "model": self._model(place),
-            "held": [job.device, job.dtype, job.vae_tiling, job.per_frame_norm],
+            "settings": found.settings.model_dump(mode="json"),
             "suffix": _suffix(job),
         }
-        motion = None
-        if job.motion is not None:
-            path = self._place(job.motion)
-            settings, path, sha256 = self._motion_settings(place, path, job.preset, seedless, changed.get("seed"))
-            decides |= {"motion": sha256, "name": path.name}
-            task_job: CloneJob | GenerateJob = GenerateJob(
-                path.name, job.prompt, named, job.prompt_metadata, sha256=sha256
-            )
-            sources = Sources(place, path)
-        else:
-            path = self._place(str(job.reference))
-            sha256 = self._sha256(path)
-            settings = self._settings(place, job.preset, seedless, kind)
-            if "seed" in changed:
-                settings = settings.model_copy(update={"seed": changed["seed"]})
-            clip = {"reference": sha256, "name": path.name, "part": asdict(reference_options)}
-            shown = [(each.kind, each.frame, Path(each.path).name, each.sha256) for each in pictures]
-            decides |= {**clip, "pictures": shown, "control": control and self._model(control)}
-            public_control = control and _public_name(control)
-            task_job = CloneJob(
-                path.name, job.prompt, reference_options, named, job.prompt_metadata, sha256, pictures, public_control
-            )
-            sources = Sources(place, path, tuple(Path(each.path) for each in pictures), control)
-            if not pictures:
-                sampling = settings.sampling
-                size = [sampling.num_frames, sampling.height, sampling.width]
-                common = {name: decides[name] for name in ("making", "model", "held")}
-                extraction = settings.extraction.model_dump(mode="json")
-                motion = digest_of({**clip, **common, "extraction": extraction, "size": size, "seed": settings.seed})
-                motion = f"{motion}.safetensors"
-        decides["settings"] = settings.model_dump(mode="json")
-        return Task(
-            video_name(_label(job), decides, _suffix(job)), self.folder, task_job, sources, settings, given, motion
+        name = video_name(_label(job), decides, _suffix(job))
+        motion = None if found.read is None else f"{digest_of({**common, **found.read})}.safetensors"
+        return Task(name, self.folder, found.job, found.sources, found.settings, given, motion)
+
+    def _of_motion(self, job: Part, model: str, named: ModelOptions, changed: dict[str, Any]) -> "_Found":
+        check_prompt(job.prompt, changed.get("positive_prompt"))
+        settings, path, sha256 = self._motion_settings(
+            model, Path(self._local(str(job.motion))), job.preset, tuple(changed.items())
         )
+        made = GenerateJob(path.name, job.prompt, named, job.prompt_metadata, sha256=sha256)
+        return _Found(made, Sources(model, path), settings, {"motion": sha256, "name": path.name}, None)
+
+    def _of_reference(self, job: Part, model: str, named: ModelOptions, changed: dict[str, Any]) -> "_Found":
+        pictures, control = self._pictures(job)
+        check_prompt(job.prompt, changed.get("positive_prompt"), pictured=bool(pictures))
+        path = self._place(str(job.reference))
+        sha256 = self._sha256(path)
+        seedless = tuple((name, value) for name, value in changed.items() if name != "seed")
+        settings = self._settings(model, job.preset, seedless, control_kind(pictures) or "camera")
+        if "seed" in changed:
+            settings = settings.model_copy(update={"seed": changed["seed"]})
+        part = ReferenceOptions(job.start, job.end, job.fps, job.fit)
+        clip = {"reference": sha256, "name": path.name, "part": asdict(part)}
+        shown = [(each.kind, each.frame, Path(each.path).name, each.sha256) for each in pictures]
+        made = CloneJob(
+            path.name,
+            job.prompt,
+            part,
+            named,
+            job.prompt_metadata,
+            sha256,
+            pictures,
+            control and _public_name(control),
+        )
+        sources = Sources(model, path, tuple(Path(each.path) for each in pictures), control)
+        decides = {**clip, "pictures": shown, "control": control and self._model(control)}
+        sampling = settings.sampling
+        read = {
+            **clip,
+            "extraction": settings.extraction.model_dump(mode="json"),
+            "size": [sampling.num_frames, sampling.height, sampling.width],
+            "seed": settings.seed,
+        }
+        return _Found(made, sources, settings, decides, None if pictures else read)
 
     def _model_options(self, job: Part) -> ModelOptions:
         held = {each.name: getattr(job, each.name) for each in fields(ModelOptions)}
@@ -173,7 +194,10 @@ class Rows:
 
     def _place(self, path: str) -> Path:
         """Where something lies that the job file names."""
-        return self.jobs.folder / Path(path).expanduser()
+        from motionclone.models.places import path_of
+
+        check_no_address(path)
+        return self.jobs.folder / path_of(path)
 
     def _local(self, place: str) -> str:
         """A model or SparseCtrl: what is there, seen from the job file, or else a name or hub id."""
@@ -185,11 +209,11 @@ class Rows:
         return settings_from(model, common, *others.values(), otherwise=kind)
 
     def _settings_of_motion(
-        self, model: str, path: Path, preset: str | None, changed: tuple[Any, ...], seed: int | None
+        self, model: str, path: Path, preset: str | None, changed: tuple[Any, ...]
     ) -> tuple[Settings, Path, str]:
         """The settings, the motion file, and its hash."""
         path, motion, sha256 = _motion(path)
-        common, others = _options(preset, {**dict(changed), "seed": seed})
+        common, others = _options(preset, dict(changed))
         return settings_for(motion, model, common, others["generation"]), path, sha256
 
 
@@ -230,11 +254,6 @@ def _label(job: Part) -> str:
     return job.output[: -len(_suffix(job))] if job.output.lower().endswith(_suffix(job)) else job.output
 
 
-def _seed(job: Part) -> int | None:
-    seed: int | None = job.overrides().get("seed")
-    return seed
-
-
 @cache
 def _names() -> tuple[str, ...]:
     from motionclone.models import named_models
@@ -250,7 +269,7 @@ def _reachable(options: ModelOptions) -> None:
     check_model(options)
 
 
-@cache
+@lru_cache(4)
 def _motion(path: Path) -> "tuple[Path, Motion, str]":
     from motionclone.motion import load_motion, motion_file
 
