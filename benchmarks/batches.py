@@ -14,6 +14,7 @@ against one.
 """
 
 import argparse
+import atexit
 import contextlib
 import hashlib
 import json
@@ -35,6 +36,7 @@ from motionclone.lab.world import Scene, named_trajectory
 from motionclone.media.writing import write_video
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+STARTED: list[subprocess.Popen[str]] = []
 QUICK = "{model: mini, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
 
 
@@ -58,6 +60,7 @@ class Batch:
             stderr=subprocess.PIPE,
             text=True,
         )
+        STARTED.append(self.drivers[number])
 
     def keep_going(self) -> bool:
         """Start what is not running and has not ended well; whether anything is at work."""
@@ -269,6 +272,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     options = parser.parse_args()
     chance, began, faults = random.Random(options.seed), time.monotonic(), []
+    atexit.register(lambda: [driver.kill() for driver in STARTED if driver.poll() is None])
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         clip = Scene("circle", "green", "dots", "gray", named_trajectory("right", 16)).render(64)

@@ -368,7 +368,9 @@ def test_all_that_decides_a_video_is_in_its_name(asked, tmp_path):
 
 
 def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, here, tmp_path):
-    asked("{reference: gone.mp4, prompt: a ring}", "{reference: tiger.mp4, prompt: a ring, each: {start: [0.0, 99.0]}}")
+    asked(
+        "{reference: gone.mp4, prompt: <b>a ring}", "{reference: tiger.mp4, prompt: a ring, each: {start: [0.0, 99.0]}}"
+    )
     code, said = run("batch", "jobs.yaml", "--dry-run")
     assert code == 1
     assert "jobs.yaml, job 1: " in said
@@ -382,8 +384,15 @@ def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, here, tmp_path):
     code, said = run("batch", "status", "jobs")
     assert "3 asked for: 1 done, 2 failed, 0 to be made" in said
     assert "gone.mp4" in said
+    page = Path("jobs/index.html").read_text()
+    assert "3 videos: 1 done, 2 failed." in page
+    assert page.count("<video") == 1
+    assert f'<video src="{next(iter(videos("jobs")))}"' in page
+    assert "&lt;b&gt;a ring" in page
+    assert "<b>a ring" not in page
+    assert str(tmp_path) not in page
     shutil.copy("tiger.mp4", "gone.mp4")
-    code, said = run("batch", "jobs.yaml")
+    code, said = run("batch", "jobs.yaml", "--follow")
     assert "1 made, 1 there already, 1 failed" in said
     assert len(list(Path("jobs").glob("*.error.json"))) == 1  # the missing clip's has gone
 

@@ -118,7 +118,7 @@ def read_lists(folder: Path) -> dict[str, Listed]:
     Raises:
         InputError: there is no batch, or a list is not as it was written.
     """
-    paths = sorted((folder / ASKED).glob("*.jsonl")) if folder.is_dir() else []
+    paths = sorted((folder / ASKED).glob("[!.]*.jsonl")) if folder.is_dir() else []
     if not paths:
         raise InputError(f"{folder} holds no batch; give the folder that `motionclone batch` wrote to.")
     return {job.name: job for path in paths for job in _listed(path)}
