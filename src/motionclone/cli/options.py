@@ -156,20 +156,12 @@ def options(name: str, doc: str, group: Group = _SETTINGS, **sections: type[Base
     return _class(name, doc, group, [(section, each, info) for section, (each, info) in found if each not in _SIZE])
 
 
-def as_option(name: str, value: Any = ...) -> str:
-    """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
-    last = name.rpartition(".")[2]
-    option = f"--{FLAT_NAMES.get(last, last).replace('_', '-')}"
-    if value is ... or value is True:
-        return option
-    return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"
-
-
 def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, FieldInfo]]) -> Any:
     """A class of options for (section, field, what is known of it): of its type, with its words, None by default."""
     made = []
     for section, each, info in settings:
-        parameter = Parameter(name=as_option(each) if each in FLAT_NAMES else None, group=group, help=_words(info))
+        option = f"--{FLAT_NAMES[each].replace('_', '-')}" if each in FLAT_NAMES else None
+        parameter = Parameter(name=option, group=group, help=_words(info))
         kept: Any = field(default=None, metadata={"section": section})
         made.append((each, Annotated[cast(Any, info.annotation) | None, parameter], kept))
     # Cyclopts reads the docstring, and the module to know what annotations mean.
@@ -210,6 +202,15 @@ else:
         "ConditioningOptions", "How pictures steer it.", _PICTURES, conditioning=_sections.pop("conditioning")
     )
     GenerationOptions = options("GenerationOptions", "How the video is made.", **_sections)
+
+
+def as_option(name: str, value: Any = ...) -> str:
+    """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
+    last = name.rpartition(".")[2]
+    option = f"--{FLAT_NAMES.get(last, last).replace('_', '-')}"
+    if value is ... or value is True:
+        return option
+    return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"
 
 
 def typed(model: ModelOptions, *others: Any) -> dict[str, str]:
