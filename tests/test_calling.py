@@ -19,12 +19,13 @@ from motionclone import settings as settings_module
 from motionclone.backbones.families import backbone_of
 from motionclone.calling import recorded
 from motionclone.cloning import clone, generate
-from motionclone.errors import InputError
+from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion, shared_noise
 from motionclone.media.conditions import Condition
 from motionclone.media.reading import read_clip
 from motionclone.media.writing import write_video
-from motionclone.models import load_pipeline
+from motionclone.models import load_pipeline, loading
+from motionclone.motion import load_motion
 from motionclone.sampling import motion_guidance
 from motionclone.settings import Sampling, Settings, preset
 
@@ -144,6 +145,14 @@ def test_further_arguments_reach_the_pipeline_and_the_record(shared, motion, mon
         ({"return_dict": False}, r"return_dict is set here"),
         ({"negative_prompt": ["bad"]}, r"negative_prompt must be one text"),
         ({"generator": [seeded()]}, r"generator must be one torch\.Generator"),
+        ({"decode_chunk_size": 0}, r"decode_chunk_size must be a whole number, 1 or more, not 0"),
+        ({"eta": "x"}, r"eta must be a number, not 'x'"),
+        ({"eta": 5}, r"eta must be a number from 0 to 1, not 5"),
+        ({"eta": True}, r"eta must be a number, not True"),
+        ({"clip_skip": 99}, r"clip_skip must be a whole number, 0 to \d+, not 99"),
+        ({"cross_attention_kwargs": 5}, r"cross_attention_kwargs must be a dict, not 5"),
+        ({"on_step": 5}, r"on_step must be a function, not 5"),
+        ({"callback_on_step_end": 5}, r"callback_on_step_end must be a function, not 5"),
     ],
 )
 def test_what_is_no_argument_is_refused_by_name_before_anything_slow(shared, motion, argument, sentence, monkeypatch):
@@ -228,7 +237,8 @@ def test_the_readmes_own_pipeline_gives_what_clone_gives(shared, clip, tmp_path,
         code = re.sub(rf"\b{name}=\d+", f"{name}={value}", code)
     monkeypatch.chdir(tmp_path)
     Path("tiger.mp4").write_bytes(clip.read_bytes())
-    found = {"pipe": shared}
+    found = {}
+    monkeypatch.setattr(loading, "load_pipeline", lambda _: shared)
     exec(compile(code, "README.md", "exec"), found)
     frames = read_clip("tiger.mp4", 3, 64, 64).frames
     words = "a pig walks in the forest"
@@ -256,6 +266,57 @@ def test_transformers_start_from_the_shared_noise_in_their_own_layout(name):
         call = backbone_of(pipe).pipeline_arguments(settings.sampling)
         own = pipe("a cat", **call, num_inference_steps=2, latents=latents, output_type="pt").frames
     assert torch.equal(own[0].float() * 2 - 1, generate(pipe, found, "a cat", settings).frames)
+
+
+BAD = (5, b"x", ["x"])
+NO_PATHS = (*BAD, "", "x\0y", "\ud800")
+
+
+def test_what_is_no_path_revision_device_or_preset_is_one_sentence(motion, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    clip = torch.zeros(2, 3, 16, 16)
+    calls = {
+        "save": (motion.save, NO_PATHS),
+        "save_pretrained": (motion.save_pretrained, NO_PATHS),
+        "load_motion": (load_motion, NO_PATHS),
+        "load_pipeline": (load_pipeline, NO_PATHS),
+        "read_clip": (read_clip, NO_PATHS),
+        "write_video": (lambda path: write_video(path, clip, 8), (*NO_PATHS, ".")),
+        "fps": (lambda fps: write_video("a.mp4", clip, fps), ("8", None, True)),
+        "revision": (lambda revision: load_motion("a/b", revision=revision), (*BAD, "", "../x", "a b")),
+        "a branch": (lambda revision: motion.push_to_hub("a/b", revision=revision), (*BAD, "", "../x")),
+        "a repository": (motion.push_to_hub, (*NO_PATHS, None)),
+        "device": (motion.to, (*BAD, "", "xx")),
+        "preset": (preset, BAD),
+    }
+    for name, (call, values) in calls.items():
+        for value in values:
+            with pytest.raises(InputError, match=r"; |no preset"):
+                pytest.fail(f"{name} took {call(value)!r} of {value!r}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_seeds_and_sources_of_another_kind_are_refused(shared, motion):
+    for settings in (5, "camera", preset("mini").guidance):
+        with pytest.raises(InputError, match=r"settings must be Settings, not .*; see preset"):
+            clone(shared, CLIP, "a cat", settings)
+    with pytest.raises(InputError, match=r"settings must be Extraction, not Settings; give its \.extraction"):
+        extract_motion(shared, CLIP, SETTINGS)
+    for seed in (None, "0", -1, 2**63, 0.5):
+        with pytest.raises(InputError, match="a seed is a whole number from 0"):
+            extract_motion(shared, CLIP, seed=seed)
+    for source in (5, {"x": torch.zeros(1)}, {"fps": -1}):
+        with pytest.raises(InputError, match="source holds plain JSON values"):
+            extract_motion(shared, CLIP, source=source)
+    with pytest.raises(InputError, match="on_guided_step must be a function"):
+        motion_guidance(shared, motion, on_guided_step=5).__enter__()
+    assert extract_motion(shared, CLIP, seed=np.int64(3)).record.seed == 3
+
+
+def test_an_empty_prompt_is_told(shared, motion):
+    with pytest.warns(GuidanceWarning, match="the prompt is empty; say what"):
+        generate(shared, motion, " ", SETTINGS)
 
 
 @pytest.mark.parametrize("motion", [None, {}, "m.safetensors", {950.0: None}])

@@ -695,6 +695,7 @@ def test_named_models() -> None:
     assert Path(named_models()["mini"].base).parent.name == "mini"
     for name, model in named_models().items():
         if isinstance(model, HubModel):
+            assert re.fullmatch("[0-9a-f]{40}", model.revision)
             assert preset(name).extraction.blocks[0].split(".")[0].endswith("blocks")
             assert all(hasattr(diffusers, kind) for kind in (model.pipeline, model.network, model.autoencoder))
 

@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from motionclone import gradient, sampling
 from motionclone.backbones import recomputing
 from motionclone.backbones.budget import Cost, cheapest, peak
+from motionclone.backbones.costs import Flops
 from motionclone.backbones.families import backbone_of
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion
@@ -115,6 +116,29 @@ def test_what_is_measured_is_what_autograd_keeps(pipe, motion, monkeypatch):
     assert all(each.flops > 0 and each.inputs > 0 for each in costs)
 
 
+def test_what_is_computed_again_costs_what_was_measured(pipe, motion):
+    """Computed again, a block stops at the last tensor that it keeps: a residual block before its second half."""
+    backbone = backbone_of(pipe)
+    network, blocks = backbone.denoiser, backbone.heavy_blocks()
+    call = (backbone, network.forward, call_of(backbone), motion)
+    names = {module: name for name, module in network.named_modules()}
+    costs, _ = guided_costs(*call, blocks)
+
+    def counted(again):
+        with Flops() as flops:
+            energy_and_gradient(*call, recompute=again)
+        return flops.total
+
+    kept = counted([])
+    measured = {cost.name: cost.flops for outer in costs for cost in (outer, *outer.inner)}
+    on_the_way = [block for block in blocks if names[block] in measured and not names[block].endswith("ff")]
+    for block in (on_the_way[0], *on_the_way[-8:]):
+        assert counted([block]) - kept == measured[names[block]]
+    least = cheapest(costs, 0)
+    again = counted([block for block in blocks if names[block] in least.recomputed]) - kept
+    assert least.flops / 1.05 <= again <= least.flops
+
+
 def guided(pipe, motion, free, monkeypatch, *, fails=0):
     """Latents of one guided run with so much memory free, of which the first steps `fail` for want of it."""
     monkeypatch.setattr(recomputing, "free_bytes", lambda device: free)
@@ -140,15 +164,16 @@ def guided(pipe, motion, free, monkeypatch, *, fails=0):
     return latents, trace.recomputed
 
 
-def test_less_memory_means_more_is_computed_again_and_the_same_video(pipe, motion, monkeypatch):
+def test_with_less_memory_less_is_kept_and_the_video_is_the_same(pipe, motion, monkeypatch):
     latents, everything = guided(pipe, motion, 2**40, monkeypatch)
     assert everything.blocks == ()
-    before = 0
+    before = everything.kept_bytes
     for share in (0.8, 0.4, 0.1):
         again, chosen = guided(pipe, motion, int(share * everything.kept_bytes / recomputing.SHARE), monkeypatch)
         assert chosen.kept_bytes <= share * everything.kept_bytes or share == 0.1
-        assert len(chosen.blocks) > before
-        before = len(chosen.blocks)
+        assert chosen.blocks
+        assert chosen.kept_bytes < before
+        before = chosen.kept_bytes
         torch.testing.assert_close(again, latents, rtol=1e-3, atol=1e-4)
 
 

@@ -97,6 +97,15 @@ def test_a_list_that_leads_nowhere(tmp_path):
         listed_videos(place)
     with pytest.raises(InputError, match="no file"):
         listed_videos(tmp_path / "other.jsonl")
+    place.write_text("\n")
+    with pytest.raises(InputError, match="is empty; write one JSON object of video, reference and prompt a line"):
+        listed_videos(place)
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+    place = two_videos(tmp_path)
+    place.write_bytes(b"\xef\xbb\xbf" + place.read_bytes())
+    assert len(listed_videos(place)) == 2
 
 
 def test_a_records_reference_is_looked_for_where_the_person_says(tmp_path):

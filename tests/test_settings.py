@@ -126,3 +126,15 @@ def test_unknown_preset(name):
 def test_settings_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         Settings().guidance.weight = 1
+
+
+def test_wrong_values_in_python_are_told_in_a_sentence():
+    for kind, values, sentence in (
+        (Guidance, {"checkpointing": 1.5}, r"checkpointing must be 'auto', 'none' or 'least', got 1\.5\.$"),
+        (Guidance, {"wieght": 1}, r"wieght is unknown; did you mean weight\?"),
+        (Sampling, {"steps": 0}, r"^steps must be 1 or more, got 0\.$"),
+        (Sampling, {"steps": 2, "guided_steps": 3}, r"guided_steps \(3\) must not exceed steps \(2\)"),
+        (Settings, {"guidance": {"weight": -1}}, r"^guidance\.weight must be 0 or more, got -1\.$"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            kind(**values)

@@ -2,16 +2,19 @@
 
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import torch
 
 from motionclone.backbones.backbone import Backbone
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.modular import is_modular
-from motionclone.errors import InputError
+from motionclone.errors import InputError, either
 from motionclone.settings import Settings
 
 # What diffusers' pipelines call the pictures that they cannot do without, though most have a default, None.
@@ -27,6 +30,16 @@ _SAID_ELSEWHERE = {
     "controlnet_conditioning_scale": "set conditioning.scale",
     "latents": "give a generator, or set seed and sampling.shared_noise",
 }
+# What pipelines say of plain arguments, to what that is in words. Many a whole number may be a fraction, too.
+_PLAIN: dict[Any, tuple[str, type]] = {
+    int: ("a number", Real),
+    float: ("a number", Real),
+    bool: ("True or False", bool),
+    str: ("a text", str),
+    dict: ("a dict", Mapping),
+}
+_COUNTS = {"decode_chunk_size": 1, "max_sequence_length": 1, "clip_skip": 0}  # to the least of each
+_FRACTIONS = ("eta", "guidance_rescale", "decode_timestep")  # 0 to 1
 _OF_THE_CALL = ("return_dict", "num_videos_per_prompt", "ip_adapter_image", "ip_adapter_image_embeds")
 
 
@@ -81,15 +94,15 @@ def check_call(backbone: Backbone, own: Mapping[str, Any], added: Mapping[str, A
     caller `added` what it does not take, or what is said elsewhere.
     """
     kind = type(backbone.pipe).__name__
-    parameters = inspect.signature(type(backbone.pipe).__call__).parameters.values()
+    parameters = inspect.signature(type(backbone.pipe).__call__).parameters
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    takes = {parameter.name for parameter in parameters if parameter.kind in named} - {"self"}
-    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    takes = {name for name, parameter in parameters.items() if parameter.kind in named} - {"self"}
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     brought = (*own, "latents", "generator")
     strange = [name for name in brought if name not in takes and not anything]
     needed = [
         parameter.name
-        for parameter in parameters
+        for parameter in parameters.values()
         if parameter.name not in ("self", *brought, *backbone.picture_arguments)
         and parameter.kind in named
         and (parameter.name in PICTURES or parameter.default is parameter.empty)
@@ -106,8 +119,40 @@ def check_call(backbone: Backbone, own: Mapping[str, Any], added: Mapping[str, A
             raise InputError(f"{name} is no argument here; {_SAID_ELSEWHERE[name]}.")
         if name in own or name in _OF_THE_CALL or ("prompt" in name and "embeds" in name):
             raise InputError(f"{name} is set here and no argument; leave it out, or {_CALL_IT}.")
-    if not callable(added.get("callback_on_step_end", print)):
-        raise InputError("callback_on_step_end must be a function, as diffusers calls it; give one or leave it out.")
+        _check_value(backbone.pipe, name, added[name], parameters[name])
+    check_function("callback_on_step_end", added.get("callback_on_step_end"))
+
+
+def check_function(name: str, given: object) -> None:
+    """InputError for an argument of that name that can neither be called nor is None."""
+    if given is not None and not callable(given):
+        raise InputError(f"{name} must be a function, not {given!r}; give one, or leave it out.")
+
+
+def _check_value(pipe: Any, name: str, value: Any, parameter: inspect.Parameter) -> None:
+    """InputError for a plain value of another kind or range than the pipeline means: it fails late, or not at all."""
+    said = parameter.annotation
+    kinds = {
+        get_origin(each) or each for each in (get_args(said) if get_origin(said) in (Union, UnionType) else (said,))
+    }
+    if value is parameter.default or type(value) in kinds - _PLAIN.keys() or not kinds <= {*_PLAIN, type(None)}:
+        return
+    wanted = either(dict.fromkeys(_PLAIN[kind][0] for kind in _PLAIN if kind in kinds))
+    fits = any(isinstance(value, _PLAIN[kind][1]) for kind in kinds & _PLAIN.keys())
+    if isinstance(value, bool):
+        fits = bool in kinds
+    elif isinstance(value, Real):
+        number = float(value)
+        fits = fits and math.isfinite(number)
+        if name in _COUNTS:
+            layers = getattr(getattr(getattr(pipe, "text_encoder", None), "config", None), "num_hidden_layers", None)
+            least, most = _COUNTS[name], layers if name == "clip_skip" else None
+            wanted = f"a whole number, {least} {f'to {most}' if most else 'or more'}"
+            fits = isinstance(value, Integral) and least <= number <= (most or number)
+        elif name in _FRACTIONS:
+            wanted, fits = "a number from 0 to 1", 0 <= number <= 1
+    if not fits:
+        raise InputError(f"{name} must be {wanted}, not {value!r}; change it, or leave it out.")
 
 
 def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from torch import Tensor
 from motionclone import __version__
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
-from motionclone.calling import call_arguments, caller_of, check_call, positive, recorded, with_arguments
+from motionclone.calling import (
+    call_arguments,
+    caller_of,
+    check_call,
+    check_function,
+    positive,
+    recorded,
+    with_arguments,
+)
 from motionclone.errors import GuidanceWarning, InputError, named
 from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
@@ -24,7 +32,7 @@ from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.sampling import GuidedStep, check_fits, motion_guidance, motions_in
 from motionclone.schedule import check_schedule
-from motionclone.settings import Settings
+from motionclone.settings import Settings, check_text, or_default
 from motionclone.steps import step_index
 
 # https://cv.iptc.org/newscodes/digitalsourcetype: media made by a trained model.
@@ -93,10 +101,11 @@ def clone(
     Raises:
         InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
     """
-    settings = settings or Settings()
+    settings = or_default(settings, Settings)
     backbone, sampling = caller_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     frames = as_frames(frames)
+    check_function("on_step", on_step)
     check_output_type(output_type)
     if tuple(frames.shape) != wanted:
         raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
@@ -123,6 +132,7 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
     """
     if not isinstance(prompt, str):
         raise InputError(f"the prompt must be one text, not {type(prompt).__name__}; make one video after the other.")
+    check_text(prompt)
     settings, added = with_arguments(settings, arguments or {})
     backbone, sampling = caller_of(pipe), settings.sampling
     frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
@@ -168,8 +178,10 @@ def check_motion(pipe: Pipeline, motion: Motion, settings: Settings) -> None:
         )
 
 
-def tell_unknown_words(pipe: Pipeline, prompt: str, settings: Settings) -> None:
-    """Warn of words that a bundled model has never seen: it would make something of them in silence."""
+def tell_words(pipe: Pipeline, prompt: str, settings: Settings, pictured: bool = False) -> None:
+    """Warn of words that are none or, of a bundled model, unknown: something would be made of them in silence."""
+    if not pictured and not positive(prompt, settings).strip():
+        warnings.warn("the prompt is empty; say what the new video shows", GuidanceWarning, stacklevel=3)
     model = model_name(backbone_of(pipe).pipe)
     texts = (positive(prompt, settings), settings.sampling.negative_prompt, settings.extraction.prompt)
     if model in MINI_MODELS and (sentence := advice(model, texts)):
@@ -211,9 +223,10 @@ def generate(
     Raises:
         InputError: if motion, prompt, settings or arguments do not fit the model, or a step is not finite.
     """
-    settings, given = with_arguments(settings or Settings(), arguments)
+    settings, given = with_arguments(or_default(settings, Settings), arguments)
     backbone, sampling = caller_of(pipe), settings.sampling
     pipe = backbone.pipe
+    check_function("on_step", on_step)
     check_output_type(output_type)
     motions = motions_in(motion)
     for each in motions:
@@ -222,7 +235,7 @@ def generate(
     check_condition(backbone, condition, settings)
     first = motions[0]
     tell_idle(backbone, settings, first, condition)
-    tell_unknown_words(backbone, prompt, settings)
+    tell_words(backbone, prompt, settings, condition is not None)
     seed = settings.seed if first.record.seed is None or not sampling.shared_noise else first.record.seed
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     about_arguments = recorded(given)

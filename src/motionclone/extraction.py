@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,16 +21,18 @@ from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
 from motionclone.media.places import bare_name
 from motionclone.motion import Motion, represent
-from motionclone.provenance import Provenance
-from motionclone.settings import Extraction
+from motionclone.provenance import Provenance, source_from
+from motionclone.settings import Extraction, or_default
 from motionclone.steps import noise_level
 
 Stream = Literal["reference", "independent", "vae", "sampling"]
 
 
 def generator_of(seed: int, stream: Stream) -> torch.Generator:
-    """A CPU generator, the same on every machine; streams of one seed are unrelated."""
-    return torch.Generator("cpu").manual_seed((seed + get_args(Stream).index(stream) * 0x5851F42D4C957F2D) % 2**63)
+    """A CPU generator, the same on every machine; streams of one seed are unrelated. InputError for what is no seed."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise InputError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}; give one of those.")
+    return torch.Generator("cpu").manual_seed((int(seed) + get_args(Stream).index(stream) * 0x5851F42D4C957F2D) % 2**63)
 
 
 def seeded_noise(shape: tuple[int, ...], seed: int, stream: Stream = "reference") -> Tensor:
@@ -84,11 +87,12 @@ def extract_motion(
     Raises:
         InputError: if the blocks have no temporal attention, k is out of range or the model cannot take the frames.
     """
-    settings = settings or Extraction()
+    settings = or_default(settings, Extraction)
     backbone = backbone_of(pipe)
     frames = as_frames(frames)
     backbone.latents_shape(len(frames), *frames.shape[-2:])
     check_reading(backbone, settings)
+    known = source_from(source)
     shown = None
     shown_frames = shown_frames or backbone.shown_frames
     if shown_frames:
@@ -100,7 +104,7 @@ def extract_motion(
         latents = backbone.encode_video(frames, generator_of(seed, "vae"))
     if not latents.isfinite().all():
         raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
-    about: dict[str, Any] = {"seed": seed, "source": dict(source or {}), "num_frames": len(frames)}
+    about: dict[str, Any] = {"seed": int(seed), "source": known, "num_frames": len(frames)}
     about["size"] = tuple(frames.shape[-2:])
     if shown_frames:
         about |= {"shown_frames": tuple(shown_frames), "condition_scale": condition_scale}

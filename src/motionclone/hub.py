@@ -36,8 +36,19 @@ class HubPlace:
     @staticmethod
     def parsed(place: str) -> "HubPlace | None":
         """From organisation/name or organisation/name@revision; None if it has neither form."""
-        match = _ID.fullmatch(place) if len(place) <= 200 else None
+        match = _ID.fullmatch(place) if isinstance(place, str) and len(place) <= 200 else None
         return None if match is None else HubPlace(match[1], match[2])
+
+    def at(self, revision: str | None) -> "HubPlace":
+        """This repository at a revision, unless that is None. InputError if it is none, or one is behind the @."""
+        if revision is None:
+            return self
+        if self.revision is not None:
+            raise InputError(f"{self} has a revision behind the @ and another was given; leave one of them out.")
+        place = HubPlace.parsed(f"{self.hub_id}@{revision}")
+        if place is None or ".." in str(revision):
+            raise InputError(f"{revision!r} is no revision; give a commit, tag or branch.")
+        return place
 
     def __str__(self) -> str:
         return self.hub_id if self.revision is None else f"{self.hub_id}@{self.revision}"

@@ -66,10 +66,10 @@ def refuse_idle(
 
 def tell_idle(backbone: Backbone, settings: Settings, motion: Motion, condition: Condition | None) -> None:
     """Warn of what a person set that does not act in a generation; what its guidance itself tells is left to it."""
-    for unused, does in backbone.unused_parts().items():
+    for unused, why in backbone.unused_parts().items():
         warnings.warn(
-            f"the pipeline's {unused} does not act: it {does}, which clone and generate do not bring; read the motion "
-            "with extract_motion and call the pipeline yourself inside motion_guidance, or unload it.",
+            f"the pipeline's {unused} {why}, and clone and generate have no place for that; to have it, read the "
+            "motion with extract_motion and call the pipeline yourself inside motion_guidance.",
             GuidanceWarning,
             stacklevel=4,
         )

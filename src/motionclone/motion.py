@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from motionclone.errors import InputError, in_one_line
-from motionclone.files import check_kind, whole_file
+from motionclone.files import as_path, check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
@@ -136,11 +136,19 @@ class Motion:
         Guidance works from wherever a motion is; on the model's own device no step has to fetch it.
 
         Raises:
-            InputError: the type is no floating-point one.
+            InputError: there is no such device here, or the type is no floating-point one.
         """
         moved = {}
         for site, m in self.maps.items():
-            values = m.values.to(*args, **kwargs)
+            try:
+                values = m.values.to(*args, **kwargs)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, TypeError) as error:
+                why = in_one_line(error)[:120]
+                raise InputError(
+                    f"a motion cannot go there ({why}); give a device that is here, a type, or both."
+                ) from error
             if not values.is_floating_point():
                 raise InputError(f"a motion's values are floating point, not {values.dtype}; give such a type.")
             moved[site] = SparseMap(values, m.indices.to(values.device))
@@ -162,11 +170,12 @@ class Motion:
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write motion.safetensors into a folder, which is made if need be. InputError as `save`."""
+        folder = as_path(folder)
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder} cannot be a folder ({error.strerror}); give another.") from error
-        self.save(Path(folder) / MOTION_FILE, overwrite=overwrite)
+        self.save(folder / MOTION_FILE, overwrite=overwrite)
 
     @staticmethod
     def from_pretrained(place: str | Path, *, revision: str | None = None) -> "Motion":
@@ -195,9 +204,9 @@ class Motion:
         from motionclone.hub import HubPlace, publish
 
         place, record = HubPlace.parsed(repo_id), self.record
-        if place is None or (place.revision and revision):
+        if place is None:
             raise InputError(f"{repo_id} is no id of a repository and one branch; give user/name.")
-        place = replace(place, revision=revision or place.revision)
+        place = place.at(revision)
         model = record.model and (Path(record.model).name if Path(record.model).is_absolute() else record.model)
         source = record.source.model_copy(update={"path": ""})
         record = record.model_copy(update={"model": model, "source": source})
@@ -220,7 +229,7 @@ def motion_file(place: str | Path, revision: str | None = None) -> Path:
     """
     from motionclone.hub import HubPlace, fetch
 
-    path = Path(place)
+    path = as_path(place)
     check_kind(place, "motion file", "file of weights", "folder")
     try:
         there, folder = path.exists(), path.is_dir()
@@ -234,10 +243,7 @@ def motion_file(place: str | Path, revision: str | None = None) -> Path:
             raise InputError(f"there is no motion file {path}; make one with `motionclone extract REF -o {path}`.")
         found = path / MOTION_FILE if folder else path
     else:
-        if revision is not None and on_hub.revision is not None:
-            raise InputError(f"{place} has a revision behind the @ and another was given; leave one of them out.")
-        on_hub = replace(on_hub, revision=revision or on_hub.revision)
-        found = fetch(on_hub, [MOTION_FILE], largest=LARGEST_FILE) / MOTION_FILE
+        found = fetch(on_hub.at(revision), [MOTION_FILE], largest=LARGEST_FILE) / MOTION_FILE
     if not found.is_file():
         raise InputError(f"{place} holds no {MOTION_FILE}; give a motion file, or where one was saved or pushed.")
     return found

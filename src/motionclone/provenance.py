@@ -1,9 +1,12 @@
 """Where a motion comes from: what its file remembers, typed, so that nothing has to guess at what a stranger wrote."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from motionclone.errors import InputError, in_one_line
 
 Count = Annotated[int, Field(ge=1, le=2**20)]
 _GRID = TypeAdapter(dict[str, tuple[Count, Count, Count]])
@@ -51,6 +54,14 @@ class Provenance(BaseModel):
     def values(self) -> dict[str, Any]:
         """What is known, as plain JSON values."""
         return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+def source_from(facts: Any) -> Source:
+    """Facts about a clip as a caller has them, a mapping or None. InputError if they are not plain JSON values."""
+    try:
+        return Source.model_validate(json.loads(json.dumps(dict(facts or {}), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"source holds plain JSON values by name, or is left out ({in_one_line(error)}).") from error
 
 
 def provenance_from(text: str) -> Provenance:

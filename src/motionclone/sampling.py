@@ -25,6 +25,7 @@ from motionclone.backbones.modular import is_modular
 from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing
+from motionclone.calling import check_function
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.gradient import energy_and_gradient, guided_costs
 from motionclone.guidance import output_increment
@@ -33,7 +34,7 @@ from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.plan import Plan, plan_run
 from motionclone.schedule import UnevenDDIMScheduler, uneven_schedule
-from motionclone.settings import Guidance, Settings
+from motionclone.settings import Guidance, Settings, or_default
 from motionclone.steps import prediction_of
 
 
@@ -109,10 +110,11 @@ def motion_guidance(
         InputError: if the motion does not fit the model or the frames, the pipeline is guided already or called with
             another number of steps than the settings', or a step is not finite.
     """
-    if not isinstance(settings, Guidance | Settings | None):
-        raise InputError(f"settings must be Guidance or Settings, not {type(settings).__name__}; see preset().")
+    if not isinstance(settings, Settings):
+        settings = or_default(settings, Guidance)
+    check_function("on_guided_step", on_guided_step)
     whole = settings if isinstance(settings, Settings) else None
-    settings = settings.guidance if isinstance(settings, Settings) else settings or Guidance()
+    settings = settings.guidance if isinstance(settings, Settings) else settings
     backbone = backbone_of(pipe)
     runner: Any = pipe if is_modular(pipe) else backbone.pipe
     objective = objective_named(settings.objective)

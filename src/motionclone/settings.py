@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -48,7 +48,23 @@ def _checkpointing(given: object) -> object:
     return ("auto" if given else "none") if isinstance(given, bool) else given
 
 
-class _Frozen(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+
+class _Told(ModelMetaclass):
+    """Whoever makes settings of wrong values is told in a sentence, as for those of a preset or a record."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise InputError(f"{_told(error, self, named)}.") from error
+
+
+class _Frozen(BaseModel, metaclass=_Told):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -190,12 +206,22 @@ def parse_settings(data: Any, source: str | None) -> Settings:
         with naming() if source is not None else nullcontext():
             return _set_by_nobody(Settings.model_validate(data))
     except ValidationError as error:
-        # A default that is made of other values waits for them.
-        found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-        problems = [_problem(each, named if source is None else lambda name: name) for each in found]
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        told = "; ".join(problems[:10]) + more
+        told = _told(error, Settings, named if source is None else lambda name: name)
         raise InputError(f"{told}." if source is None else f"{source} is not valid: {told}.") from error
+
+
+SettingsKind = TypeVar("SettingsKind", bound=_Frozen)
+
+
+def or_default(given: SettingsKind | None, kind: type[SettingsKind]) -> SettingsKind:
+    """Settings of a kind that a caller gives, or the defaults. InputError for anything else."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        part = next((name for name, info in Settings.model_fields.items() if info.annotation is kind), "")
+        remedy = f"give its .{part}" if part and isinstance(given, Settings) else "see preset()"
+        raise InputError(f"settings must be {kind.__name__}, not {type(given).__name__}; {remedy}.")
+    return given
 
 
 _WANTED = {  # by pydantic's name for what is wrong
@@ -216,8 +242,16 @@ _WANTED = {  # by pydantic's name for what is wrong
 }
 
 
-def _problem(error: Any, called: Callable[[str], str]) -> str:
-    """What is wrong with one setting, in our words."""
+def _told(error: ValidationError, kind: Any, called: Callable[[str], str]) -> str:
+    """What is wrong with settings of a kind, in our words, but for the full stop."""
+    # A default that is made of other values waits for them.
+    found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+    problems = [_problem(each, kind, called) for each in found]
+    return "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
+
+
+def _problem(error: Any, kind: Any, called: Callable[[str], str]) -> str:
+    """What is wrong with one of them."""
     where = ".".join(map(str, error["loc"]))[:80]
     name = called(where) if where else "settings"
     if error["type"] in _WANTED:
@@ -227,7 +261,7 @@ def _problem(error: Any, called: Callable[[str], str]) -> str:
         said = str(error["msg"]).removeprefix("Value error, ")
         return f"{name}: {said}" if "." in where else said
     if error["type"] == "extra_forbidden":
-        part = {"": Settings, **{each: info.annotation for each, info in Settings.model_fields.items()}}
+        part = {"": kind, **{each: info.annotation for each, info in kind.model_fields.items()}}
         known = getattr(part.get(where.rpartition(".")[0]), "model_fields", {})
         return f"{name} is unknown; {choice(where.rpartition('.')[2], known)}" if known else f"{name} is unknown"
     return f"{name}: {error['msg']}"
@@ -257,6 +291,6 @@ def preset(name: str) -> Settings:
         InputError: if there is none of that name.
     """
     if name not in preset_names():
-        raise InputError(f"no preset {name!r}; {choice(name, preset_names())}")
+        raise InputError(f"no preset {name!r}; {choice(str(name), preset_names())}")
     text = (resources.files("motionclone") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     return parse_settings(tomllib.loads(text), f"preset {name}")

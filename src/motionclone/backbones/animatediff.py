@@ -285,7 +285,9 @@ class AnimateDiff(Backbone):
 
     @override
     def unused_parts(self) -> dict[str, str]:
-        return {"IP-Adapter": "follows a picture, ip_adapter_image"} if adapters(self.pipe.unet) else {}
+        return (
+            {"IP-Adapter": "does not act: it follows a picture, ip_adapter_image"} if adapters(self.pipe.unet) else {}
+        )
 
     @contextmanager
     @override

@@ -175,7 +175,7 @@ class Caller(Protocol):
         return nullcontext(call)
 
     def unused_parts(self) -> dict[str, str]:
-        """Parts of the pipeline that `pipeline_arguments` bring nothing for, so that they are idle; what they do."""
+        """Parts of the pipeline of which nothing comes when it is called with `pipeline_arguments`; and why."""
         return {}
 
     def prepared(self, sampling: Sampling) -> AbstractContextManager[None]:

@@ -7,13 +7,14 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Cost:
-    """What one block's forward pass costs, and what its backward pass needs. Blocks may lie inside one another."""
+    """What it costs to compute a block again, and what its backward pass needs. Blocks may lie inside one another."""
 
     name: str
-    flops: int
+    flops: int  # of computing it again
     inside: int  # bytes kept of what it computes, those of the blocks in it among them
     inputs: int  # bytes of what it is given
     inner: tuple["Cost", ...] = ()  # in the order they run
+    ends_inside: bool = False  # computed again, it ends in the last of the inner, before which it ends if that is, too
 
     @cached_property
     def own(self) -> int:
@@ -75,8 +76,17 @@ def _needed(costs: Sequence[Cost], recomputed: frozenset[str], now: int = 0) -> 
         before = now + each.inputs if again_here else now
         whole, inner_most, inner_again = _needed(each.inner, recomputed, before + each.own)
         now = before if again_here else whole
-        most, again = max(most, whole, inner_most), again + inner_again + (each.flops if again_here else 0)
+        most, again = (
+            max(most, whole, inner_most),
+            again + inner_again + (_again(each, recomputed) if again_here else 0),
+        )
     return now, max(most, now), again
+
+
+def _again(cost: Cost, recomputed: frozenset[str]) -> int:
+    """Operations of computing a block again, up to where that ends."""
+    last = cost.inner[-1] if cost.ends_inside else None
+    return cost.flops - (last.flops if last is not None and last.name in recomputed else 0)
 
 
 def _choice(costs: Sequence[Cost], recomputed: frozenset[str], budget: int) -> Choice:

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from motionclone.backbones.budget import Cost
 from motionclone.backbones.capture import removing
+from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.patching import only_here
 
 
@@ -43,8 +44,10 @@ class _Running:
     begun: int  # operations until then
     inputs: int
     given: dict[int, StorageWeakRef]
+    needed: int = 0  # operations until the last tensor was kept: computed again, it stops there
+    last: int = 0  # which of the tensors kept that was
     inside: int = 0
-    inner: list[Cost] = field(default_factory=list)
+    inner: list[tuple[Cost, int]] = field(default_factory=list)
 
 
 def block_costs(
@@ -58,12 +61,17 @@ def block_costs(
     weights = {each.untyped_storage()._cdata for each in (*network.parameters(), *network.buffers())}
     names = {module: name for name, module in network.named_modules()}
     seen: dict[int, StorageWeakRef] = {}  # by address, which no other storage has as long as somebody points at it
-    flops = Flops()
+    flops, hooked = Flops(), has_closing_hooks(network)
+    kept = 0
     around = _Running("", 0, 0, {})
     running = [around]
     given: dict[int, StorageWeakRef] = {}  # to blocks that have ended: words and positions are one for all
 
     def keep_nothing(tensor: Tensor) -> None:
+        nonlocal kept
+        kept += 1
+        for each in running:
+            each.needed, each.last = flops.total - each.begun, kept
         storage = tensor.untyped_storage()
         brought = isinstance(tensor if tensor._base is None else tensor._base, nn.Parameter)  # by an offloading hook
         if not brought and storage._cdata not in weights and storage._cdata not in seen:
@@ -86,11 +94,15 @@ def block_costs(
                 done = running.pop()
                 given.update(done.given)
                 if done.inside:  # else it runs after all that is guided, or without a graph
-                    cost = Cost(done.name, flops.total - done.begun, done.inside, done.inputs, tuple(done.inner))
-                    running[-1].inner.append(cost)
+                    again = flops.total - done.begun if hooked else done.needed
+                    inner = tuple(cost for cost, _ in done.inner)
+                    ends_inside = not hooked and any(last == done.last for _, last in done.inner)
+                    cost = Cost(done.name, again, done.inside, done.inputs, inner, ends_inside)
+                    running[-1].inner.append((cost, done.last))
 
         handles = [block.register_forward_pre_hook(enter, with_kwargs=True, prepend=True) for block in blocks]
         handles += [block.register_forward_hook(leave) for block in blocks]
         with removing(handles), flops:
             run(saved_tensors_hooks(keep_nothing, lambda nothing: nothing))
-    return tuple(around.inner), around.inside - sum(each.inside for each in around.inner)
+    outermost = tuple(cost for cost, _ in around.inner)
+    return outermost, around.inside - sum(each.inside for each in outermost)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from motionclone.cli.examples import epilogue
+from motionclone.cli.options import WHOLE
 from motionclone.cli.terminal import batch_bars, say
 from motionclone.errors import InputError, naming, printable
 
@@ -23,7 +24,7 @@ def batch_run(
     jobs: Path | None = None,
     *,
     out_dir: Path | None = None,
-    workers: int | None = None,
+    workers: Annotated[int | None, WHOLE] = None,
     shard: str | None = None,
     ray: str | None = None,
     shared: bool = False,

@@ -1,9 +1,9 @@
 """The command that shows what the bundled model can do."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from motionclone.cli.options import ModelOptions
+from motionclone.cli.options import WHOLE, ModelOptions
 from motionclone.cli.reading import load_model
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError
@@ -26,7 +26,7 @@ def demo(
     image: bool = False,
     sketch: bool = False,
     out_dir: Path = Path("demo"),
-    seed: int = 0,
+    seed: Annotated[int, WHOLE] = 0,
     overwrite: bool = False,
 ) -> None:
     """Clone a known motion with the bundled model, and measure how well it was cloned.

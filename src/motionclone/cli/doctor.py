@@ -91,12 +91,11 @@ def _codecs() -> str:
             return False
         return True
 
-    libraries = ", ".join(f"{name} {'.'.join(map(str, v))}" for name, v in sorted(av.library_versions.items()))
     lacking = [f"{name}: {suffix} cannot be written" for name, suffix in _ENCODERS.items() if not there(name, "w")]
     written = ", ".join(suffix for name, suffix in _ENCODERS.items() if there(name, "w"))
     read = ", ".join(name for name in _DECODERS if there(name, "r"))
     lacks = f"; lacking are {'; '.join(lacking)} (pip install --force-reinstall av)" if lacking else ""
-    return f"writes {written}; reads {read} and more{lacks}; FFmpeg inside PyAV: {libraries}"
+    return f"writes {written}; reads {read} and more{lacks}"
 
 
 def _hub() -> str:

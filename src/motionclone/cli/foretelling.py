@@ -75,6 +75,7 @@ def foretell(
 
 def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
     """What the run takes, and whether the device has it."""
+    import torch
     from torch import nn
 
     from motionclone.models import name_of
@@ -82,9 +83,14 @@ def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
     from motionclone.models.facts import OWN, WAYS, known_facts, memory_of
 
     device = usable_device(options.device)
+    if device.type == "cpu" and options.offload != "none":
+        device = torch.device("cuda")  # such as the machine that this is planned for has
     exact = options.dtype == "float32" or (options.dtype is None and device.type == "cpu")
-    here = memory_here(device)
+    present = device.type != "cuda" or torch.cuda.is_available()
+    here = memory_here(device) if present else None
     there = "" if here is None else f"; {here[0] / 1e9:.1f} GB of {here[1] / 1e9:.1f} GB are free"
+    if not present:
+        there = f"; there is no GPU here, and without one --offload {options.offload} would be refused"
     facts = known_facts().get(name_of(options.model))
     if facts is None:
         networks = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
@@ -92,7 +98,12 @@ def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
         size = numbers * (4 if exact else 2) / 1e9
         return f"{size:.2f} GB for denoiser and VAE on {device.type}; of this model the rest is not counted{there}"
     taken = memory_of(facts, settings, offload=options.offload, tiling=options.vae_tiling, exact=exact)
-    parts = f"weights {taken.weights:.1f}, guidance {_or_unknown(taken.guidance)}, VAE {taken.coding:.1f}"
+    at_work = f"guidance {_or_unknown(taken.guidance)} or, later, the VAE {taken.coding:.1f}"
+    parts = {
+        "none": f"weights {taken.weights:.1f}, and beside them {at_work}",
+        "model": f"the largest of the parts, each with its work: {at_work}; weights, {taken.weights:.1f}, wait outside",
+        "sequential": f"{at_work}; weights, {taken.weights:.1f}, wait outside",
+    }[options.offload]
     told = f"about {taken.most:.1f} GB on {device.type} at once ({parts}){there}"
     if here is None or taken.most + OWN <= here[0] / 1e9:
         return told

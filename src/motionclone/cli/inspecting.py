@@ -27,6 +27,7 @@ def inspect(
     overwrite
         Replace a file that is there.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -53,15 +54,16 @@ def inspect(
     }
     for name, value in facts.items():
         table.add_row(name, escape(printable(str(value))))
+    sites = Table("attention", "heads", "positions", "top weight", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for site, m in found.maps.items():
         _, height, width = found.grid[site]
-        table.add_row(
-            escape(printable(site)),
-            f"{m.values.shape[1]} heads on {height}x{width} positions, mean top weight {m.values.float().mean():.3f}",
-        )
+        top = f"{m.values.float().mean():.3f}"
+        sites.add_row(escape(printable(site)), str(m.values.shape[1]), f"{height}x{width}", top)
+    for column in sites.columns:
+        column.overflow = "fold"
     if heatmap is not None:
         _write_heatmap(found, motion, heatmap, reference, overwrite)
-    Console().print(table)
+    Console().print(table, sites)
 
 
 def _write_heatmap(found: "Motion", motion: Path, path: Path, reference: Path | None, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from motionclone.cli.foretelling import check_model
 from motionclone.cli.options import (
+    WHOLE,
     ExtractionOptions,
     GenerationOptions,
     ModelOptions,
@@ -40,9 +41,9 @@ def evaluate(
     *,
     out_dir: Path | None = None,
     references: Path | None = None,
-    cases: int | None = None,
+    cases: Annotated[int | None, WHOLE] = None,
     judge: Judge = "mini",
-    workers: int | None = None,
+    workers: Annotated[int | None, WHOLE] = None,
     settings_options: SettingsOptions = SettingsOptions(),
     extraction_options: ExtractionOptions = ExtractionOptions(),
     generation_options: GenerationOptions = GenerationOptions(),
@@ -210,6 +211,10 @@ def score(
 
     _check_judge(judge)
     if output is not None:
+        if output.suffix.lower() != ".jsonl":
+            raise InputError(
+                f"scores are written as .jsonl, got {output}; rename it to {output.with_suffix('.jsonl')}."
+            )
         check_free(output, overwrite)
     listed = listed_videos(videos, references)
     if output is not None:

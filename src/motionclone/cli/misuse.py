@@ -9,6 +9,7 @@ from cyclopts.exceptions import (
     CoercionError,
     CycloptsError,
     MissingArgumentError,
+    RepeatArgumentError,
     UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
@@ -36,6 +37,7 @@ _OPTIONS = {
     "--model": "checkpoint ckpt base",
     "--t-alpha": "timestep t",
 }
+_TEXTS = ("--prompt", "--negative-prompt", "--positive-prompt", "--extraction-prompt")  # which may be empty
 _COMMANDS = {
     "clone": "transfer copy run make create video",
     "extract": "read invert",
@@ -54,10 +56,12 @@ _EXAMPLE = {  # a call of each command that needs more than its name
     "verify-run": "motionclone verify-run {}",
     "inspect": "motionclone inspect {}",
     "evaluate": "motionclone evaluate quick",
+    "push": "motionclone push {} USER/tiger",
     "score": "motionclone score {} --judge openai/clip-vit-base-patch32",
 }
 _FIRST = {
     "generate": "tiger.safetensors",
+    "push": "tiger.safetensors",
     "inspect": "tiger.safetensors",
     "rerun": "pig.json",
     "verify-run": "pig.json",
@@ -65,8 +69,13 @@ _FIRST = {
 
 
 def check_words(words: Sequence[str]) -> None:
-    """InputError for a dash or a quotation mark that an editor has made of what was typed."""
-    for word in words:
+    """InputError for a dash that an editor has made of what was typed, and for nothing where a name or value goes."""
+    for before, word in zip(["", *words], words, strict=False):
+        option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        names_something = before == words[0] or (option.startswith("-") and option not in _TEXTS)
+        if not value.strip() and names_something and ("=" in word or not word.startswith("-")):
+            where = f"after {option}" if option.startswith("-") else f"after `motionclone {option}`"
+            raise InputError(f"there is an empty word {where}; give a name or a value there.")
         if re.match("[\u2013\u2014\u2212]+[a-z]", word):
             name = word.lstrip("\u2013\u2014\u2212")
             raise InputError(f"{word} begins with a long dash; type {'-' if len(name) == 1 else '--'}{name}.")
@@ -109,6 +118,8 @@ def meaning(error: CycloptsError, app: App, words: Sequence[str]) -> str:
         return _missing(error, command, after, app)
     if isinstance(error, CoercionError) and error.token is not None and error.argument is not None:
         return _not_of_type(error)
+    if isinstance(error, RepeatArgumentError):
+        return f"{error.token.keyword} is given twice; give it once"
     return " ".join(str(error).split()).rstrip(".")
 
 
@@ -118,7 +129,7 @@ def _names(app: App) -> list[str]:
 
 def _typed(command: str, first: str, prompt: str = "") -> str:
     """A call, as it is typed."""
-    call = _EXAMPLE[command].format(_quoted(first))
+    call = _EXAMPLE.get(command, f"motionclone {command} {{}}").format(_quoted(first))
     return call.replace("what the new video shows", prompt) if prompt else call
 
 
@@ -214,7 +225,8 @@ def _missing(error: MissingArgumentError, command: str, after: list[str], app: A
                 f"the {'motion file' if command == 'generate' else 'clip'} is missing; it comes before the words: "
                 + (_typed(command, _FIRST.get(command, "tiger.mp4"), given[0]))
             )
-        return f"the prompt is missing, the words for the new video: {_typed(command, given[0])}"
+        rest = [_quoted(word) for word in after if word != given[0]]
+        return f"the prompt is missing, the words for the new video: {' '.join([_typed(command, given[0]), *rest])}"
     what = name.lstrip("-").lower()
     call = _typed(command, _FIRST.get(command, "tiger.mp4"))
     return f"`motionclone {command}` needs {'an' if what[0] in 'aeiou' else 'a'} {what}, such as: {call}"

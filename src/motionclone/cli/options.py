@@ -1,10 +1,12 @@
 """Options that several commands share, and the settings they make."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
-from cyclopts import Group, Parameter
+from cyclopts import CoercionError, Group, Parameter, Token
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -28,6 +30,15 @@ _PICTURES = Group("Pictures to follow (for models with SparseCtrl)", sort_key=1)
 _SETTINGS = Group("Settings (each overrides the preset)", sort_key=3)
 _PLACES = Group("Where things are now (if they are not found)", sort_key=1)
 
+
+def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
+    """Of digits alone: the parser would round fractions."""
+    if not re.fullmatch(r"[+-]?[0-9]+", tokens[0].value):
+        raise CoercionError(token=tokens[0], target_type=int)
+    return int(tokens[0].value)
+
+
+WHOLE = Parameter(converter=_whole_number)
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 _SIZE = ("num_frames", "height", "width")
@@ -162,8 +173,9 @@ def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, Fie
     for section, each, info in settings:
         option = f"--{FLAT_NAMES[each].replace('_', '-')}" if each in FLAT_NAMES else None
         parameter = Parameter(name=option, group=group, help=_words(info))
+        whole = [WHOLE] if info.annotation is int else []
         kept: Any = field(default=None, metadata={"section": section})
-        made.append((each, Annotated[cast(Any, info.annotation) | None, parameter], kept))
+        made.append((each, Annotated[cast(Any, info.annotation) | None, parameter, *whole], kept))
     # Cyclopts reads the docstring, and the module to know what annotations mean.
     own = {"__doc__": doc, "__module__": __name__}
     return Parameter(name="*")(make_dataclass(name, made, frozen=True, namespace=own))
@@ -230,18 +242,18 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
     return [(each, value) for each, value in found if value is not None and each.name != "preset"]
 
 
-def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> None:
-    """With another number of steps than the preset's, as large a share of them is guided, and ramped."""
+def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> str | None:
+    """With another number of steps than the preset's, as large a share of them is guided, and ramped; what to say."""
     before, now = chosen.sampling.steps, data["sampling"]["steps"]
     if "steps" not in given or now == before or not 1 <= now <= MOST_STEPS:
-        return
-    told = []
+        return None
+    changed = []
     for section, name, least in SHARES:
         if name not in given:
             data[section][name] = max(least, round(data[section][name] * now / before))
-            told.append(f"{name.replace('_', '-')} {data[section][name]}")
-    if told:
-        say(f"note: {now} steps in place of the preset's {before}, and in proportion {', '.join(sorted(told))}")
+            changed.append(name)
+    guided = f", of which {data['sampling']['guided_steps']} are guided, as large a share" * ("guided_steps" in changed)
+    return f"note: {now} steps in place of the preset's {before}{guided}" if changed else None
 
 
 def _own_preset(model: str) -> Settings | None:
@@ -265,7 +277,7 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
     for section, each, value in given:
         (data[section] if section else data)[each] = value
-    _scale_to_steps(data, chosen, {each for _, each, _ in given})
+    scaled = _scale_to_steps(data, chosen, {each for _, each, _ in given})
     for side in ("height", "width"):
         pixels = data["sampling"][side]
         if pixels > 0 and pixels % 8:
@@ -276,4 +288,6 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     k, frames = settings.extraction.k, settings.sampling.num_frames
     if k > frames:
         raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
+    if scaled:
+        say(scaled)
     return settings

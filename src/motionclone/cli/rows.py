@@ -28,7 +28,7 @@ from motionclone.cli.outputs import named_after
 from motionclone.cli.reading import is_local, public_name
 from motionclone.cli.sources import Sources
 from motionclone.errors import InputError
-from motionclone.files import check_no_address, sha256_of
+from motionclone.files import as_path, check_no_address, sha256_of
 from motionclone.settings import FLAT_NAMES, Settings
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _motion(path: Path) -> "tuple[Path, Motion, str]":
 def _sha256(path: Path) -> str:
     """Of a clip or a picture: a file, or a folder of pictures."""
     from motionclone.media.folder import sha256_of_folder
-    from motionclone.media.paths import as_path, is_folder
+    from motionclone.media.paths import is_folder
 
     path = as_path(path)
     return (sha256_of_folder if is_folder(path) else sha256_of)(path)

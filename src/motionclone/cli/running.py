@@ -84,7 +84,7 @@ def run(
 
     What was `typed` and does not act is refused. A `dry_run` refuses what a run would, and says what it would be.
     """
-    from motionclone.cloning import tell_unknown_words
+    from motionclone.cloning import tell_words
     from motionclone.files import check_not_input, claimed
     from motionclone.media.records import check_outputs, comparison_of, record_of
     from motionclone.media.writing import check_video
@@ -96,14 +96,15 @@ def run(
         check_not_input(outputs, sources.files())
         if dry_run:
             ready = prepared(job, sources, settings, output, typed or {}, partial(load_model, weights=False))
-            tell_unknown_words(ready.pipe, job.prompt, ready.settings)
+            pictured = isinstance(ready, ReadyToClone) and ready.condition is not None
+            tell_words(ready.pipe, job.prompt, ready.settings, pictured)
             foretell(ready.pipe, ready.settings, ready.job.model_options, outputs)
             return
         made = make(job, sources, settings, output, typed or {})
         write(made, sources, output, overwrite, compare)
     record = made.record
     energies = record["energies"]
-    fell = f", motion energy {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
+    fell = f"; distance from the reference's motion {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
     names = " and ".join(path.name for path in outputs[1:])
     say(f"wrote {output} and {names} in {record['seconds']:.0f} s{fell}")
 

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, alone or together; and what strangers wrote, read as data."""
 
 from motionclone.files.kinds import Kind, check_kind, check_no_address, kind_of
-from motionclone.files.names import check_free, check_not_input
+from motionclone.files.names import as_path, check_free, check_not_input
 from motionclone.files.reading import parse_json, read_json, sha256_of
 from motionclone.files.values import check_plain, parse_yaml
 from motionclone.files.whole import TakenError, claimed, scratch_file, sweep, whole_file, whole_files
@@ -9,6 +9,7 @@ from motionclone.files.whole import TakenError, claimed, scratch_file, sweep, wh
 __all__ = [
     "Kind",
     "TakenError",
+    "as_path",
     "check_free",
     "check_kind",
     "check_no_address",

@@ -9,6 +9,18 @@ from motionclone.errors import InputError, named
 from motionclone.files.kinds import check_no_address
 
 
+def as_path(given: object) -> Path:
+    """The path that a caller gives. InputError for what is none on any machine."""
+    try:
+        path = Path(os.fspath(given))  # type: ignore[call-overload]
+        os.fsencode(path)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InputError(f"a path was expected, got {given!r}; give the name of a file or folder") from error
+    if given == "" or "\0" in str(path):
+        raise InputError(f"{given!r} is no path; give the name of a file or folder")
+    return path
+
+
 def check_free(path: Path, overwrite: bool) -> None:
     """Refuse a path that could not be written now; parent folders may be missing.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from motionclone.errors import InputError
 from motionclone.files.journal import commit, keys, own, settle, sync
 from motionclone.files.locks import hold, hold_now, owner_of
-from motionclone.files.names import check_free
+from motionclone.files.names import as_path, check_free
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def whole_files(
         overwrite: replace files that are there.
         gone: older files of the same folder that belong to what is replaced, and go with it.
     """
-    targets = [Path(path).absolute() for path in paths]
+    targets = [as_path(path).absolute() for path in paths]
     for target in targets:
         check_free(target, overwrite)
     with folder_for(targets[0]) as folder:

@@ -1,5 +1,6 @@
 """Which videos to score against which clips: from a list, or from the records beside the videos of a folder."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -104,6 +105,8 @@ def listed_videos(place: Path, references: Path | None = None) -> list[ListedVid
         videos = _of_list(place)
     else:
         videos = _of_folder(place, references)
+    if not videos and place.suffix == ".jsonl":
+        raise InputError(f"{place} is empty; write one JSON object of video, reference and prompt a line.")
     if not videos:
         raise InputError(
             f"there are no videos with a record (.json) in {place}; give a list (.jsonl) of video, reference, prompt."
@@ -133,7 +136,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _of_list(place: Path) -> list[ListedVideo]:
-    lines = [line for line in _content(place).split(b"\n") if line.strip()]
+    lines = [line for line in _content(place).removeprefix(BOM_UTF8).split(b"\n") if line.strip()]
     if len(lines) > MOST_VIDEOS:
         raise InputError(f"{place} has {len(lines)} lines; score {MOST_VIDEOS} at a time.")
     videos = []

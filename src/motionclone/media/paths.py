@@ -14,14 +14,6 @@ def spoken(path: str | os.PathLike[str]) -> str:
     return printable(str(path))
 
 
-def as_path(path: str | os.PathLike[str]) -> Path:
-    """InputError for what is no path."""
-    try:
-        return Path(path)
-    except TypeError as error:
-        raise InputError(f"the path of a file was expected, got {type(path).__name__}; give a path") from error
-
-
 def is_folder(path: Path) -> bool:
     """Whether this is a folder; false for a path that cannot be."""
     try:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motionclone.errors import InputError, named
-from motionclone.files import sha256_of
+from motionclone.files import as_path, sha256_of
 from motionclone.media.conditions import Condition
 from motionclone.media.fitting import fitted
 from motionclone.media.limits import check_size
-from motionclone.media.paths import as_path, spoken
+from motionclone.media.paths import spoken
 from motionclone.media.stills import read_still
 
 

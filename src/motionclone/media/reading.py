@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from motionclone.errors import InputError
-from motionclone.files import sha256_of
+from motionclone.files import as_path, sha256_of
 from motionclone.media.animation import animation_takes, is_animated_webp
 from motionclone.media.film import film_takes
 from motionclone.media.fitting import Fit, fitted
 from motionclone.media.folder import FOLDER_FPS, folder_takes, sha256_of_folder
 from motionclone.media.limits import HIGHEST_FPS, LOWEST_FPS, check_size, is_number, shown
-from motionclone.media.paths import as_path, is_folder, spoken
+from motionclone.media.paths import is_folder, spoken
 from motionclone.media.shots import Take, UnsteadyError
 from motionclone.media.timeline import Request, choose
 

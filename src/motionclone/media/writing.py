@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from motionclone.errors import InputError, either
-from motionclone.files import check_free, whole_file
+from motionclone.files import as_path, check_free, whole_file
 from motionclone.media.container import open_video
 from motionclone.media.frames import as_frames
+from motionclone.media.limits import is_number
 
 # How FFmpeg's scaler turns RGB into YUV: bicubic, FULL_CHR_H_INP (all pixels count for colour), ACCURATE_RND.
 _ACCURATE = 0x4 | 0x4000 | 0x40000
@@ -42,7 +43,7 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False, fps: f
         InputError: unknown suffix, a rate that no player keeps, a file that exists (without `overwrite`), a folder
             that cannot be written to.
     """
-    path = Path(path)
+    path = as_path(path)
     check_video(path, fps)
     check_free(path, overwrite)
     check_free(path.with_suffix(".json"), overwrite)
@@ -58,7 +59,8 @@ def _check_suffix(path: Path, known: Sequence[str]) -> None:
     if path.suffix.lower() not in known:
         got = f"ends in {path.suffix}" if path.suffix else "has no ending"
         kinds = either(known)
-        raise InputError(f"{path} {got}, and must end in {kinds}; did you mean {path.with_suffix(known[0])}?")
+        remedy = f"did you mean {path.with_suffix(known[0])}?" if path.name else "give the name of a file"
+        raise InputError(f"{path} {got}, and must end in {kinds}; {remedy}")
 
 
 def write_video(
@@ -86,7 +88,7 @@ def write_video(
     Raises:
         InputError: frames of another shape or not finite, fps out of range, or a path that cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     check_video(path, fps)
     if not (isinstance(frames, Tensor) and frames.is_floating_point()):
         frames = as_frames(frames)
@@ -107,9 +109,9 @@ def encode_video(path: Path, frames: Tensor, fps: float, provenance: Mapping[str
 
 def _rate(path: Path, fps: float) -> Fraction:
     """Frames per second as the container wants them."""
-    if not _SLOWEST <= fps <= _FASTEST:
+    if not (is_number(fps) and _SLOWEST <= fps <= _FASTEST):
         raise InputError(
-            f"fps must be a positive number of frames per second that players keep, 1/600 to {_FASTEST}, got {fps:g}; "
+            f"fps must be a positive number of frames per second that players keep, 1/600 to {_FASTEST}, got {fps}; "
             "read the clip at another rate"
         )
     if path.suffix.lower() == ".gif" and fps > 100:
@@ -201,7 +203,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         InputError: not a video.
     """
-    with open_video(Path(path)) as (container, _):
+    with open_video(as_path(path)) as (container, _):
         for key, text in container.metadata.items():
             if key.lower() == "comment":
                 try:
@@ -218,7 +220,7 @@ def write_image(path: str | os.PathLike[str], frame: Tensor, overwrite: bool = F
     Raises:
         InputError: another shape or suffix, values that are not finite, or a path that cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     _check_suffix(path, (".png",))
     _check_frames(frame[None])
     with whole_file(path, overwrite) as temporary:

@@ -1,10 +1,11 @@
 """Where a pipeline works: its device, and what is kept elsewhere meanwhile."""
 
-import os
 from typing import Literal, get_args
 
+import psutil
 import torch
 
+from motionclone.backbones.recomputing import free_bytes
 from motionclone.errors import InputError, named
 
 Offload = Literal["none", "model", "sequential"]
@@ -43,14 +44,9 @@ def check_offload(offload: str, device: torch.device) -> None:
 
 def memory_here(device: torch.device) -> tuple[int, int] | None:
     """Bytes of a device's memory that are free, and all; of the machine's for a CPU. None where that is not known."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return free, total
-    if device.type == "mps":
-        total = torch.mps.recommended_max_memory()
-        return total - torch.mps.driver_allocated_memory(), total
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # of a system that does not tell
+    free = free_bytes(device)
+    if free is None:
         return None
+    if device.type == "cuda":
+        return free, int(torch.cuda.mem_get_info(device)[1])
+    return free, torch.mps.recommended_max_memory() if device.type == "mps" else int(psutil.virtual_memory().total)

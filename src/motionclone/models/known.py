@@ -11,7 +11,6 @@ from motionclone.errors import InputError, choice
 from motionclone.hub import HubPlace
 from motionclone.models.description import ModelDescription, folder_description
 from motionclone.models.places import could_be_hub_id, locate, path_of
-from motionclone.models.texts import said
 
 MINI = Path(str(files("motionclone") / "mini"))
 
@@ -20,8 +19,8 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     """The pipeline of a diffusion transformer on the Hugging Face hub. Its settings are the preset of its name."""
 
     hub_id: str
-    revision: str | None = None
-    """A commit of it; None where none was seen in use, which is what the hub shows first."""
+    revision: str
+    """A commit, tag or branch of it."""
     pipeline: str
     """diffusers' class of it, and below of its parts."""
     network: str
@@ -37,7 +36,7 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def place(self) -> str:
-        """Hub id and, if there is one, revision."""
+        """Hub id and revision."""
         return str(HubPlace(self.hub_id, self.revision))
 
 
@@ -95,24 +94,63 @@ _HUNYUAN_15 = {
     "autoencoder": "AutoencoderKLHunyuanVideo15",
 }
 
+# Commits that public projects have pinned these models at, as the hub itself cannot be asked where this is written.
 _ON_THE_HUB: dict[str, dict[str, Any]] = {
-    "cogvideox-2b": {"hub_id": "zai-org/CogVideoX-2b", "dtype": "float16", **_COGVIDEOX},
-    "cogvideox-5b": {"hub_id": "zai-org/CogVideoX-5b", "transformer": _COGVIDEOX_5B, **_COGVIDEOX},
-    "cogvideox-1.5-5b": {"hub_id": "zai-org/CogVideoX1.5-5B", "transformer": _COGVIDEOX_15, **_COGVIDEOX},
-    "wan2.1-1.3b": {"hub_id": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "transformer": _WAN_1B, **_WAN},
-    "wan2.1-14b": {"hub_id": "Wan-AI/Wan2.1-T2V-14B-Diffusers", **_WAN},
-    "wan2.2-a14b": {"hub_id": "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "options": {"boundary_ratio": 0.875}, **_WAN},
+    "cogvideox-2b": {
+        "hub_id": "zai-org/CogVideoX-2b",
+        "revision": "1137dacfc2c9c012bed6a0793f4ecf2ca8e7ba01",
+        "dtype": "float16",
+        **_COGVIDEOX,
+    },
+    "cogvideox-5b": {
+        "hub_id": "zai-org/CogVideoX-5b",
+        "revision": "8d6ea3f817438460b25595a120f109b88d5fdfad",
+        "transformer": _COGVIDEOX_5B,
+        **_COGVIDEOX,
+    },
+    "cogvideox-1.5-5b": {
+        "hub_id": "zai-org/CogVideoX1.5-5B",
+        "revision": "fdc5267c90b5c06492985b966e43aae984e189e0",
+        "transformer": _COGVIDEOX_15,
+        **_COGVIDEOX,
+    },
+    "wan2.1-1.3b": {
+        "hub_id": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        "revision": "0fad780a534b6463e45facd96134c9f345acfa5b",
+        "transformer": _WAN_1B,
+        **_WAN,
+    },
+    "wan2.1-14b": {
+        "hub_id": "Wan-AI/Wan2.1-T2V-14B-Diffusers",
+        "revision": "38ec498cb3208fb688890f8cc7e94ede2cbd7f68",
+        **_WAN,
+    },
+    "wan2.2-a14b": {
+        "hub_id": "Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+        "revision": "5be7df9619b54f4e2667b2755bc6a756675b5cd7",
+        "options": {"boundary_ratio": 0.875},
+        **_WAN,
+    },
     "wan2.2-5b": {
         "hub_id": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        "revision": "b8fff7315c768468a5333511427288870b2e9635",
         "transformer": _WAN_5B,
         "vae": _WAN_22_VAE,
         "options": {"expand_timesteps": True},
         **_WAN,
     },
-    "ltx-video": {"hub_id": "Lightricks/LTX-Video", **_LTX},
-    "ltx-2": {"hub_id": "Lightricks/LTX-2", **_LTX2},
-    "hunyuanvideo": {"hub_id": "hunyuanvideo-community/HunyuanVideo", **_HUNYUAN},
-    "hunyuanvideo-1.5": {"hub_id": "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v", **_HUNYUAN_15},
+    "ltx-video": {"hub_id": "Lightricks/LTX-Video", "revision": "8984fa25007f376c1a299016d0957a37a2f797bb", **_LTX},
+    "ltx-2": {"hub_id": "Lightricks/LTX-2", "revision": "47da56e2ad66ce4125a9922b4a8826bf407f9d0a", **_LTX2},
+    "hunyuanvideo": {
+        "hub_id": "hunyuanvideo-community/HunyuanVideo",
+        "revision": "e8c2aaa66fe3742a32c11a6766aecbf07c56e773",
+        **_HUNYUAN,
+    },
+    "hunyuanvideo-1.5": {
+        "hub_id": "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v",
+        "revision": "286be7ce72277246578a3e3cc2487e95ddae5bcf",
+        **_HUNYUAN_15,
+    },
 }
 
 
@@ -174,9 +212,7 @@ def find_named(model: str) -> ModelDescription | HubModel | None:
         raise InputError(
             f"{name} is not one repository of the hub; write a description (.toml) with revisions instead."
         )
-    if HubPlace.parsed(f"{found.hub_id}@{revision}") is None:
-        raise InputError(f"{said(revision, 80)} is no revision; give a commit, tag or branch behind the @.")
-    return found.model_copy(update={"revision": revision})
+    return found.model_copy(update={"revision": HubPlace(found.hub_id).at(revision).revision})
 
 
 def name_of(model: str) -> str:

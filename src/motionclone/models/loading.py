@@ -19,7 +19,7 @@ from torch import nn
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.errors import InputError, either, named
-from motionclone.files import check_no_address, kind_of
+from motionclone.files import as_path, check_no_address, kind_of
 from motionclone.models.animatediff import assemble, with_control
 from motionclone.models.description import ModelDescription, folder_description, read_model_description
 from motionclone.models.devices import Offload, check_offload, usable_device
@@ -67,7 +67,8 @@ def load_pipeline(
     `pickled` lets weights in diffusers' layout be .bin files where there are no .safetensors; code in them is never
     run. Original .ckpt files that a description names are read, likewise as plain weights, without it.
     Without `weights` the networks are empty, on the meta device, and text encoders left out: it shows what a run would
-    be, and refuses what configurations tell. Named models are then as they are known here, and nothing is fetched.
+    be, and refuses what configurations tell. Named models are then as they are known here, nothing is fetched, and an
+    `offload` may be foretold without a GPU.
 
     Where the parts came from is in the pipeline's configuration, `_motionclone_sources`: organisation/name@commit, or
     the name of a file or folder without its path.
@@ -76,7 +77,8 @@ def load_pipeline(
         InputError: if the model is not there, cannot be read, or cannot do what is asked of it.
     """
     target = usable_device(device)
-    check_offload(offload, target)
+    if weights:
+        check_offload(offload, target)
     found = model if isinstance(model, ModelDescription) else find_model(model)
     has_motion_modules = model != MINI_DIT and _is_animatediff(found)
     if not per_frame_norm and not has_motion_modules:
@@ -160,7 +162,7 @@ def find_model(model: str | Path) -> ModelDescription | HubModel | str:
     """Which description `model` means, or which folder or hub id of a complete pipeline."""
     _check_no_address(str(model))
     named = named_models()
-    path = path_of(model)
+    path = path_of(as_path(model))
     may_be_named = isinstance(model, str) and (model.partition("@")[0] in named or not path.exists())
     if may_be_named and (known := find_named(str(model))) is not None:
         return known

@@ -3,12 +3,18 @@
 import re
 from collections.abc import Iterable
 
+from motionclone.errors import named
+
 MINI_MODELS = ("mini", "mini-dit")
 _COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "white")
 _SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 _GROUNDS = ("stripes", "checks", "dots", "waves", "clouds", "rocks")
 KNOWN = frozenset({*_COLOURS, *_SHAPES, *_GROUNDS, "gray", "plain", "scenery", "a", "on"})
 """Every word of every caption that they have seen."""
+_SMALL = frozenset(
+    ("an", "and", "at", "by", "for", "from", "in", "is", "its", "of", "over", "the", "to", "under", "with")
+)
+"""Words that say little by themselves."""
 _SHOWN = 6
 
 
@@ -23,10 +29,10 @@ def advice(model: str, texts: Iterable[str]) -> str | None:
     unknown = unknown_words(texts)
     if not unknown:
         return None
-    named = ", ".join(map(repr, unknown[:_SHOWN])) + (f" and {len(unknown) - _SHOWN} more" * (len(unknown) > _SHOWN))
+    told = [word for word in unknown if word not in _SMALL] or unknown
+    more = f" and {len(told) - _SHOWN} more" * (len(told) > _SHOWN)
     return (
-        f"the bundled model {model} has never seen {named} and shows something else: it knows {', '.join(_COLOURS)}; "
-        f"{', '.join(_SHAPES)}; on {', '.join(_GROUNDS)}, gray or plain grounds, such as 'a red star on blue waves'; "
-        "for other words take a real model: the same command with --model animatediff on a GPU (`motionclone models` "
-        "lists more and what they need)."
+        f"the bundled model {model} has never seen {', '.join(map(repr, told[:_SHOWN]))}{more} and shows something "
+        f"else: it knows {', '.join(_COLOURS)}; {', '.join(_SHAPES)}; on {', '.join(_GROUNDS)}, gray or plain. Other "
+        f"words are for a real model: {named('model', 'animatediff')} on a GPU (see `motionclone models`)."
     )

@@ -26,7 +26,7 @@ def path_of(place: str | Path) -> Path:
     try:
         path = Path(place).expanduser()
         path.exists()  # says whether the name is too long
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{said(place, 80)} cannot be a path ({said(error, 120)}); check it.") from error
     return path
 
