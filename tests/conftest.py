@@ -127,7 +127,7 @@ class Here:
 
 
 @pytest.fixture
-def here(monkeypatch):
+def made_here(monkeypatch):
     """Batches are made in this process; the pools of all that were."""
     pools = []
 

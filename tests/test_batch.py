@@ -289,7 +289,7 @@ def test_what_stops_one_worker_stops_all():
 
 def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"--ray needs ray, .* pip install 'motionclone\[ray\]'"):
+    with pytest.raises(InputError, match=r"a batch on Ray needs ray, .* pip install 'motionclone\[ray\]'"):
         Rays("local", odd_work.setup, 2)
     path = written(tmp_path, "a.yaml", "- {reference: a, prompt: b}")
     assert "give --ray" in run("batch", path, "--shared")[1]
@@ -317,7 +317,7 @@ def videos(folder):
     return {name: (Path(folder) / name).read_bytes() for name in sorted(state_of(Path(folder)).done)}
 
 
-def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, here, tmp_path):
+def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, made_here, tmp_path):
     asked(
         "{reference: tiger.mp4, prompts: [a red star, a ring], seeds: 0..1}", "{reference: tiger.mp4, prompt: a ring}"
     )
@@ -333,7 +333,7 @@ def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, here
     assert len(made) == 4
     assert len(list((tmp_path / "jobs" / "motions").iterdir())) == 2  # one of each seed, for both prompts
     code, said = run("batch", "jobs.yaml")
-    assert (code, len(here)) == (0, 1), said
+    assert (code, len(made_here)) == (0, 1), said
     assert "0 made, 4 there already" in said
     assert "4 asked for: 4 done, 0 failed, 0 to be made" in run("batch", "status", "jobs")[1]
     first = next(iter(made))
@@ -367,7 +367,7 @@ def test_all_that_decides_a_video_is_in_its_name(asked, tmp_path):
     assert [old == new for old, new in zip(before, hashes(), strict=True)] == [True] * 8 + [False] * 6
 
 
-def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, here, tmp_path):
+def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, made_here, tmp_path):
     asked(
         "{reference: gone.mp4, prompt: <b>a ring}", "{reference: tiger.mp4, prompt: a ring, each: {start: [0.0, 99.0]}}"
     )
@@ -397,7 +397,7 @@ def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, here, tmp_path):
     assert len(list(Path("jobs").glob("*.error.json"))) == 1  # the missing clip's has gone
 
 
-def test_a_batch_stops_when_nothing_more_can_be_written(run, asked, here, monkeypatch):
+def test_a_batch_stops_when_nothing_more_can_be_written(run, asked, made_here, monkeypatch):
     asked("{reference: tiger.mp4, prompt: a ring, seeds: 0..9}")
     from motionclone.cli import batch_worker
 
@@ -411,7 +411,7 @@ def test_a_batch_stops_when_nothing_more_can_be_written(run, asked, here, monkey
     assert not list(Path("jobs").glob("*.mp4"))
 
 
-def test_pictures_and_motions_are_jobs_too(run, asked, here, tmp_path, model):
+def test_pictures_and_motions_are_jobs_too(run, asked, made_here, tmp_path, model):
     from PIL import Image
 
     Image.new("RGB", (64, 64), "red").save("first.png")
@@ -460,7 +460,7 @@ def test_a_worker_is_killed_and_the_batch_stopped_and_nothing_is_lost_or_made_tw
     assert not list(Path("v").glob(".*"))
     kept = videos("v")
     assert 3 <= len(kept) < 8
-    request.getfixturevalue("here")
+    request.getfixturevalue("made_here")
     code, said = run("batch", "jobs.yaml", "--out-dir", "v")
     assert f"{8 - len(kept)} made, {len(kept)} there already, 0 failed" in said
     assert run("batch", "jobs.yaml", "--out-dir", "alone")[0] == 0

@@ -29,7 +29,7 @@ class Rays:
             InputError: Ray is not there, cannot be reached, or has several machines that share no files.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        with from_extra("ray", "--ray"):
+        with from_extra("ray", "a batch on Ray"):
             import ray
         self._ray = ray
         few = {"num_cpus": size} if address == "local" and size else {}
@@ -44,8 +44,8 @@ class Rays:
         if len(hosts) > 1 and not shared:
             ray.shutdown()
             raise InputError(
-                f"this Ray has {len(hosts)} machines, and outputs go to a folder; if all of them have it, say "
-                "so with --shared."
+                f"this Ray has {len(hosts)} machines, and outputs go to a folder; if all of them have it, say that it is "
+                "shared."
             )
         self._takes = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
         self.size = min(size or self._room(), self._room())
