@@ -44,8 +44,8 @@ class Rays:
         if len(hosts) > 1 and not shared:
             ray.shutdown()
             raise InputError(
-                f"this Ray has {len(hosts)} machines, and outputs go to a folder; if all of them have it, say that it is "
-                "shared."
+                f"this Ray has {len(hosts)} machines, and outputs go to a folder; if all of them have it, say that it "
+                "is shared."
             )
         self._takes = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
         self.size = min(size or self._room(), self._room())
