@@ -208,7 +208,7 @@ class Clocked:
 
 @pytest.mark.parametrize("workers", [1, 10, 100, 1000])
 def test_workers_are_kept_at_work_and_a_model_is_loaded_once_by_each(workers):
-    chance, models, number = random.Random(0), 7, 100_000
+    chance, models, number = random.Random(0), 7, max(10_000, 100 * workers)
     groups = [chance.randrange(models) for _ in range(number)]
     lengths = [chance.uniform(20, 80) for _ in range(number)]
     pool, done = Clocked(workers, load=30.0), bytearray(number)
