@@ -287,6 +287,23 @@ def test_what_stops_one_worker_stops_all():
         share([0] * 100, Processes(2, odd_work.setup), lambda job: "full" if job == 3 else job, lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        ("jobs.yaml --ray", "local"),
+        ("--ray jobs.yaml", "local"),
+        ("jobs.yaml --ray=a:1 --follow", "a:1"),
+        ("--ray auto jobs.yaml", "auto"),
+        ("jobs.yaml", None),
+    ],
+)
+def test_ray_s_address_may_be_left_out(run, asked, monkeypatch, words, address):
+    asked("{reference: tiger.mp4, prompt: a ring}")
+    monkeypatch.setattr(batching, "_make", lambda rows, folder, numbers, key, engine, follow: print(engine))
+    code, said = run("batch", *words.split())
+    assert (code, said) == (0, f"{(None, address, False)}\n")
+
+
 def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"a batch on Ray needs ray, .* pip install 'motionclone\[ray\]'"):

@@ -26,7 +26,7 @@ def batch_run(
     out_dir: Path | None = None,
     workers: Annotated[int | None, WHOLE] = None,
     shard: str | None = None,
-    ray: str | None = None,
+    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     shared: bool = False,
     follow: bool = False,
     dry_run: bool = False,
@@ -47,7 +47,7 @@ def batch_run(
     shard
         Make a part only: 3/8 is the third of eight, which together make all, on one machine or several.
     ray
-        Work on Ray: local for one that is started here, auto for one that runs here, or the address of a cluster.
+        Work on Ray: on one that is started here or, as --ray auto, that runs here, or at the address of a cluster.
     shared
         The folder and all inputs lie under the same paths on all machines of the cluster.
     follow
@@ -62,10 +62,15 @@ def batch_run(
 
         print(json_schema(), end="")
         return
+    if jobs is None and ray:  # which took it for an address
+        jobs = Path(ray.pop())
     if jobs is None:
         raise InputError("`motionclone batch` needs a job file, such as: motionclone batch jobs.yaml")
     if workers is not None and not 1 <= workers <= 10_000:
         raise InputError(f"--workers must be 1 to 10,000, got {workers}.")
+    if ray is not None and len(ray) > 1:
+        raise InputError(f"--ray takes one address, got {' '.join(ray)}.")
+    address = None if ray is None else next(iter(ray), "local")
     if shared and ray is None:
         raise InputError("--shared is about the machines of a Ray; give --ray, or leave it out.")
     from motionclone.batch.jobfile import read_jobs
@@ -82,7 +87,7 @@ def batch_run(
         if dry_run:
             _foretell(rows, folder, numbers)
         else:
-            _make(rows, folder, numbers, f"{jobs.absolute()} {shard}", (workers, ray, shared), follow)
+            _make(rows, folder, numbers, f"{jobs.absolute()} {shard}", (workers, address, shared), follow)
 
 
 @batch.command

@@ -48,7 +48,7 @@ motionclone score list.jsonl --judge mini -o scores.jsonl
 motionclone batch jobs.yaml --dry-run
 motionclone batch jobs.yaml --out-dir videos --workers 2
 motionclone batch jobs.yaml --out-dir videos --shard 3/8
-motionclone batch jobs.yaml --out-dir videos --ray local
+motionclone batch jobs.yaml --out-dir videos --ray
 motionclone batch status videos
 """,
     "models": """
