@@ -98,6 +98,8 @@ def test_lists_of_any_field_are_combined(tmp_path):
         ("a.yaml", "- {reference: a, output: ../x}", "output: String should match"),
         ("a.yaml", "- {reference: a, output: .motionclone-x}", "output: String should match"),
         ("a.yaml", f"- {{reference: a, output: {'ä' * 90}}}", "has 150 bytes at most"),
+        ("a.yaml", "- {reference: a, steps: 3, steps: 4}", "steps stands there twice"),
+        ("a.jsonl", '{"reference": "a", "each": {"k": [1], "k": [2]}}', "k stands there twice"),
         ("a.yaml", "jobs: &a [*a]", "aliases"),
         ("a.yaml", "- !!python/object/apply:os.system [ls]", "tags"),
         ("a.yaml", "[" * 5000, "nest"),

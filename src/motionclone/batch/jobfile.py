@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from motionclone.batch.schema import MOST_JOBS, Job, Part, Products
 from motionclone.errors import InputError, choice, in_one_line
-from motionclone.files import check_no_address, check_plain, parse_json, parse_yaml
+from motionclone.files import check_no_address, check_plain, parse_json, parse_yaml, unique
 
 LARGEST = {".yaml": 2**20, ".yml": 2**20, ".jsonl": 2**26, ".csv": 2**26}
 """Bytes, by how the file's name ends. Libraries read YAML slowly."""
@@ -154,7 +154,7 @@ def _of_lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
             entry = parse_json(line, f"{where} is no JSON")
             if not isinstance(entry, dict):
                 raise InputError(f"{where}: an object was expected, not a {type(entry).__name__}.")
-            yield where, _checked(entry, where)
+            yield where, _checked(entry, where, line)
 
 
 def _of_csv(text: str, path: Path) -> Iterator[tuple[str, Any]]:
@@ -182,9 +182,10 @@ def _of_csv(text: str, path: Path) -> Iterator[tuple[str, Any]]:
         raise InputError(f"{path.name}, line {rows.line_num} is no CSV ({error}); mend it.") from error
 
 
-def _checked(entry: dict[str, Any], where: str) -> dict[str, Any]:
+def _checked(entry: dict[str, Any], where: str, line: str = "{}") -> dict[str, Any]:
     try:
         check_plain(entry)
+        json.loads(line, object_pairs_hook=unique)
     except ValueError as error:
         raise InputError(f"{where}: {error}; mend it.") from error
     return entry

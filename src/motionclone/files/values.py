@@ -1,7 +1,7 @@
 """Values of strangers' files: plain, not deeply nested, and nothing that stands for more than it says."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 LARGEST_NUMBER = 2**53  # what JSON can be trusted with
@@ -12,7 +12,7 @@ def parse_yaml(text: str) -> Any:
     """YAML without aliases and tags, whose values still are to be checked.
 
     Raises:
-        ValueError: it has them, or is nested too deeply.
+        ValueError: it has them, is nested too deeply, or says something twice.
         yaml.YAMLError: it is no YAML.
     """
     import yaml  # not when help is asked for
@@ -25,7 +25,23 @@ def parse_yaml(text: str) -> Any:
             raise ValueError("aliases (*name) and tags (!name) are not read; write out what they stand for")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         _check_value(depth, None)
-    return yaml.load(text, loader)
+
+    class Loader(loader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            unique((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
+
+
+def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict of pairs. ValueError if a name stands there twice: one of the values would be lost in silence."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:80]} stands there twice")
+        found[name] = value
+    return found
 
 
 def check_plain(values: Any) -> None:
