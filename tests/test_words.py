@@ -37,7 +37,7 @@ def here(tmp_path_factory):
     """A folder with one file of every kind."""
     folder = tmp_path_factory.mktemp("here")
     frames = torch.rand(6, 3, 64, 64) * 2 - 1
-    for name in ("tiger.mp4", "fox.webm", "walk.gif"):
+    for name in ("tiger.mp4", "fox.webm", "walk.gif", "-lead.mp4"):
         write_video(folder / name, frames, 8)
     pipe = load_pipeline("mini", device="cpu")
     extract_motion(pipe, frames, preset("mini").extraction).save(folder / "tiger.safetensors")
@@ -132,6 +132,15 @@ LINES = {
     "clone tiger.mp4 p --dry-run --dry-run": "--dry-run is given twice",
     "push tiger.safetensors": "needs a repository, such as: motionclone push tiger.safetensors USER/tiger",
     "score clips -o scores.txt": "scores are written as .jsonl, got scores.txt; rename it to scores.jsonl",
+    "clone tiger.mp4 p --start -1": "--start must be 0 or more seconds",
+    "clone tiger.mp4 p --start 5 --end 2": "--end must come after --start",
+    "clone tiger.mp4 p --fps 0": "--fps must be a positive number",
+    "clone tiger.mp4 p --condition-scale 2": "are about pictures to follow; give one with --image, --sketch or",
+    "clone tiger.mp4 p --model fox.webm": "fox.webm is a video, and a model was expected; `motionclone models`",
+    "clone -lead.mp4 p": "a name that begins with a dash is written with its folder: ./-lead.mp4",
+    "clone tiger.mp4 p -o -new.mp4": "written with its folder: -o ./-new.mp4",
+    "clone -- tiger.mp4 p --dry-run": "behind -- all words are names; --dry-run goes before it",
+    "generate tiger.safetensors p --t-alpha 300": "that was decided when the motion was read; extract it again with",
     # Nothing where something belongs
     "score ''": "there is an empty word after `motionclone score`; give a name or a value there",
     "clone '' p": "there is an empty word after `motionclone clone`",
@@ -237,6 +246,7 @@ def test_kinds_of_files_go_by_their_bytes(here, tmp_path):
     found = {path.name: kind_of(path) for path in here.iterdir()}
     assert found == {
         "tiger.mp4": "video",
+        "-lead.mp4": "video",
         "fox.webm": "video",
         "walk.gif": "GIF",
         "tiger.safetensors": "motion file",

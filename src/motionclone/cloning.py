@@ -101,14 +101,17 @@ def clone(
     Raises:
         InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
     """
-    settings = or_default(settings, Settings)
+    given, settings = settings, or_default(settings, Settings)
     backbone, sampling = caller_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     frames = as_frames(frames)
     check_function("on_step", on_step)
     check_output_type(output_type)
     if tuple(frames.shape) != wanted:
-        raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
+        whose = "the settings ask" if given is not None else "the default settings, the paper's for camera moves, ask"
+        raise InputError(
+            f"the reference has shape {tuple(frames.shape)} and {whose} for {wanted}; change the clip or the settings."
+        )
     check(backbone, prompt, settings, arguments)
     check_condition(backbone, condition, settings)
     motion = extract_motion(
@@ -160,6 +163,8 @@ def fitting(pipe: Pipeline, settings: Settings) -> Settings:
 
 def check_condition(pipe: Pipeline, condition: Condition | None, settings: Settings) -> None:
     """Raise InputError if pictures, or that there are none, do not fit the model or the settings."""
+    if not isinstance(condition, Condition | None):
+        raise InputError(f"condition must be a Condition, not {type(condition).__name__}; see read_picture.")
     sampling = settings.sampling
     backbone_of(pipe).check_condition(condition)
     if condition is not None:

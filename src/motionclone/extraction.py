@@ -19,8 +19,9 @@ from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.errors import InputError
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
+from motionclone.media.limits import is_whole
 from motionclone.media.places import bare_name
-from motionclone.motion import Motion, represent
+from motionclone.motion import Motion, check_is_motion, represent
 from motionclone.provenance import Provenance, source_from
 from motionclone.settings import Extraction, or_default
 from motionclone.steps import noise_level
@@ -54,6 +55,7 @@ def shared_noise(pipe: Pipeline, motion: Motion, *, condition: Condition | None 
     Raises:
         InputError: the motion does not know its noise or size, or this model makes no such videos.
     """
+    check_is_motion(motion)
     backbone, record = backbone_of(pipe), motion.record
     if record.seed is None or record.size is None:
         raise InputError("the motion does not know the noise of its reference, or its size; extract it again.")
@@ -96,7 +98,7 @@ def extract_motion(
     shown = None
     shown_frames = shown_frames or backbone.shown_frames
     if shown_frames:
-        if any(not 0 <= number < len(frames) for number in shown_frames):
+        if not all(is_whole(number) and 0 <= number < len(frames) for number in shown_frames):
             raise InputError(f"shown_frames are 0 to {len(frames) - 1} for this clip, not {list(shown_frames)}.")
         shown = Condition(frames[list(shown_frames)], tuple(shown_frames))
         backbone.check_condition(shown)

@@ -32,6 +32,8 @@ def uneven_timesteps(steps: int, guided_steps: int, guided_fraction: float, trai
     Raises:
         InputError: if the counts do not fit.
     """
+    if not 0 < guided_fraction <= 1:
+        raise InputError(f"guided_fraction must be more than 0 and at most 1, got {guided_fraction}.")
     if not 1 <= guided_steps <= steps:
         raise InputError(f"guided_steps must be between 1 and the {steps} steps, got {guided_steps}.")
     boundary = first_guided_timestep(guided_fraction, train_timesteps)
@@ -72,8 +74,13 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         """The uneven twin of a scheduler: same betas and prediction type.
 
         Raises:
-            InputError: if the scheduler clips or thresholds samples, which is for pixels, not latents.
+            InputError: if that is no such scheduler, or clips or thresholds samples, which is for pixels, not latents;
+                or the counts do not fit.
         """
+        if not isinstance(scheduler, DDIMScheduler):
+            raise InputError(f"a DDIMScheduler was expected, not {type(scheduler).__name__}; give pipe.scheduler.")
+        train_timesteps = scheduler.config.num_train_timesteps
+        uneven_timesteps(guided_steps, guided_steps, guided_fraction, train_timesteps)
         if scheduler.config.get("clip_sample") or scheduler.config.get("thresholding"):
             raise InputError(
                 "the uneven schedule is for latents: set the scheduler's clip_sample and thresholding to False."

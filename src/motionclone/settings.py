@@ -58,8 +58,10 @@ class _Told(ModelMetaclass):
     """Whoever makes settings of wrong values is told in a sentence, as for those of a preset or a record."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            raise InputError(f"{self.__name__} takes its values by name; write each as name=value.")
         try:
-            return super().__call__(*args, **kwargs)
+            return super().__call__(**kwargs)
         except ValidationError as error:
             raise InputError(f"{_told(error, self, named)}.") from error
 
@@ -173,10 +175,12 @@ class Settings(_Frozen):
         Raises:
             InputError: not 1 to 10,000 steps.
         """
+        if not isinstance(steps, int):
+            raise InputError(f"the number of steps is a whole number, not {steps!r}.")
         changed = self.model_dump()
         before = self.sampling.steps
         changed["sampling"]["steps"] = steps
-        if isinstance(steps, int) and steps > 0:
+        if steps > 0:
             for section, name, least in SHARES:
                 changed[section][name] = max(least, round(changed[section][name] * steps / before))
         return parse_settings(changed, None)
@@ -239,6 +243,11 @@ _WANTED = {  # by pydantic's name for what is wrong
     "finite_number": "a finite number",
     "bool_parsing": "true or false",
     "bool_type": "true or false",
+    "string_type": "a text",
+    "tuple_type": "a list of texts",
+    "too_short": "one or more",
+    "model_type": "{class_name} or a mapping",
+    "model_attributes_type": "{class_name} or a mapping",
 }
 
 
@@ -256,14 +265,19 @@ def _problem(error: Any, kind: Any, called: Callable[[str], str]) -> str:
     name = called(where) if where else "settings"
     if error["type"] in _WANTED:
         wanted = _WANTED[error["type"]].format(**error.get("ctx", {}))
-        return f"{name} must be {wanted}, got {str(error['input'])[:80]}"
+        got = error["input"]
+        return f"{name} must be {wanted}, got {str(repr(got) if isinstance(got, str) else got)[:80]}"
     if error["type"] == "value_error":  # of our own checks, which name what they are about
         said = str(error["msg"]).removeprefix("Value error, ")
         return f"{name}: {said}" if "." in where else said
     if error["type"] == "extra_forbidden":
         part = {"": kind, **{each: info.annotation for each, info in kind.model_fields.items()}}
         known = getattr(part.get(where.rpartition(".")[0]), "model_fields", {})
-        return f"{name} is unknown; {choice(where.rpartition('.')[2], known)}" if known else f"{name} is unknown"
+        word = where.rpartition(".")[2]
+        for section, info in Settings.model_fields.items():
+            if word in getattr(info.annotation, "model_fields", {}):
+                return f"{name} is unknown here; it is one of {section}'s"
+        return f"{name} is unknown; {choice(word, known)}" if known else f"{name} is unknown"
     return f"{name}: {error['msg']}"
 
 

@@ -251,6 +251,8 @@ def _print(scored: "Sequence[ScoredVideo]") -> None:
     own = [s.listed.name for s in scored] if one_by_one else ["mean", "95 % interval", "videos"]
     title = "1 video" if len(scored) == 1 else f"{len(scored)} videos"
     table = Table("", *own, "floor", "ceiling", title=title)
+    for column in table.columns:
+        column.overflow = "fold"
     table.caption = None if one_by_one else "Means over the videos; of explained motion and gain medians."
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]

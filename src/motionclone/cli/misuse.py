@@ -115,7 +115,7 @@ def meaning(error: CycloptsError, app: App, words: Sequence[str]) -> str:
     if isinstance(error, UnknownOptionError):
         word = error.token.keyword or error.token.value
         known = [name for each in error.argument_collection if each.parse for name in each.names]
-        return _no_option(word.partition("=")[0], command, known, app)
+        return _no_option(word.partition("=")[0], command, known, app, words)
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return _missing(error, command, after, app)
     if isinstance(error, CoercionError) and error.token is not None and error.argument is not None:
@@ -143,6 +143,10 @@ def _quoted(word: str) -> str:
 def _is_file_name(word: str) -> bool:
     if Path(word).suffix.lower() in (*OUTPUTS, ".txt", ".jpg", ".jpeg", ".ckpt") and not re.search(r"\s\S*\s", word):
         return True
+    return _is_there(word)
+
+
+def _is_there(word: str) -> bool:
     try:
         return Path(word).is_file()
     except (OSError, ValueError):
@@ -189,13 +193,17 @@ def _too_much(command: str, after: list[str], unused: list[str]) -> str:
     return f"{many}{joined or f'; see motionclone {command} --help'}"
 
 
-def _no_option(word: str, command: str, known: list[str], app: App) -> str:
+def _no_option(word: str, command: str, known: list[str], app: App, words: Sequence[str] = ()) -> str:
     short = word.lstrip("-").replace("_", "-")
     if not command:
         return (
             f"a command comes before options: motionclone {either(_names(app)[:2])} ... {word}; see motionclone --help"
         )
+    if _is_there(word):
+        return f"a name that begins with a dash is written with its folder: ./{word}"
     sentence = f"`motionclone {command}` has no option {word}"
+    if f"--{short}" in known and "--" in words:
+        return f"behind -- all words are names; {word} goes before it"
     if f"--{short}" in known:
         return f"{sentence}; did you mean --{short}?"
     other = [option for option, names in _OPTIONS.items() if short.casefold() in names.split() and option in known]
@@ -206,6 +214,8 @@ def _no_option(word: str, command: str, known: list[str], app: App) -> str:
     if near.startswith("did you mean"):
         return f"{sentence}; {near}"
     having = [name for name in _names(app) if f"--{short}" in _options_of(app, name)]
+    if command == "generate" and {"extract", "clone"} <= set(having):
+        return f"{sentence}: that was decided when the motion was read; extract it again with {word}"
     told = f"which is one of {either(having)}" if having else f"see motionclone {command} --help"
     return f"{sentence}, {told}" if having else f"{sentence}; {told}"
 
@@ -219,6 +229,10 @@ def _missing(error: MissingArgumentError, command: str, after: list[str], app: A
     name = error.argument.name
     given = [word for word in after if not word.startswith("-")]
     if error.keyword is not None:  # the option is there, without its value
+        place = after.index(error.keyword) + 1 if error.keyword in after else len(after)
+        value = after[place] if place < len(after) else ""
+        if _is_file_name(value):
+            return f"a name that begins with a dash is written with its folder: {error.keyword} ./{value}"
         return f"{error.keyword} has no value; give one behind it, or leave it out"
     unknown = [word for word in error.unused_tokens or () if word.startswith("--")]
     if unknown:

@@ -113,7 +113,10 @@ class PictureOptions:
         ]
         found = [(*_path_and_frame(path), kind) for kind, paths in given for path in paths or ()]
         if not found and (steered or self.control is not None):
-            raise InputError("--condition-scale, --condition-extraction and --control are for pictures; give --image.")
+            raise InputError(
+                "--control, --condition-scale and --condition-extraction are about pictures to follow; give one with "
+                "--image, --sketch or --sketch-from, or leave them out."
+            )
         if self.image and len(found) > len(self.image):
             raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
         if len(found) > 1 and any(frame is None for _, frame, _ in found):
@@ -252,7 +255,7 @@ def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> 
         if name not in given:
             data[section][name] = max(least, round(data[section][name] * now / before))
             changed.append(name)
-    guided = f", of which {data['sampling']['guided_steps']} are guided, as large a share" * ("guided_steps" in changed)
+    guided = f", {data['sampling']['guided_steps']} of them guided, as large a share" * ("guided_steps" in changed)
     return f"note: {now} steps in place of the preset's {before}{guided}" if changed else None
 
 

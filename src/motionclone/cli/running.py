@@ -105,8 +105,10 @@ def run(
     record = made.record
     energies = record["energies"]
     fell = f"; distance from the reference's motion {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
-    names = " and ".join(path.name for path in outputs[1:])
-    say(f"wrote {output} and {names} in {record['seconds']:.0f} s{fell}")
+    if energies and energies[-1] >= energies[0]:
+        fell += ", no nearer: guide more steps"
+    *others, last = [str(output), *(path.name for path in outputs[1:])]
+    say(f"wrote {', '.join(others)} and {last} in {record['seconds']:.0f} s{fell}")
 
 
 def write(made: Made, sources: Sources, output: Path, overwrite: bool = False, compare: bool = False) -> None:
