@@ -206,6 +206,14 @@ class Settings(_Frozen):
         return parse_settings(changed, None)
 
 
+FLAT_NAMES = {
+    "num_frames": "frames",
+    "prompt": "extraction_prompt",
+    "scale": "condition_scale",
+    "at_extraction": "condition_extraction",
+}
+"""What settings are called where they stand in no section, as options and in job files, if not by their own names."""
+
 SHARES = (("sampling", "guided_steps", 1), ("guidance", "warm_up", 0), ("guidance", "cool_down", 0))
 """Counts of steps, by section and name, that go with the number of all steps; and the least of each."""
 

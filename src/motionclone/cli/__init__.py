@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from motionclone import __version__
+from motionclone.cli.batching import batch
 from motionclone.cli.demo import demo
 from motionclone.cli.doctor import doctor
 from motionclone.cli.examples import epilogue
@@ -49,6 +50,7 @@ for command in (
 ):
     name = command.__name__.replace("_", "-")
     app.command(command, name=name, help_epilogue=epilogue(name))
+app.command(batch)
 app.register_install_completion_command(help="Make the shell complete commands and options with the tab key.")
 
 

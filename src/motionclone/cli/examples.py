@@ -48,6 +48,13 @@ motionclone evaluate quick --references clips/ --cases 4 --workers 1
 motionclone score videos/ --references clips/ --judge openai/clip-vit-base-patch32
 motionclone score list.jsonl --judge mini -o scores.jsonl
 """,
+    "batch": """
+motionclone batch jobs.yaml --dry-run
+motionclone batch jobs.yaml --out-dir videos --workers 2
+motionclone batch jobs.yaml --out-dir videos --shard 3/8
+motionclone batch jobs.yaml --out-dir videos --ray
+motionclone batch status videos
+""",
     "models": """
 motionclone models
 motionclone models wan2.1-1.3b

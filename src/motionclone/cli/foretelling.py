@@ -69,7 +69,7 @@ def foretell(
         rows["steps"] = f"{sampling.steps}, of which {guided} guided"
     folder = outputs[0].absolute().parent
     made = "" if folder.is_dir() else f" (the folder {folder.name} will be made)"
-    rows |= {"memory": _memory(pipe, settings, options), "writes": ", ".join(map(str, outputs)) + made}
+    rows |= {"memory": memory_told(pipe, settings, options), "writes": ", ".join(map(str, outputs)) + made}
     facts = known_facts().get(name_of(options.model))
     if facts is not None and not facts.run:
         rows["tried"] = f"the model: not with its own weights; its preset: {facts.settings}"
@@ -81,7 +81,7 @@ def foretell(
     Console().print(table)
 
 
-def _memory(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
+def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
     """What the run takes, and whether the device has it."""
     import torch
     from torch import nn

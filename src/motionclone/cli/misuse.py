@@ -47,6 +47,7 @@ _COMMANDS = {
     "inspect": "show info view",
     "rerun": "again repeat reproduce",
     "verify-run": "verify check",
+    "batch": "many jobs run-all sweep",
     "evaluate": "eval bench benchmark test",
     "models": "model list presets",
 }
@@ -68,6 +69,7 @@ _FIRST = {
     "inspect": "tiger.safetensors",
     "rerun": "pig.json",
     "verify-run": "pig.json",
+    "batch status": "videos",
 }
 
 
@@ -163,6 +165,8 @@ def _no_command(word: str, known: list[str]) -> str:
         return f"a command comes first: {_typed('generate', word)}, or {_typed('inspect', word)}"
     if kind == "record" or place.suffix.lower() == ".json":
         return f"a command comes first: {_typed('rerun', word)}"
+    if place.suffix.lower() in (".yaml", ".yml", ".jsonl", ".csv"):
+        return f"a command comes first: {_typed('batch', word)}"
     if kind == "folder":
         return f"a command comes first, such as {_typed('clone', word)} for a folder of pictures"
     meant = next((name for name, others in _COMMANDS.items() if word.casefold() in others.split()), None)

@@ -13,7 +13,16 @@ from pydantic.fields import FieldInfo
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
 from motionclone.files import check_no_address
-from motionclone.settings import MOST_STEPS, SHARES, Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.settings import (
+    FLAT_NAMES,
+    MOST_STEPS,
+    SHARES,
+    Sampling,
+    Settings,
+    parse_settings,
+    preset,
+    preset_names,
+)
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
@@ -32,13 +41,6 @@ def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
 WHOLE = Parameter(converter=_whole_number)
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
-# Options that are not called as their settings, which stand in a section there.
-_OTHER_NAMES = {
-    "num_frames": "--frames",
-    "prompt": "--extraction-prompt",
-    "scale": "--condition-scale",
-    "at_extraction": "--condition-extraction",
-}
 _SIZE = ("num_frames", "height", "width")
 
 
@@ -172,7 +174,8 @@ def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, Fie
     """A class of options for (section, field, what is known of it): of its type, with its words, None by default."""
     made = []
     for section, each, info in settings:
-        parameter = Parameter(name=_OTHER_NAMES.get(each), group=group, help=_words(info))
+        option = f"--{FLAT_NAMES[each].replace('_', '-')}" if each in FLAT_NAMES else None
+        parameter = Parameter(name=option, group=group, help=_words(info))
         whole = [WHOLE] if info.annotation is int else []
         kept: Any = field(default=None, metadata={"section": section})
         made.append((each, Annotated[cast(Any, info.annotation) | None, parameter, *whole], kept))
@@ -219,7 +222,7 @@ else:
 def as_option(name: str, value: Any = ...) -> str:
     """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
     last = name.rpartition(".")[2]
-    option = _OTHER_NAMES.get(last, f"--{last.replace('_', '-')}")
+    option = f"--{FLAT_NAMES.get(last, last).replace('_', '-')}"
     if value is ... or value is True:
         return option
     return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"

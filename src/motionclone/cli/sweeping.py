@@ -4,6 +4,7 @@ import math
 import shlex
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from motionclone.cli.options import (
     typed,
 )
 from motionclone.cli.outputs import named_after
-from motionclone.cli.reading import source_facts
+from motionclone.cli.reading import load_model, source_facts
 from motionclone.cli.running import Made, ReadyToClone, prepared
 from motionclone.cli.terminal import progress_bars, say
 from motionclone.errors import InputError, printable
@@ -109,7 +110,7 @@ def sweep(
     with nullcontext() if dry_run else claimed(output):
         check_free(output, overwrite)
         check_not_input([output], sources.files())
-        ready = prepared(job, sources, settings, output, given, weights=not dry_run)
+        ready = prepared(job, sources, settings, output, given, partial(load_model, weights=not dry_run))
         assert isinstance(ready, ReadyToClone)
         if dry_run:
             foretell(ready.pipe, ready.settings, model_options, [output])
