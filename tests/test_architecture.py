@@ -23,6 +23,7 @@ FLOORS = (
     ("models", "extraction", "sampling"),
     ("inversion", "cloning"),
     ("lab",),
+    ("studio",),
     ("cli",),
     ("__main__",),
 )

@@ -20,6 +20,7 @@ from motionclone.cli.models import models
 from motionclone.cli.options import as_option
 from motionclone.cli.rerunning import rerun, verify_run
 from motionclone.cli.sharing import push
+from motionclone.cli.studio import studio
 from motionclone.cli.terminal import NobodyReads, Stopped, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError, naming
 from motionclone.settings import check_text
@@ -34,6 +35,7 @@ app = App(
 for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models, doctor):
     name = command.__name__.replace("_", "-")
     app.command(command, name=name, help_epilogue=epilogue(name))
+app.command(studio, help_epilogue=epilogue("studio"))
 app.register_install_completion_command(help="Make the shell complete commands and options with the tab key.")
 
 
