@@ -6,7 +6,10 @@ import json
 import shutil
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from snippets import ROOT, blocks_of
@@ -23,7 +26,7 @@ from motionclone.studio.foretelling import spoken_time
 from motionclone.studio.guard import Guard
 from motionclone.studio.making import ModelChoice, load_engine
 from motionclone.studio.panels import history, status
-from motionclone.studio.serving import check_host
+from motionclone.studio.serving import check_host, served
 from motionclone.studio.store import Store
 from motionclone.studio.worker import Worker
 
@@ -151,7 +154,7 @@ def test_history_survives_a_restart_and_what_ran_is_offered_again(clip, tmp_path
     ]
     assert again.entry(ran).sentence == "the studio was stopped while this was being made; make it again."
     assert again.unreadable == ["holiday"]
-    assert sorted(path.name for path in again.jobs.iterdir()) == [".lock", *sorted([done, ran, waits]), "holiday"]
+    assert sorted(path.name for path in again.jobs.iterdir()) == [*sorted([done, ran, waits]), "holiday"]
     again.close()
 
 
@@ -257,25 +260,26 @@ def test_examples_are_clips_that_move(tmp_path):
 
 
 @pytest.fixture
-def address(tmp_path, monkeypatch):
-    """Of a studio that is served, on the bundled model."""
+def serve(tmp_path, monkeypatch):
+    """Serve a studio on the bundled model until the test ends; its address."""
     pytest.importorskip("gradio", reason="needs motionclone[web]")
     for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
         monkeypatch.setenv(name, "")
-    from motionclone.studio.serving import served
-
-    with served(ModelChoice(device="cpu"), tmp_path / "studio") as found:
-        yield found
+    with ExitStack() as stack:
+        choice = ModelChoice(device="cpu")
+        yield lambda **more: stack.enter_context(served(choice, tmp_path / "studio", **more))
     gc.collect()  # servers and clients leave loops and sockets to it, which is not to be told of another test
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_programs_make_the_same_jobs(address, clip, tmp_path, monkeypatch):
+def test_programs_make_the_same_jobs_behind_a_password(serve, clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    address = serve(password="correct horse")
     from gradio_client import Client
     from gradio_client.exceptions import AppError
 
-    client = Client(address, download_files=tmp_path / "taken", verbose=False)
+    known = f'"{address}", auth=("studio", "correct horse"), verbose=False'
+    client = eval(f"Client({known})", {"Client": Client})
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(named) == {"/make", "/job", "/cancel", "/jobs", "/result"}
     with pytest.raises(AppError, match="there are no words; say what the new video shows"):
@@ -284,11 +288,19 @@ def test_programs_make_the_same_jobs(address, clip, tmp_path, monkeypatch):
         client.predict("../..", api_name="/job")
     shutil.copyfile(clip, "tiger.mp4")
     (told,) = (block.text for block in blocks_of(ROOT / "docs" / "studio.md") if "gradio_client" in block.text)
-    told = told.replace("http://127.0.0.1:7860", address).replace("strength=1.0", "steps=2")
+    told = told.replace('"http://127.0.0.1:7860"', known).replace("strength=1.0", "steps=2")
     exec(told, made := {})
     assert json.loads(Path(made["record"]).read_text())["output"]["sha256"] == sha256_of(Path(made["video"]))
     assert load_motion(made["motion"]).record.source.sha256 == sha256_of(clip)
-    assert [each["id"] for each in client.predict(api_name="/jobs")] == [made["job"]["id"]]
+    job = made["job"]["id"]
+    assert [each["id"] for each in client.predict(api_name="/jobs")] == [job]
+
+    video = tmp_path / "studio" / "jobs" / job / "out.mp4"
+    for path in (f"file={video}", "info"):
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"{address}gradio_api/{path}")
+    with pytest.raises(InputError, match=r"another studio, .*, is at work in"):
+        serve()
 
 
 @pytest.fixture
@@ -305,7 +317,8 @@ def browser():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_person_makes_a_video_on_the_page(address, browser, clip, tmp_path):
+def test_a_person_makes_a_video_on_the_page(serve, browser, clip, tmp_path):
+    address = serve()
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.set_default_timeout(90_000)
     asked_hosts = set()
@@ -343,4 +356,13 @@ def test_a_person_makes_a_video_on_the_page(address, browser, clip, tmp_path):
     page.reload()  # which finds its job again
     page.get_by_role("link", name="Record").wait_for()
     assert page.locator(".mc-card").count() == 2
+    page.get_by_label("What the new video shows").fill("a green ring")
+    page.get_by_role("button", name="Edit").click()
+    page.wait_for_function(f"document.querySelector('textarea').value === '{WORDS}'")
+    page.get_by_role("img", name="frame 10 of 10").wait_for()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("Your video appears here").wait_for()
+    assert page.locator(".mc-card").count() == 1
+    assert len(list((tmp_path / "studio" / "jobs").iterdir())) == 1
     assert asked_hosts == {address.split("/")[2]}

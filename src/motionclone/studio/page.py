@@ -88,6 +88,10 @@ def page(desk: Desk) -> Any:
         def submit(*given: Any) -> str:
             return desk.submit(*asked_of(*given)).id
 
+        def stop(identity: str) -> str:
+            desk.worker.cancel(identity)
+            return ""
+
         def tick(identity: str, before: tuple[Any, ...]) -> list[Any]:
             """Everything that tells of jobs, as far as it has changed since `before`."""
             entries = desk.store.entries()
@@ -120,7 +124,10 @@ def page(desk: Desk) -> Any:
 
         def values_of(identity: str) -> list[Any]:
             """A job's own clip and settings, for the controls."""
-            entry = desk.store.entry(identity)
+            try:
+                entry = desk.store.entry(identity)
+            except InputError:  # it was deleted on another page
+                return [gr.skip()] * len(asking)
             asked = entry.asked
             place = desk.store.place(identity) / entry.reference
             return [str(place), None, *(getattr(asked, name) for name in _ASK)]
@@ -136,7 +143,7 @@ def page(desk: Desk) -> Any:
         example.input(lambda: None, None, clip, **quick)
         made = make.click(_job(submit), asking, [current, refused], **quick)
         made.then(tick, *ticking, **quick)
-        cancel.click(lambda identity: desk.worker.cancel(identity), current, None, **quick)
+        cancel.click(_shown(stop), current, refused, **quick)
         again.click(_job(lambda identity: desk.again(identity).id), current, [current, refused], **quick)
         reuse.click(values_of, current, asking, **quick)
         delete.click(_job(remove), current, [current, refused], js=_SURE, **quick)

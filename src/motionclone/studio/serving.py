@@ -64,7 +64,11 @@ def served(
         try:
             _, address, _ = blocks.launch(**_options(desk, host, port, password, local))
         except OSError as error:
-            raise InputError(f"nothing can be served at {host}: {error}; choose another {named('port')}.") from error
+            place = host if port is None else f"{host}, port {port},"
+            raise InputError(
+                f"{place} cannot be listened at: it is taken, or no address of this machine; choose another "
+                f"{named('port')} or {named('host')}."
+            ) from error
         try:
             yield address
         finally:

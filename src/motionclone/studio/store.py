@@ -57,13 +57,13 @@ class Store:
         self.jobs = folder.absolute() / "jobs"
         try:
             self.jobs.mkdir(parents=True, exist_ok=True)
-            lock = hold(self.jobs / ".lock")
+            lock = hold(self.jobs.parent / ".lock")
         except OSError as error:
             raise InputError(
                 f"{folder} cannot be used ({error.strerror}); choose another {named('folder')}."
             ) from error
         if lock is None:
-            owner = owner_of(self.jobs / ".lock")
+            owner = owner_of(self.jobs.parent / ".lock")
             raise InputError(
                 f"another studio, {owner}, is at work in {folder}; stop it, or choose another {named('folder')}."
             )

@@ -66,7 +66,7 @@ class Worker:
             if identity == self._at_work:
                 self._cancelled = True
             elif self.store.entry(identity).state == "waiting":
-                self.store.change(identity, state="cancelled", sentence="cancelled before it began.")
+                self.store.change(identity, state="cancelled")
 
     def ahead(self, identity: str) -> int:
         """How many jobs are made before one that waits."""
@@ -115,7 +115,7 @@ class Worker:
             if self._closed:  # it stays "running" on the disk
                 return
             if self._cancelled:  # a library may have made an error of its own of it
-                self.store.change(entry.id, state="cancelled", sentence="cancelled.")
+                self.store.change(entry.id, state="cancelled")
                 return
             if not isinstance(error, InputError):
                 _log.exception("job %s failed", entry.id)
