@@ -1,20 +1,20 @@
 """The studio's endpoints for programs: the page's own jobs, in plain values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from motionclone.errors import InputError
+from motionclone.studio.answers import put_in_line
 from motionclone.studio.desk import Desk
 
 
-def add_api(desk: Desk, asking: list[Any], submit: Callable[..., str]) -> None:
+def add_api(desk: Desk, asking: list[Any]) -> None:
     """Add the endpoints to the page that is being built.
 
     Args:
         desk: that they ask.
         asking: the controls of the page, which say what each value is and what it is by default.
-        submit: puts what they ask for in line, and gives its id.
     """
     import gradio as gr
 
@@ -24,7 +24,8 @@ def add_api(desk: Desk, asking: list[Any], submit: Callable[..., str]) -> None:
     ) -> dict[str, Any]:  # fmt: skip
         """Put a video in line, of a clip or, without one, an example; how its job stands, with its id."""
         with _told():
-            return desk.told(submit(clip, example, prompt, start, end, strength, steps, seed, unguided))
+            values = prompt, start, end, strength, steps, seed, unguided
+            return desk.told(put_in_line(desk, clip, example, *values).id)
 
     def job(id: str) -> dict[str, Any]:
         """How a job stands: state (waiting, running, done, failed, cancelled), sentence, and how far it is."""

@@ -52,7 +52,10 @@ def check_clip(path: Path) -> None:
     Raises:
         InputError: which limit it passes and what to do; or that it is none.
     """
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"the clip is not here any more ({error.strerror}); drop it again.") from error
     if size > MOST_BYTES:
         raise InputError(
             f"the clip has {size / 2**20:.0f} MB and the studio takes {MOST_BYTES >> 20}; cut out the part you mean."
