@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test parity lint docs check release-check clean
+.PHONY: demo test parity gpu-tiny lint docs check release-check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,10 @@ parity: .venv/installed
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/test_parity.py; second=$$?; \
 	wait $$first && exit $$second
 	TEST_THREADS=2 $(BIN)/pytest tests/test_parity.py
+
+# What is to run on a GPU once there is one, on tiny models and the CPU.
+gpu-tiny: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gpu.py --tiny --device cpu --out-dir "$$(mktemp -d)"
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -21,8 +21,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "costs.md"
 HEAD = """# What guidance costs
 
 Counted at the presets' sizes on the meta device by `python benchmarks/flops.py`, which wrote this page; nothing was
-timed. F is one forward pass of the denoiser for one video, in TFLOP (10^12 operations of matrix products, convolutions
-and attention). A plain step with classifier-free guidance is 2 F.
+timed ([what waits for a GPU](memory.md#speed)). F is one forward pass of the denoiser for one video, in TFLOP (10^12
+operations of matrix products, convolutions and attention). A plain step with classifier-free guidance is 2 F.
 
 """
 COLUMNS = ("model", "video", "F", "extraction", "guided step, everything kept", "kept", "with the least memory", "kept")
@@ -33,6 +33,14 @@ What a guided step costs where so much memory is free for the backward pass (`ch
 
 | model | {" | ".join(f"{each} GB" for each in BUDGETS)} |
 |---|{"---|" * len(BUDGETS)}
+"""
+THEIRS = """
+diffusers' own `enable_gradient_checkpointing()`, which computes a fixed set of blocks again, and what ours costs that
+keeps no more. Of a UNet it keeps all but what is in residual blocks; of transformers nothing but the inputs of blocks,
+about the least that ours can do with, and ours gets cheaper with every GB that is free:
+
+| model | diffusers' checkpoints | kept | ours | kept |
+|---|---|---|---|---|
 """
 
 
@@ -68,11 +76,20 @@ def budgets(name: str, found: Counted) -> str:
     return f"| {name} | {' | '.join(cells)} |\n"
 
 
+def beside_diffusers(name: str, found: Counted) -> str:
+    """One line of the third."""
+    flops, kept = found.by_diffusers
+    ours, ours_kept = found.guided_step(kept)
+    costs = (f"{flops / found.forward:.2f} F", f"{kept / 1e9:.2f} GB")
+    costs += (f"{ours / found.forward:.2f} F", f"{ours_kept / 1e9:.2f} GB")
+    return f"| {name} | {' | '.join(costs)} |\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = list(named_models())
     parser.add_argument("models", nargs="*", default=known, help=", ".join(known))
-    rows, others, left_out = "", "", []
+    rows, others, theirs, left_out = "", "", "", []
     for name in track(parser.parse_args().models):
         settings = preset(preset_of(name))
         try:
@@ -83,11 +100,12 @@ def main() -> None:
         print(f"{name}: kept {found.kept / 1e9:.2f}, cut {found.cut / 1e9:.2f} GB")
         rows += row(name, settings, found)
         others += budgets(name, found)
+        theirs += beside_diffusers(name, found)
     missing = (
         f"\nNot counted: {', '.join(left_out)}, whose denoisers the shapes alone do not tell.\n" if left_out else ""
     )
     titles = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
-    PAGE.write_text(HEAD + titles + rows + MIDDLE + others + missing, encoding="utf-8")
+    PAGE.write_text(HEAD + titles + rows + MIDDLE + others + THEIRS + theirs + missing, encoding="utf-8")
 
 
 if __name__ == "__main__":

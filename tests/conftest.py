@@ -11,6 +11,8 @@ from tiny import fill, tiny_adapter, tiny_control, tiny_pipe, tiny_unet
 from transformers import CLIPTokenizer
 
 from motionclone import cli
+from motionclone.batch.pools import Given
+from motionclone.cli import batching
 
 # A shell that runs the tests in the background has them ignore some signals, and with them all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,3 +102,40 @@ def run(monkeypatch, capfd):
         return code, heard.out + heard.err
 
     return call
+
+
+class Here:
+    """A pool of one worker, this process."""
+
+    size = 1
+
+    def __init__(self, setup):
+        self.work, self.said = setup(), []
+
+    def ready(self, worker):
+        return True
+
+    def give(self, worker, job):
+        self.said.append(Given(worker, self.work(job, lambda *_: None)))
+
+    def answers(self, patience):
+        said, self.said = self.said, []
+        return said
+
+    def close(self):
+        return self.said
+
+
+@pytest.fixture
+def made_here(monkeypatch):
+    """Batches are made in this process; the pools of all that were."""
+    pools = []
+
+    def pool(*_):
+        from motionclone.cli.batch_worker import Worker
+
+        pools.append(Here(Worker))
+        return pools[-1]
+
+    monkeypatch.setattr(batching, "_pool", pool)
+    return pools

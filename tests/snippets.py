@@ -17,8 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
+import yaml
+
 import motionclone
 from motionclone import cli
+from motionclone.batch.jobfile import read_jobs
 from motionclone.models import ModelDescription, named_models
 from motionclone.settings import preset_names
 
@@ -31,10 +34,12 @@ INLINE = re.compile(r"`((?:motionclone|make|python|pip) [^`]+)`")
 # Programs that are no concern of ours; what they are told is the reader's.
 TRUSTED = {"cd", "git", "export", "source", ".", "mkdir", "ls", "cp", "head", "sudo", "apt-get", "apt", "docker"}
 PLAIN = {"text", "bibtex", "svg", "mermaid"}  # languages of blocks in which there is nothing to run
-RUNS = {"demo", "clone", "extract", "generate", "inspect", "rerun", "verify-run", "score", "models", "doctor"}
+RUNS = {"batch", "clone", "demo", "doctor", "extract", "generate", "inspect", "models", "rerun", "score", "sweep"}
+RUNS |= {"verify-run"}
 NEEDS_MORE = {"push", "evaluate", "studio"}  # the hub; hours, but for the quick suite; a browser
 VIDEO, PICTURE = (".mp4", ".webm", ".gif", ".mov"), (".png", ".jpg", ".jpeg", ".webp")
 _evaluated: set[tuple[str, ...]] = set()  # which takes too long to be done twice
+JOBS = {"yaml", "csv"}
 OF_HUB = re.compile(r"from_pretrained\(|push_to_hub\(|load_motion\([\"'][\w.-]+/[\w.-]+[\"']\)")
 
 
@@ -143,6 +148,8 @@ def runs_here(words: list[str]) -> bool:
     options = dict(pairwise(words))
     judge = options.get("--judge", options.get("--clip", "mini"))
     bundled = options.get("--model", "mini") in BUNDLED and judge == "mini"
+    if command == "batch" and ("--ray" in words or any("$" in word for word in words)):  # a cluster, or another shell
+        return False
     if command.startswith("-") or (command == "score" and not Path(words[2]).exists()):
         return False
     assert command in RUNS | NEEDS_MORE, f"say in tests/snippets.py whether 'motionclone {command}' runs in a test"
@@ -152,7 +159,12 @@ def runs_here(words: list[str]) -> bool:
 def run_command(words: list[str], run: Callable[..., tuple[int, str]], clips: Path) -> None:
     """Run a command here. Its clips and pictures, which stand for any, are put where it looks."""
     outputs = {after for word, after in pairwise(words) if word in ("-o", "--output", "--heatmap")}
-    for word in words[2:]:
+    named = (
+        [job.reference for job in read_jobs(Path(words[2]))]
+        if words[:3] == ["motionclone", "batch", "jobs.yaml"]
+        else []
+    )
+    for word in {*words[2:], *named}:
         path = Path(word.rpartition("@")[0] or word)
         if word in outputs or path.exists():
             continue
@@ -248,11 +260,26 @@ def check_data(block: Block) -> None:
     if block.language == "toml":
         found = tomllib.loads(block.text)
         assert found.keys() <= ModelDescription.model_fields.keys(), f"{block.place}: a description has no such key"
+    elif block.language in JOBS or (block.language == "jsonl" and '"video"' not in block.text):
+        sky = block.text.startswith("# sky.yaml")
+        run = yaml.safe_load(block.text)["run"] if sky else None
+        for words in commands_of(run) if sky else ():
+            check_command(words)
+        if not sky:
+            jobs_of(block, Path.cwd())
     elif block.language in ("json", "jsonl"):
         for line in block.text.splitlines() if block.language == "jsonl" else [block.text]:
             json.loads(line)
     else:
         raise AssertionError(f"{block.place}: say in tests/snippets.py how {block.language!r} is checked")
+
+
+def jobs_of(block: Block, folder: Path) -> None:
+    """Hold a block against job files; where it says its name, it is kept."""
+    named = re.match(r"# (\S+)\n", block.text)
+    path = folder / (named[1] if named else f"unnamed.{block.language}")
+    path.write_text(block.text, encoding="utf-8")
+    assert len(read_jobs(path)) > 0
 
 
 def cells_of(path: Path) -> list[Block]:

@@ -22,6 +22,7 @@ FLOORS = (
     ("idle", "calling", "gradient"),
     ("models", "extraction", "sampling"),
     ("inversion", "cloning"),
+    ("batch",),
     ("lab",),
     ("studio",),
     ("cli",),

@@ -17,6 +17,7 @@ from tiny_transformers import FAMILIES
 
 from motionclone import settings as settings_module
 from motionclone.backbones.families import backbone_of
+from motionclone.backbones.per_frame_norm import per_frame_norm
 from motionclone.calling import recorded
 from motionclone.cloning import clone, generate
 from motionclone.errors import GuidanceWarning, InputError
@@ -25,8 +26,9 @@ from motionclone.media.conditions import Condition
 from motionclone.media.reading import read_clip
 from motionclone.media.writing import write_video
 from motionclone.models import load_pipeline, loading
-from motionclone.motion import load_motion
+from motionclone.motion import heat_map, load_motion
 from motionclone.sampling import motion_guidance
+from motionclone.schedule import UnevenDDIMScheduler
 from motionclone.settings import Sampling, Settings, preset
 
 SETTINGS = Settings(
@@ -272,7 +274,7 @@ BAD = (5, b"x", ["x"])
 NO_PATHS = (*BAD, "", "x\0y", "\ud800")
 
 
-def test_what_is_no_path_revision_device_or_preset_is_one_sentence(motion, tmp_path, monkeypatch):
+def test_what_is_no_path_revision_device_or_other_value_is_one_sentence(shared, motion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     clip = torch.zeros(2, 3, 16, 16)
@@ -289,10 +291,22 @@ def test_what_is_no_path_revision_device_or_preset_is_one_sentence(motion, tmp_p
         "a repository": (motion.push_to_hub, (*NO_PATHS, None)),
         "device": (motion.to, (*BAD, "", "xx")),
         "preset": (preset, BAD),
+        "a motion's name": (motion.save, ("x.txt", "x")),
+        "values": (lambda most: write_video("a.mp4", clip + most, 8), (100.0, -255.0)),
+        "a motion": (lambda none: shared_noise(shared, none), (None, *BAD)),
+        "a heat map": (heat_map, (None, *BAD)),
+        "pictures": (Condition, ("lion.png",)),
+        "a scheduler": (lambda none: UnevenDDIMScheduler.uneven(none, 2, 0.4), (None, 5)),
+        "guided steps": (lambda count: UnevenDDIMScheduler.uneven(shared.scheduler, count, 0.4), (-2, 0)),
+        "a fraction": (lambda share: UnevenDDIMScheduler.uneven(shared.scheduler, 2, share), (0, 4)),
+        "a network": (lambda none: per_frame_norm(none).__enter__(), (None, shared)),
+        "steps": (preset("mini").in_steps, ("4", 4.5, None)),
+        "a condition": (lambda none: clone(shared, CLIP, "a cat", SETTINGS, condition=none), BAD),
+        "settings": (Settings, (3,)),
     }
     for name, (call, values) in calls.items():
         for value in values:
-            with pytest.raises(InputError, match=r"; |no preset"):
+            with pytest.raises(InputError, match=r"; |, not |, got |no preset"):
                 pytest.fail(f"{name} took {call(value)!r} of {value!r}")
     assert not list(tmp_path.iterdir())
 
@@ -303,6 +317,11 @@ def test_settings_seeds_and_sources_of_another_kind_are_refused(shared, motion):
             clone(shared, CLIP, "a cat", settings)
     with pytest.raises(InputError, match=r"settings must be Extraction, not Settings; give its \.extraction"):
         extract_motion(shared, CLIP, SETTINGS)
+    for frames in (0, (-1,)):
+        with pytest.raises(InputError, match=r"frames are (the )?number"):
+            Condition(CLIP[:1], frames=frames)
+    with pytest.raises(InputError, match="shown_frames are 0 to 2"):
+        extract_motion(shared, CLIP, shown_frames="a")
     for seed in (None, "0", -1, 2**63, 0.5):
         with pytest.raises(InputError, match="a seed is a whole number from 0"):
             extract_motion(shared, CLIP, seed=seed)

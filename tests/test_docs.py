@@ -72,7 +72,7 @@ few_steps_are_made = pytest.mark.filterwarnings("ignore::motionclone.errors.Guid
 
 @few_steps_are_made
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_says_can_be_done(page, tmp_path, monkeypatch, run, quick, clips):
+def test_what_a_page_says_can_be_done(page, tmp_path, monkeypatch, run, quick, clips, made_here):
     shell, python = tmp_path / "shell", tmp_path / "python"
     shell.mkdir()
     python.mkdir()
@@ -106,6 +106,7 @@ def test_what_a_page_says_can_be_done(page, tmp_path, monkeypatch, run, quick, c
                 run_python(block, namespace)
                 real -= names_made(block)
         elif block.language not in PLAIN:
+            monkeypatch.chdir(shell)
             check_data(block)
 
 

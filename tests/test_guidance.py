@@ -1,10 +1,20 @@
 """From a gradient to an increment of the model's output, against real scheduler steps (Eq. 2)."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-from motionclone.guidance import NoiseLevel, matching_weight, output_increment, ramp
+from motionclone.guidance import (
+    DISPLACEMENT,
+    NoiseLevel,
+    matching_weight,
+    motion_direction,
+    output_increment,
+    ramp,
+    strength_weights,
+)
 
 PREDICTIONS = ["epsilon", "v_prediction", "flow_prediction"]
 
@@ -140,3 +150,58 @@ def test_increment_keeps_shape_and_precision(update):
     found = output_increment(half, NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6), "epsilon", update)
     assert found.shape == half.shape
     assert found.dtype == half.dtype
+
+
+def test_a_direction_is_motion_and_has_unit_size():
+    """Of each video for itself; whatever the gradient's scale, what it says of all frames or of all pixels is gone."""
+    looks = normal(3).mean(2, keepdim=True) + normal(4).mean((3, 4), keepdim=True)
+    gradient = GRADIENT * torch.tensor([1.0, 1e3]).view(2, 1, 1, 1, 1)
+    found = motion_direction(gradient)
+    assert found.mean(2).abs().max() < 1e-12
+    assert found.mean((3, 4)).abs().max() < 1e-12
+    torch.testing.assert_close(found.square().mean((1, 2, 3, 4)), torch.ones(2, dtype=torch.float64))
+    pure = gradient - gradient.mean(2, keepdim=True)
+    pure = pure - pure.mean((3, 4), keepdim=True)
+    cosine = torch.nn.functional.cosine_similarity(found.flatten(1), pure.flatten(1))
+    torch.testing.assert_close(cosine, torch.ones(2, dtype=torch.float64))
+    for same in (gradient * 1000, gradient * 1e-30, gradient + looks):
+        torch.testing.assert_close(motion_direction(same), found)
+    single = (gradient * 1e-30).float()  # whose squares are too small for its numbers
+    torch.testing.assert_close(motion_direction(single), found.float(), rtol=1e-3, atol=1e-4)
+
+
+def test_frames_of_a_picture_stay_and_one_frame_that_moves_may():
+    kept = motion_direction(GRADIENT, kept_frames=1)
+    assert not kept[:, :, 0].any()
+    torch.testing.assert_close(kept[:, :, 1:], motion_direction(GRADIENT[:, :, 1:]))
+    alone = motion_direction(GRADIENT, kept_frames=2)
+    assert float(alone[:, :, 2].square().mean()) == pytest.approx(1)
+    assert not motion_direction(torch.zeros_like(GRADIENT)).any()
+
+
+def moves(strength, ramps, levels):
+    """How far the latents are moved in every step."""
+    weights = strength_weights(strength, ramps, levels)
+    return [weight * now.sigma * after.sigma for weight, (now, after) in zip(weights, levels, strict=True)]
+
+
+def falling(count, last):
+    """Levels of a flow model's steps from pure noise."""
+    sigmas = torch.linspace(1, last, count + 1).tolist()
+    return [(NoiseLevel(1 - a, a), NoiseLevel(1 - b, b)) for a, b in pairwise(sigmas)]
+
+
+@pytest.mark.parametrize("count", [3, 12, 180])
+@pytest.mark.parametrize("ramped", [False, True])
+def test_all_steps_together_have_the_strength(count, ramped):
+    ramps = [ramp(i, count) if ramped else 1.0 for i in range(count)]
+    levels = falling(count, 0.4)
+    found = moves(0.5, ramps, levels)
+    assert sum(found) == pytest.approx(0.5 * DISPLACEMENT)
+    per_noise = [move / (share * after.sigma) for move, share, (_, after) in zip(found, ramps, levels, strict=True)]
+    assert per_noise == pytest.approx([per_noise[0]] * count)
+
+
+def test_no_step_moves_more_than_the_noise_it_leaves():
+    assert moves(10.0, [1.0, 1.0], falling(2, 0.4)) == pytest.approx([0.7, 0.4])
+    assert moves(1.0, [1.0], falling(1, 0.0)) == [0.0]  # nothing is left of it

@@ -168,6 +168,10 @@ def wan():
         ({"guidance.weight": 0.0}, "extraction.k", "guidance.weight is 0"),
         ({"guidance.warm_up": 4}, "guidance.warm_up", "of the 2 guided steps at full weight; set them to 1 or less"),
         ({"guidance.match_direction": True}, "guidance.match_direction", "it is for update = noise"),
+        ({"guidance.strength": 0.0}, "guidance.weight", "guidance.strength is 0"),
+        ({"guidance.strength": 1.0}, "guidance.weight", "strength is 1; leave one of them out"),
+        ({"guidance.strength": 1.0}, "guidance.update", "strength is 1; leave one of them out"),
+        ({"guidance.strength": 1.0}, "guidance.match_direction", "strength is 1; leave one of them out"),
         ({"sampling.guidance_scale": 1.0, "sampling.negative_prompt": "bad"}, "sampling.negative_prompt", "above 1"),
         ({"sampling.guidance_scale": 0.5}, "sampling.guidance_scale", "below 1"),
         ({"seed": 3}, "seed", "the noise of the motion, whose seed is 0"),
@@ -187,6 +191,9 @@ def test_what_acts_is_not_refused(animatediff):
     assert animatediff.refusal(settings, "guidance.guided_fraction") is None  # it shapes the uneven schedule
     assert animatediff.refusal(animatediff.settings, "per_frame_norm") is None
     assert animatediff.refusal(changed(animatediff.settings, "guidance.warm_up", 1), "guidance.warm_up") is None
+    strong = changed(animatediff.settings, "guidance.strength", 1.0)
+    assert animatediff.refusal(changed(strong, "guidance.warm_up", 9), "guidance.warm_up") is None
+    assert animatediff.refusal(changed(strong, "guidance.weight", 0.0), "guidance.weight") is None
 
 
 def test_a_transformer_has_no_norm_of_frames_and_its_scheduler_keeps_its_steps(wan):

@@ -35,7 +35,7 @@ from motionclone.models import load_pipeline
 from motionclone.motion import Motion, SparseMap
 from motionclone.settings import preset
 
-BASE = preset("mini")
+BASE = preset("mini-paper")
 BLOCKS = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
 FACTS = ModelFacts(BLOCKS, attention_frames=16, own_steps=False, device="cpu", dtype="float32")
 QUICK = BASE.model_copy(update={"sampling": BASE.sampling.model_copy(update={"steps": 2, "guided_steps": 1})})
@@ -134,7 +134,7 @@ def test_every_method_changes_one_thing():
         )
         assert len(changed) <= (2 if method.name in two else 1), method.name
         assert changed or same, method.name
-    for name in ("tune", "pictures", "blocks"):
+    for name in ("tune", "pictures", "blocks", "strength"):
         methods = suite_for(name, BASE, FACTS).methods
         assert len({m.name for m in methods}) == len(methods) >= 9
         given = {m.settings(BASE, BASE.seed).model_dump_json() + m.condition + m.kind for m in methods}
@@ -153,6 +153,9 @@ def test_what_would_be_the_same_on_a_model_is_left_out_and_told():
     left_out = {left.label: left.reason for left in suite.left_out}
     assert left_out.keys() == {*(f"{n} of 24 steps guided" for n in (3, 6, 18)), "object: fraction 0.4"}  # the preset's
     assert set(left_out.values()) == {"the same as cloned on this model."}
+    by_strength = suite_for("paper", preset("mini"), FACTS)
+    assert {left.label for left in by_strength.left_out} == {"Eq. 2 as printed", "Eq. 2, weights matched"}
+    assert {"strength-0.25", "strength-4"} <= {method.name for method in by_strength.methods}
     unguided = BASE.model_copy(update={"guidance": BASE.guidance.model_copy(update={"weight": 0.0})})
     left_out = suite_for("quick", unguided, FACTS, drawn=False).left_out
     assert [left.label for left in left_out] == ["perfect clone, drawn", "unguided"]

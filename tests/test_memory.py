@@ -26,3 +26,5 @@ def test_a_guided_step_at_the_real_size_takes_what_memory_allows(model, settings
         assert kept <= budget * 1e9
         assert before < flops / found.forward <= most
         before = flops / found.forward
+    flops, kept = found.by_diffusers
+    assert found.guided_step(kept)[0] < flops  # of the UNet 2.69 F in place of 2.94; of transformers by a hair

@@ -83,8 +83,8 @@ def test_the_motion_is_cloned_on_the_transformer():
     )
     motion = extract_motion(pipe, seen.render(64), quick.extraction)
     similarity = []
-    for weight in (0.0, quick.guidance.weight):
-        guidance = quick.guidance.model_copy(update={"weight": weight})
+    for strength in (0.0, quick.guidance.strength):
+        guidance = quick.guidance.model_copy(update={"strength": strength})
         made = generate(pipe, motion, "a red star on blue waves", quick.model_copy(update={"guidance": guidance}))
         path = find_object(made.frames, COLOURS["red"], BACKGROUNDS["blue"])
         similarity.append(path_correlation(path, seen.truth(64).path))

@@ -17,7 +17,7 @@ from tiny import animatediff_scheduler, tiny_pipe
 
 from motionclone.errors import GuidanceWarning
 from motionclone.extraction import extract_motion
-from motionclone.guidance import matching_weight, ramp
+from motionclone.guidance import DISPLACEMENT, matching_weight, ramp
 from motionclone.plan import plan_run
 from motionclone.sampling import motion_guidance
 from motionclone.settings import Guidance
@@ -69,6 +69,20 @@ def test_noise_matches_direction_by_its_weight_and_leaves_pure_noise_alone():
         assert step.weight == 2000 * matching_weight(step.now, step.after)
 
 
+@pytest.mark.parametrize("scheduler", [ddim(50), ddim(8), flow(10, shift=3.0)])
+@pytest.mark.parametrize("ramps", [0, 10])
+def test_a_strength_is_the_same_in_any_number_of_steps(scheduler, ramps):
+    """Whatever weight, rule and ramps say."""
+    others = {"weight": 7.0, "update": "noise", "match_direction": True, "warm_up": ramps, "cool_down": ramps}
+    plan = planned(scheduler, strength=0.5, guided_fraction=0.5, **others)
+    assert sum(step.move for step in plan.steps.values()) == pytest.approx(0.5 * DISPLACEMENT)
+    assert plan.shortfall is None
+
+
+def test_strength_0_plans_nothing():
+    assert not planned(ddim(20), strength=0.0).steps
+
+
 def test_calls_whose_outputs_do_not_last_are_left_to_the_next():
     """The first of KDPM2's two calls only finds the midpoint: the second moves the latents for both."""
     scheduler = KDPM2DiscreteScheduler()
@@ -93,6 +107,11 @@ def test_calls_whose_outputs_do_not_last_are_left_to_the_next():
         ),
         (ddim(20), {"warm_up": 4, "cool_down": 4}, "set them to 3 or less, or guide more steps."),
         (ddim(4), {"guided_fraction": 0.2}, "covers t >= 800 and the run begins at t = 750; set it to 0.25 or more."),
+        (
+            ddim(4),
+            {"strength": 3.0},
+            "reached 1.6 of the strength 3 in 1 guided step: none moves the latents further than",
+        ),
         (flow(1), {"update": "noise"}, "guided no step: guided_fraction 0.3 covers 1 and the update 'noise' can guide"),
     ],
 )
@@ -183,3 +202,8 @@ def test_an_exception_is_not_talked_into(pipe, motion):
 def test_settings_that_contradict_themselves_are_told(pipe, motion):
     _, told = run(pipe, motion, Guidance(match_direction=True), runs=())
     assert [each[:30] for each in told] == ["match_direction does not act: "]
+    _, told = run(pipe, motion, Guidance(strength=1, weight=5, update="noise"), runs=())
+    why = "does not act: strength is 1; leave one of them out."
+    assert told == [f"weight {why}", f"update {why}"]
+    assert not run(pipe, motion, Guidance(strength=1), runs=())[1]
+    assert not run(pipe, motion, Guidance(strength=1, weight=0), runs=())[1]

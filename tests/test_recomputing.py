@@ -13,11 +13,12 @@ from motionclone.backbones import recomputing
 from motionclone.backbones.budget import Cost, cheapest, peak
 from motionclone.backbones.costs import Flops
 from motionclone.backbones.families import backbone_of
+from motionclone.cloning import generate
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion
 from motionclone.gradient import energy_and_gradient, guided_costs
 from motionclone.sampling import motion_guidance
-from motionclone.settings import Extraction, Guidance
+from motionclone.settings import Extraction, Guidance, Sampling, Settings
 
 PARTS = (Cost("a.0", 10, 50, 4), Cost("a.1", 30, 20, 4))
 SETTINGS = Guidance(weight=30, guided_fraction=1.0, warm_up=0, cool_down=0)
@@ -191,6 +192,36 @@ def test_a_step_that_runs_out_of_memory_keeps_less_and_says_so_or_is_refused_wit
         guided(pipe, motion, 2**40, monkeypatch, fails=2)
     assert not pipe.unet._forward_hooks
     assert "forward" not in vars(pipe.unet)
+
+
+def no_memory(*_, **__):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+FREE = r"does not fit the memory \(1\.5 GB are free on cpu\); "
+
+
+def test_too_little_memory_for_one_pass_is_refused_with_figures(pipe, clip, motion, monkeypatch):
+    """Reading, guided or not: before it is measured what a guided step could keep, too."""
+    monkeypatch.setattr(recomputing, "free_bytes", lambda device: 1_500_000_000)
+    monkeypatch.setattr(pipe.unet, "forward", no_memory)
+    sentence = f"a forward pass of the denoiser {FREE}generate fewer or smaller frames, or use offload='model'"
+    with pytest.raises(InputError, match=sentence):
+        extract_motion(pipe, clip)
+    for settings, scale in ((SETTINGS, 7.5), (SETTINGS, 1.0), (Guidance(weight=0), 7.5)):
+        with pytest.raises(InputError, match=sentence), motion_guidance(pipe, motion, settings):
+            pipe("a cat", num_frames=4, height=64, width=64, num_inference_steps=2, guidance_scale=scale)
+
+
+def test_too_little_memory_for_the_vae_is_refused_with_figures(pipe, clip, motion, monkeypatch):
+    monkeypatch.setattr(recomputing, "free_bytes", lambda device: 1_500_000_000)
+    for part in ("encode", "decode"):
+        monkeypatch.setattr(pipe.vae, part, no_memory)
+    with pytest.raises(InputError, match=f"the clip in the VAE {FREE}use vae_tiling=True, or fewer"):
+        extract_motion(pipe, clip)
+    sampling = Sampling(steps=2, guided_steps=2, num_frames=4, height=64, width=64)
+    with pytest.raises(InputError, match=f"{FREE}use vae_tiling=True or offload='model', or fewer"):
+        generate(pipe, motion, "a cat", Settings(sampling=sampling, guidance=SETTINGS))
 
 
 def test_other_errors_are_not_taken_for_a_want_of_memory(pipe, motion, monkeypatch):

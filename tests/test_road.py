@@ -239,7 +239,7 @@ def test_a_dry_run_of_a_model_that_is_not_here_needs_no_network(run, clip, tmp_p
     assert "there is no GPU here, and without one --offload model would be refused" in flat
     for bad, sentence in (
         (("--blocks", "nowhere"), "nowhere"),
-        (("--condition-scale", "2"), "are for pictures"),
+        (("--condition-scale", "2"), "are about pictures to follow"),
         (("--no-per-frame-norm",), "per-frame-norm is about AnimateDiff"),
         (("--k", "9"), "k = 9 is more than the 3 frames of the attention"),
     ):

@@ -217,7 +217,7 @@ def test_verify_run(run, alice):
     assert "has been changed since" in said
     # A run that gives something else now.
     video.write_bytes(data)
-    kept["settings"]["guidance"]["weight"] += 5000.0
+    kept["settings"]["guidance"]["strength"] -= 0.5
     record.write_text(json.dumps(kept))
     code, said = run("verify-run", record)
     assert code == 1
@@ -458,7 +458,7 @@ def test_prompts_that_are_none(run, clip, tmp_path, prompt, sentence):
         lambda text: text.replace('"seed": 0', f'"seed": {2**70}'),
         lambda text: text.replace('"start": 0.0', '"start": 1e400'),
         lambda text: text.replace('"start": 0.0', '"start": null'),
-        lambda text: text.replace('"weight": 5000.0', '"weight": NaN'),
+        lambda text: text.replace('"strength": 1.0', '"strength": NaN'),
         lambda text: text.replace('"height": 64', '"height": 1000000000'),
         lambda text: text.replace('"height": 64', '"height": [64]'),
         lambda text: text.replace('"job"', '"jobs"'),

@@ -9,15 +9,19 @@ from torch import nn
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import per_frame_norm
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.extraction import extract_motion, motion_of_latents
+from motionclone.extraction import extract_motion, kept_of, motion_of_latents
+from motionclone.guidance import DISPLACEMENT, first_order_response
 from motionclone.motion import Motion, load_motion
+from motionclone.objectives import OBJECTIVES, energy
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.schedule import UnevenDDIMScheduler
-from motionclone.settings import Extraction, Guidance
+from motionclone.settings import Extraction, Guidance, parse_settings
+from motionclone.steps import noise_levels, solver_responses
 
 FRAMES, HEIGHT, WIDTH, STEPS = 3, 16, 16, 4  # latents: smaller, and deep group norms would see hardly two values
 HALF = Guidance(weight=30, guided_fraction=0.5, warm_up=0, cool_down=0, checkpointing="none")
-# guides t = 751 and 501 of 751, 501, 251, 1
+STRONG = Guidance(strength=0.5, guided_fraction=0.5, warm_up=0, cool_down=0, checkpointing="none")
+# both guide t = 751 and 501 of 751, 501, 251, 1
 
 
 def normal(*shape, seed=0):
@@ -90,7 +94,8 @@ def energies(pipe, motion, settings, **changes):
 
 def lowers_energy(pipe, motion, settings=HALF, **changes):
     """Whether guidance ends its steps at a lower energy than no guidance does, from the same start."""
-    unguided = energies(pipe, motion, but(settings, weight=1e-12), **changes)  # measures, hardly moves
+    faint = {"weight": 1e-12} if settings.strength is None else {"strength": 1e-9}
+    unguided = energies(pipe, motion, but(settings, **faint), **changes)  # measures, hardly moves
     guided = energies(pipe, motion, settings, **changes)
     assert guided[0] == unguided[0]
     return guided[-1] < 0.9 * unguided[-1]
@@ -211,6 +216,45 @@ def test_a_step_moves_the_latents_by_the_noise_levels_times_the_gradient(shared,
     moved = float((latents - plain).norm()) * (bars[1] ** 0.5 if name.startswith("Euler") else 1)
     wanted = ((1 - bars[0]) * (1 - bars[1])) ** 0.5 * steps[0].gradient_norm
     assert moved == pytest.approx(wanted, rel=0.05 if name == "Euler-fractions" else 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_strength_is_the_size_of_a_step_whatever_the_energys(shared, motion, name, monkeypatch):
+    """As a number, of z = alpha x0 + sigma eps; of DPM++'s step, what lasts of it."""
+    scheduler = SCHEDULERS[name]()
+    monkeypatch.setattr(shared, "scheduler", scheduler)
+    run = {"num_inference_steps": 12, "until": 1}
+    plain, _ = guide(shared, motion, but(STRONG, strength=1e-9), **run)
+    latents, (step,) = guide(shared, motion, STRONG, **run)
+    now, after = noise_levels(scheduler, float(scheduler.timesteps[0]), 0)
+    guided = [i for i, t in enumerate(scheduler.timesteps.tolist()) if t >= 500]
+    left = [noise_levels(scheduler, float(scheduler.timesteps[i]), i)[1].sigma for i in guided]
+    wanted = 0.5 * DISPLACEMENT * left[0] / sum(left)
+    if name == "DPM++":
+        known = first_order_response(now, after, "epsilon")
+        fresh = SCHEDULERS[name]()
+        fresh.set_timesteps(12)
+        wanted *= known / solver_responses(fresh, 0)[0].moves
+    moved = (latents - plain) * (after.alpha if name.startswith("Euler") else 1)
+    assert float(moved.square().mean().sqrt()) == pytest.approx(wanted, rel=1e-2)
+    assert moved.mean(2).abs().max() < 1e-3 * wanted
+    assert moved.mean((3, 4)).abs().max() < 1e-3 * wanted
+
+    def loud(*site):
+        return 1024 * energy(*site)
+
+    monkeypatch.setitem(OBJECTIVES, "control", loud)
+    again, (louder,) = guide(shared, motion, STRONG, **run)
+    assert louder.energy == pytest.approx(1024 * step.energy)
+    torch.testing.assert_close(again, latents, rtol=0, atol=1e-6)
+
+
+def test_strength_lowers_the_energy_and_0_is_the_plain_pipeline(shared, motion, plain):
+    assert lowers_energy(shared, motion, but(STRONG, strength=1.0))
+    latents, steps = guide(shared, motion, but(STRONG, strength=0.0))
+    assert torch.equal(latents, plain)
+    assert steps == []
 
 
 def test_cross_entropy_lowers_its_energy(shared, motion):
@@ -434,6 +478,14 @@ def test_extraction_with_a_vae_of_another_precision(pipe):
     pipe.unet.to(torch.bfloat16)
     pipe.text_encoder.to(torch.bfloat16)
     assert extract_motion(pipe, pictures()).num_frames == FRAMES
+
+
+def test_of_few_frames_a_preset_keeps_all():
+    """A number that a person set is refused."""
+    of_a_preset = parse_settings({"extraction": {"k": 4}}, "a preset").extraction
+    assert [kept_of(of_a_preset, frames).k for frames in (2, 4, 9)] == [2, 4, 4]
+    with pytest.raises(InputError, match="k = 4 is more than the 3 frames"):
+        kept_of(Extraction(k=4), 3)
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,12 @@ def test_wrong_values_in_python_are_told_in_a_sentence():
     ):
         with pytest.raises(InputError, match=sentence):
             kind(**values)
+
+
+def test_a_setting_of_another_section_is_said_to_be_that():
+    with pytest.raises(InputError, match="blocks is unknown here; it is one of extraction's"):
+        Guidance(blocks=("up_blocks.1",))
+    with pytest.raises(InputError, match=r"extraction must be Extraction or a mapping, got 3"):
+        Settings(extraction=3)
+    with pytest.raises(InputError, match=r"weight must be a number, got 'x'"):
+        Guidance(weight="x")

@@ -32,7 +32,7 @@ from diffusers import (
 )
 
 from motionclone.errors import InputError
-from motionclone.guidance import first_order_response, output_increment
+from motionclone.guidance import DISPLACEMENT, first_order_response, output_increment
 from motionclone.plan import plan_run
 from motionclone.schedule import UnevenDDIMScheduler
 from motionclone.settings import Guidance
@@ -136,14 +136,12 @@ def sample(scheduler, latents, added=None, until=None):
 
 
 def increments(scheduler, gradient, fraction, **changes):
-    """What guidance adds to the outputs if the energy's gradient is always the same, by step; and the plan."""
-    settings = Guidance(weight=1, guided_fraction=fraction, warm_up=0, cool_down=0, **changes)
+    """What guidance adds to the outputs if the energy's gradient is always the same, by step."""
+    settings = Guidance(**{"weight": 1, **changes}, guided_fraction=fraction, warm_up=0, cool_down=0)
     plan = plan_run(scheduler, float(scheduler.timesteps[0]), settings)
     prediction = prediction_of(scheduler)
     return {
-        index: output_increment(
-            step.weight * gradient, step.now, step.after, prediction, settings.update, step.response
-        )
+        index: output_increment(step.weight * gradient, step.now, step.after, prediction, settings.rule, step.response)
         for index, step in plan.steps.items()
     }
 
@@ -158,15 +156,19 @@ def divided(scheduler):
     return scale(scheduler) > 1
 
 
+@pytest.mark.parametrize("strength", [None, 1.0])
 @pytest.mark.parametrize("count", [8, 30])
 @pytest.mark.parametrize("name", [*FIRST_ORDER, *OTHERS])
-def test_what_was_asked_for_is_left_when_the_run_is_over(name, count):
-    """z_after -= sigma_after sigma G in every guided step, carried to the end as a change of the initial latents is."""
+def test_what_was_asked_for_is_left_when_the_run_is_over(name, count, strength):
+    """z_after -= sigma_after sigma G in every guided step, carried to the end as a change of the initial latents is.
+
+    By a strength each step moves them by its share of it, in proportion to the noise that it leaves.
+    """
     scheduler = (FIRST_ORDER | OTHERS)[name]()
     scheduler.set_timesteps(count)
     start, gradient = normal(100) * scale(scheduler), normal(200)
     plain = sample(scheduler, start)
-    got = sample(scheduler, start, increments(scheduler, gradient, 0.4)) - plain
+    got = sample(scheduler, start, increments(scheduler, gradient, 0.4, strength=strength)) - plain
     timesteps = scheduler.timesteps.tolist()
     asked, guided = 0.0, [i for i, t in enumerate(timesteps) if t >= 600]
     end = len(timesteps)
@@ -174,9 +176,11 @@ def test_what_was_asked_for_is_left_when_the_run_is_over(name, count):
         float(sample(scheduler, start + 1, until=i).sub(sample(scheduler, start, until=i)).mean())
         for i in (*range(1, guided[-1] + 2), end)
     ]
-    for index in guided:
-        now, after = noise_levels(scheduler, timesteps[index], index)
-        moved = -after.sigma * now.sigma / (after.alpha if divided(scheduler) else 1)
+    levels = {index: noise_levels(scheduler, timesteps[index], index) for index in guided}
+    left = sum(after.sigma for _, after in levels.values())
+    for index, (now, after) in levels.items():
+        moved = -after.sigma * (now.sigma if strength is None else strength * DISPLACEMENT / left)
+        moved /= after.alpha if divided(scheduler) else 1
         asked += moved * carried[-1] / carried[index]
     assert len(guided) >= 2
     torch.testing.assert_close(got, asked * gradient, rtol=0.02, atol=0.02 * abs(asked))

@@ -75,10 +75,10 @@ def test_what_nobody_can_mean_is_one_sentence():
         assert str(refused.value) == said
 
 
-def test_strength_and_steps_are_those_of_the_preset_in_proportion():
+def test_strength_takes_the_place_of_a_weight_and_as_large_a_share_of_steps_is_guided():
     base = preset("mini")
     settings = asked(strength=0.5, steps=12, seed=7).settings(base)
-    assert settings.guidance.weight == base.guidance.weight / 2
+    assert settings.guidance.strength == 0.5
     assert (settings.sampling.steps, settings.sampling.guided_steps, settings.seed) == (12, 6, 7)
     assert asked(steps=base.sampling.steps).settings(base) == base
 
@@ -227,6 +227,7 @@ def test_time_is_told_as_people_say_it():
     assert [spoken_time(seconds) for seconds in (0.2, 89, 200, 7800)] == ["1 s", "89 s", "3 min", "2 h 10 min"]
 
 
+@pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning")
 def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, tmp_path, run):
     desk = Desk(engine, tmp_path / "studio")
     no_clip = tmp_path / "no-clip.mp4"
@@ -235,7 +236,8 @@ def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, t
         desk.submit(no_clip, desk.asked(no_clip, prompt=WORDS, steps=2))
     entry = desk.submit(clip, desk.asked(clip, prompt=WORDS, steps=2, seed=3, unguided=True))
     wait_for(lambda: desk.told(entry.id)["state"] in ("done", "failed"))
-    assert desk.told(entry.id)["sentence"] == ""
+    told = desk.told(entry.id)
+    assert (told["state"], told["sentence"][:16]) == ("done", "guidance reached")  # so few steps cannot do more
     assert "by the last video" in desk.foretell(desk.asked(clip, prompt=WORDS, steps=24))
     assert "has never seen 'pig'" in desk.foretell(desk.asked(clip, prompt="a pig", steps=24))
     place = desk.store.place(entry.id)

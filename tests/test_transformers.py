@@ -21,12 +21,14 @@ from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import steps_heard
 from motionclone.errors import InputError
 from motionclone.extraction import extract_motion
+from motionclone.guidance import first_order_response
 from motionclone.media.conditions import Condition
 from motionclone.motion import SparseMap, represent
 from motionclone.objectives import energy
+from motionclone.plan import plan_run
 from motionclone.sampling import energy_and_gradient, motion_guidance
 from motionclone.settings import Extraction, Guidance, Sampling
-from motionclone.steps import has_first_order_steps, noise_level
+from motionclone.steps import has_first_order_steps, noise_level, prediction_of
 
 ALWAYS = Guidance(weight=100.0, guided_fraction=0.6, warm_up=1, cool_down=1)
 
@@ -283,6 +285,26 @@ def test_a_step_moves_the_latents_down_the_gradient(model):
     _, _, gradient = energy_and_gradient(model.backbone, model.pipe.transformer.forward, conditional, model.motion)
     wanted = model.as_stepped(-levels[0].sigma * levels[1].sigma * steps[0].weight * gradient)
     assert (guided[0] - plain[0] - wanted).norm() <= 2e-2 * wanted.norm()
+
+
+def test_a_strength_is_the_size_of_a_step(model):
+    """As a number, over the latents that move; of a multistep solver's, what lasts of it."""
+    plans = []
+
+    def noted(*args):
+        plans.append(plan_run(*args))
+        return plans[-1]
+
+    plain, _ = model.run(Guidance(strength=1e-9, guided_fraction=0.6))
+    with mock.patch("motionclone.sampling.plan_run", noted):
+        guided, _ = model.run(Guidance(strength=0.5, guided_fraction=0.6))
+    (plan,) = plans
+    planned = plan.steps[plan.first]
+    known = first_order_response(planned.now, planned.after, prediction_of(model.pipe.scheduler))
+    wanted = planned.move * (1 if planned.response is None else abs(known / planned.response))
+    moved = guided[0] - plain[0]
+    moved = moved[moved != 0]  # without a picture's
+    assert float(moved.square().mean().sqrt()) == pytest.approx(wanted, rel=0.02)
 
 
 def test_what_the_attention_cannot_hold_is_refused_in_a_sentence(model):

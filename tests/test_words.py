@@ -17,6 +17,7 @@ import motionclone
 from motionclone import cli
 from motionclone.backbones.families import backbone_of
 from motionclone.cli.examples import EXAMPLES
+from motionclone.cli.options import GenerationOptions, SettingsOptions, settings_from
 from motionclone.cli.outputs import named_after
 from motionclone.errors import InputError, choice, named, naming
 from motionclone.extraction import extract_motion
@@ -37,7 +38,7 @@ def here(tmp_path_factory):
     """A folder with one file of every kind."""
     folder = tmp_path_factory.mktemp("here")
     frames = torch.rand(6, 3, 64, 64) * 2 - 1
-    for name in ("tiger.mp4", "fox.webm", "walk.gif"):
+    for name in ("tiger.mp4", "fox.webm", "walk.gif", "-lead.mp4"):
         write_video(folder / name, frames, 8)
     pipe = load_pipeline("mini", device="cpu")
     extract_motion(pipe, frames, preset("mini").extraction).save(folder / "tiger.safetensors")
@@ -56,6 +57,9 @@ LINES = {
     'clone tiger.mp4 "\'a" red "star\'"': 'motionclone clone tiger.mp4 "a red star"',
     "clone tiger.mp4": 'the prompt is missing, the words for the new video: motionclone clone tiger.mp4 "',
     "generate tiger.safetensors": "the prompt is missing",
+    "sweep tiger.mp4": 'the prompt is missing, the words for the new video: motionclone sweep tiger.mp4 "',
+    "sweep tiger.mp4 a red star": 'motionclone sweep tiger.mp4 "a red star"',
+    "grid tiger.mp4 p": "did you mean sweep?",
     "clone tiger.mp4 out.mp4": "out.mp4 stands where the prompt goes",
     "generate tiger.safetensors out.gif": "-o out.gif",
     "clone 'a red star' tiger.mp4": 'the words come last: motionclone clone tiger.mp4 "a red star"',
@@ -83,7 +87,7 @@ LINES = {
     "clone tiger.mp4 p --guided_step 4": "did you mean --guided-steps?",
     "clone tiger.mp4 p -frames 4": "did you mean --frames?",
     "clone tiger.mp4 p \u2013frames 4": "\u2013frames begins with a long dash; type --frames",
-    "extract tiger.mp4 --steps 4": "has no option --steps, which is one of clone, generate or evaluate",
+    "extract tiger.mp4 --steps 4": "has no option --steps, which is one of clone, sweep, generate or evaluate",
     "clone tiger.mp4 p --preset obejct": "did you mean object?",
     "clone tiger.mp4 p --preset WAN": "did you mean wan2.1-1.3b, wan2.1-14b, wan2.2-5b or wan2.2-a14b?",
     "clone tiger.mp4 p --model wan2.1": "did you mean wan2.1-1.3b or wan2.1-14b?",
@@ -105,6 +109,11 @@ LINES = {
     "clone tiger.mp4 p -o out": "out has no ending, and must end in .mp4, .webm or .gif; did you mean out.mp4?",
     "clone tiger.mp4 p -o out.avi": "did you mean out.mp4?",
     "clone tiger.mp4 p --weight 0 --k 2": "--k does not act: --weight is 0",
+    "clone tiger.mp4 p --strength 0 --k 2": "--k does not act: --strength is 0",
+    "clone tiger.mp4 p --strength 2 --weight 3": "--weight does not act: --strength is 2; leave one of them out",
+    "clone tiger.mp4 p --strength 2 --update noise": "--update does not act: --strength is 2",
+    "clone tiger.mp4 p --motion-scale 3": "has no option --motion-scale; did you mean --strength?",
+    "clone tiger.mp4 p --lambda 3": "has no option --lambda; did you mean --weight?",
     # Files in the place of others
     "rerun missing.json": "no such file: missing.json",
     "rerun tiger.mp4": "tiger.mp4 is a video, and a record was expected",
@@ -132,6 +141,15 @@ LINES = {
     "clone tiger.mp4 p --dry-run --dry-run": "--dry-run is given twice",
     "push tiger.safetensors": "needs a repository, such as: motionclone push tiger.safetensors USER/tiger",
     "score clips -o scores.txt": "scores are written as .jsonl, got scores.txt; rename it to scores.jsonl",
+    "clone tiger.mp4 p --start -1": "--start must be 0 or more seconds",
+    "clone tiger.mp4 p --start 5 --end 2": "--end must come after --start",
+    "clone tiger.mp4 p --fps 0": "--fps must be a positive number",
+    "clone tiger.mp4 p --condition-scale 2": "are about pictures to follow; give one with --image, --sketch or",
+    "clone tiger.mp4 p --model fox.webm": "fox.webm is a video, and a model was expected; `motionclone models`",
+    "clone -lead.mp4 p": "a name that begins with a dash is written with its folder: ./-lead.mp4",
+    "clone tiger.mp4 p -o -new.mp4": "written with its folder: -o ./-new.mp4",
+    "clone -- tiger.mp4 p --dry-run": "behind -- all words are names; --dry-run goes before it",
+    "generate tiger.safetensors p --t-alpha 300": "that was decided when the motion was read; extract it again with",
     # Nothing where something belongs
     "score ''": "there is an empty word after `motionclone score`; give a name or a value there",
     "clone '' p": "there is an empty word after `motionclone clone`",
@@ -237,6 +255,7 @@ def test_kinds_of_files_go_by_their_bytes(here, tmp_path):
     found = {path.name: kind_of(path) for path in here.iterdir()}
     assert found == {
         "tiger.mp4": "video",
+        "-lead.mp4": "video",
         "fox.webm": "video",
         "walk.gif": "GIF",
         "tiger.safetensors": "motion file",
@@ -377,3 +396,10 @@ def test_a_strangers_configuration_is_told_before_the_model_is_loaded(tmp_path, 
     ask = preset_for if part == "transformer" else sizes_of
     with pytest.raises(InputError, match=r"which is of another kind|cannot be read"):
         ask(str(tmp_path))
+
+
+def test_a_weight_that_is_typed_takes_the_place_of_a_presets_strength():
+    usual = settings_from("mini", SettingsOptions())
+    weighed = settings_from("mini", SettingsOptions(), GenerationOptions(weight=3.0))
+    assert (usual.guidance.strength, weighed.guidance.strength, weighed.guidance.weight) == (1.0, None, 3.0)
+    assert settings_from("mini", SettingsOptions(), GenerationOptions(strength=0.5)).guidance.strength == 0.5

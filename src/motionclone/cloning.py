@@ -13,6 +13,7 @@ from torch import Tensor
 from motionclone import __version__
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.patching import steps_heard
+from motionclone.backbones.recomputing import within_memory
 from motionclone.calling import (
     call_arguments,
     caller_of,
@@ -23,7 +24,7 @@ from motionclone.calling import (
     with_arguments,
 )
 from motionclone.errors import GuidanceWarning, InputError, named
-from motionclone.extraction import extract_motion, generator_of, model_name, seeded_noise
+from motionclone.extraction import extract_motion, generator_of, kept_of, model_name, seeded_noise
 from motionclone.idle import tell_idle, tell_other_count
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import OutputType, as_frames, check_output_type, in_form
@@ -101,27 +102,42 @@ def clone(
     Raises:
         InputError: if clip, prompt or settings do not fit the model, or a step is not finite.
     """
-    settings = or_default(settings, Settings)
+    given, settings = settings, or_default(settings, Settings)
     backbone, sampling = caller_of(pipe), settings.sampling
     wanted = (sampling.num_frames, 3, sampling.height, sampling.width)
     frames = as_frames(frames)
     check_function("on_step", on_step)
     check_output_type(output_type)
     if tuple(frames.shape) != wanted:
-        raise InputError(f"the reference has shape {tuple(frames.shape)} and the settings ask for {wanted}.")
+        whose = "the settings ask" if given is not None else "the default settings, the paper's for camera moves, ask"
+        raise InputError(
+            f"the reference has shape {tuple(frames.shape)} and {whose} for {wanted}; change the clip or the settings."
+        )
     check(backbone, prompt, settings, arguments)
     check_condition(backbone, condition, settings)
-    motion = extract_motion(
-        backbone,
+    motion = motion_for(backbone, frames, settings, condition=condition, source=source)
+    return generate(
+        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
+    )
+
+
+def motion_for(
+    pipe: Pipeline,
+    frames: Any,
+    settings: Settings,
+    *,
+    condition: Condition | None = None,
+    source: dict[str, Any] | None = None,
+) -> Motion:
+    """The motion that `clone` reads of frames with whole settings: of their seed, and shown what the video follows."""
+    return extract_motion(
+        pipe,
         frames,
         settings.extraction,
         seed=settings.seed,
         source=source,
         shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
         condition_scale=settings.conditioning.scale,
-    )
-    return generate(
-        backbone, motion, prompt, settings, condition=condition, on_step=on_step, output_type=output_type, **arguments
     )
 
 
@@ -136,10 +152,7 @@ def check(pipe: Pipeline, prompt: str, settings: Settings, arguments: Mapping[st
     settings, added = with_arguments(settings, arguments or {})
     backbone, sampling = caller_of(pipe), settings.sampling
     frames = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)[2]
-    if settings.extraction.k > frames:
-        raise InputError(
-            f"k = {settings.extraction.k} is more than the {frames} frames of the attention; use at most {frames}."
-        )
+    kept_of(settings.extraction, frames)
     backbone.sites(settings.extraction.blocks)
     objective_named(settings.guidance.objective)
     check_schedule(backbone.pipe.scheduler, sampling.steps, sampling.guided_steps, settings.guidance.guided_fraction)
@@ -160,6 +173,8 @@ def fitting(pipe: Pipeline, settings: Settings) -> Settings:
 
 def check_condition(pipe: Pipeline, condition: Condition | None, settings: Settings) -> None:
     """Raise InputError if pictures, or that there are none, do not fit the model or the settings."""
+    if not isinstance(condition, Condition | None):
+        raise InputError(f"condition must be a Condition, not {type(condition).__name__}; see read_picture.")
     sampling = settings.sampling
     backbone_of(pipe).check_condition(condition)
     if condition is not None:
@@ -244,29 +259,38 @@ def generate(
         noise = seeded_noise(shape, seed, "reference" if sampling.shared_noise else "independent")
     else:
         noise = torch.randn(shape, generator=generator, device=generator.device)
-    guided: list[GuidedStep] = []
-    reported = 0
+    guided: list[GuidedStep] = []  # since the last step
+    finite: list[tuple[int, Tensor]] = []  # numbers of steps that were not looked at
     began = time.monotonic()
 
+    def check_finite(but: int = 0) -> None:
+        """All steps but so many of the last, so that the device need not be waited for."""
+        while len(finite) > but:
+            number, is_finite = finite.pop(0)
+            if not is_finite:
+                raise InputError(
+                    f"step {number} of {sampling.steps} gave latents that are not finite; use "
+                    f"{named('dtype', 'float32')}, or a lower {named('guidance_scale')} than "
+                    f"{sampling.guidance_scale:g}."
+                )
+
     def end_of_step(timestep: float, latents: Tensor) -> None:
-        nonlocal reported
         number = step_index(pipe.scheduler, timestep) + 1
-        if not latents.isfinite().all():
-            raise InputError(
-                f"step {number} of {sampling.steps} gave latents that are not finite; use {named('dtype', 'float32')}, "
-                f"or a lower {named('guidance_scale')} than {sampling.guidance_scale:g}."
-            )
+        finite.append((number, latents.isfinite().all()))
+        check_finite(but=1)
         if on_step is not None:
-            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if len(guided) > reported else None))
-        reported = len(guided)
+            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if guided else None))
+        guided.clear()
 
     shown = {} if condition is None else backbone.pipeline_condition(condition, settings.conditioning.scale)
     device = pipe._execution_device
+    tiles = f"use {named('vae_tiling', True)} or {named('offload', 'model')}, or fewer or smaller frames"
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
-        motion_guidance(backbone, motion, settings, on_guided_step=guided.append) as trace,
+        motion_guidance(backbone, motion, settings, on_guided_step=on_step and guided.append) as trace,
         backbone.prepared(sampling),
         steps_heard(pipe.scheduler, end_of_step, pipe),
+        within_memory(device, "the video, in the VAE or a text encoder,", tiles),
         warnings.catch_warnings(),
     ):
         # Several pictures go in as tensors: as PIL images they would be rounded to 8 bits.
@@ -280,7 +304,8 @@ def generate(
             latents=backbone.initial_latents(noise, condition),
             generator=generator or generator_of(seed, "sampling"),
         ).frames[0]
-    tell_other_count(pipe.scheduler, settings, len(guided))
+    check_finite()
+    tell_other_count(pipe.scheduler, settings, len(trace.steps))
     if not video.isfinite().all():
         overflown = "the decoded video is not finite; the VAE overflows in half precision, use"
         raise InputError(f"{overflown} {named('dtype', 'float32')}.")
@@ -297,11 +322,11 @@ def generate(
         "condition": None
         if condition is None
         else {"frames": list(condition.frames), "source": list(condition.source)},
-        "energies": [round(step.energy, 8) for step in guided],
+        "energies": [round(step.energy, 8) for step in trace.steps],
         "seconds": round(time.monotonic() - began, 2),
         "recomputed": None if trace.recomputed is None else trace.recomputed.values(),
         "dtype": str(backbone.denoiser.dtype).removeprefix("torch."),
         "device": str(device),
         "libraries": {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
-    return Generated(in_form(video.float().cpu(), output_type), tuple(guided), record)
+    return Generated(in_form(video.float().cpu(), output_type), tuple(trace.steps), record)

@@ -16,11 +16,13 @@ from motionclone.backbones.capture import listening, stopping_at
 from motionclone.backbones.families import Pipeline, backbone_of
 from motionclone.backbones.offloading import has_closing_hooks
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.errors import InputError
+from motionclone.backbones.recomputing import within_memory
+from motionclone.errors import InputError, named
 from motionclone.media.conditions import Condition
 from motionclone.media.frames import as_frames
+from motionclone.media.limits import is_whole
 from motionclone.media.places import bare_name
-from motionclone.motion import Motion, represent
+from motionclone.motion import Motion, check_is_motion, represent
 from motionclone.provenance import Provenance, source_from
 from motionclone.settings import Extraction, or_default
 from motionclone.steps import noise_level
@@ -54,6 +56,7 @@ def shared_noise(pipe: Pipeline, motion: Motion, *, condition: Condition | None 
     Raises:
         InputError: the motion does not know its noise or size, or this model makes no such videos.
     """
+    check_is_motion(motion)
     backbone, record = backbone_of(pipe), motion.record
     if record.seed is None or record.size is None:
         raise InputError("the motion does not know the noise of its reference, or its size; extract it again.")
@@ -96,11 +99,12 @@ def extract_motion(
     shown = None
     shown_frames = shown_frames or backbone.shown_frames
     if shown_frames:
-        if any(not 0 <= number < len(frames) for number in shown_frames):
+        if not all(is_whole(number) and 0 <= number < len(frames) for number in shown_frames):
             raise InputError(f"shown_frames are 0 to {len(frames) - 1} for this clip, not {list(shown_frames)}.")
         shown = Condition(frames[list(shown_frames)], tuple(shown_frames))
         backbone.check_condition(shown)
-    with torch.no_grad():
+    tiles = f"use {named('vae_tiling', True)}, or fewer or smaller frames"
+    with torch.no_grad(), within_memory(backbone.pipe._execution_device, "the clip in the VAE", tiles):
         latents = backbone.encode_video(frames, generator_of(seed, "vae"))
     if not latents.isfinite().all():
         raise InputError("the encoded clip is not finite; the VAE overflows in half precision, use dtype float32.")
@@ -173,25 +177,36 @@ def motion_at(
     """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.blocks)
-    call = backbone.denoiser_call(noisy, timestep, settings.prompt)
-    if steer is not None:
-        call = steer(call)
+    with within_memory(noisy.device, "a text encoder or SparseCtrl"):
+        call = backbone.denoiser_call(noisy, timestep, settings.prompt)
+        if steer is not None:
+            call = steer(call)
     frames = backbone.map_frames(call)
     if frames < 2:
         raise InputError("the whole clip is one frame of this model's attention, which cannot move; use more frames.")
-    if settings.k > frames:
-        raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
+    settings = kept_of(settings, frames)
     whole = has_closing_hooks(backbone.denoiser)
     with (
         backbone.reading(call) as reading,
         listening(partial(backbone.tap, call), sites) as found,
         nullcontext() if whole else stopping_at(backbone.after(sites)),
+        within_memory(noisy.device, "a forward pass of the denoiser"),
     ):
         backbone.denoiser(**reading, return_dict=False)
     if not all(part.isfinite().all() for pair in found.values() for part in pair):
         raise InputError("the denoiser's attention is not finite; use dtype float32 or bfloat16.")
     grid = {site: backbone.grid(call, found[site][0]) for site in sites}
     return Motion(represent(found, settings.k), grid, _provenance(backbone, sites, settings, about or {}))
+
+
+def kept_of(settings: Extraction, frames: int) -> Extraction:
+    """The settings; where those of a preset keep more entries of a row than the attention has frames, all of them.
+
+    InputError if a person set so many.
+    """
+    if settings.k > frames and "k" in settings.model_fields_set:
+        raise InputError(f"k = {settings.k} is more than the {frames} frames of the attention; use at most {frames}.")
+    return settings if settings.k <= frames else settings.model_copy(update={"k": frames})
 
 
 def _provenance(backbone: Backbone, sites: Sequence[str], settings: Extraction, about: Mapping[str, Any]) -> Provenance:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from motionclone.backbones.backbone import Call, Guidable
+from motionclone.backbones.backbone import Backbone, Call, Guidable
 from motionclone.backbones.budget import Cost
 from motionclone.backbones.capture import graph_cut_at, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
 from motionclone.backbones.costs import block_costs
 from motionclone.backbones.patching import Forward
 from motionclone.errors import InputError
+from motionclone.guidance import motion_direction
 from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import Objective, energy
 
@@ -31,7 +32,7 @@ def energy_and_gradient(
     *,
     recompute: Sequence[nn.Module] = (),
     objective: Objective = energy,
-) -> tuple[Any, dict[str, float], Tensor]:
+) -> tuple[Any, dict[str, Tensor], Tensor]:
     """Run the denoiser once and differentiate the motion energy (Eq. 6) with respect to its latents.
 
     The graph runs from the latents to the energies and no further.
@@ -46,8 +47,8 @@ def energy_and_gradient(
         objective: the energy of one site.
 
     Returns:
-        The denoiser's output; the energy of every site, averaged over the batch; and d energy / d latents, of the
-        output's shape, in float32 or better, for each video as if it were alone.
+        The denoiser's output; the energy of every site, a scalar averaged over the batch; and d energy / d latents, of
+        the output's shape, in float32 or better, for each video as if it were alone. Nothing waits for the device.
     """
     try:
         with (
@@ -61,7 +62,16 @@ def energy_and_gradient(
         return energy_and_gradient(backbone, forward, call, motion, recompute=recompute, objective=objective)
     gradient = backbone.denoised(gradient)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) / scale
-    return output, {site: float(energies[site].detach()) for site in motion.maps}, gradient
+    return output, {site: energies[site].detach() for site in motion.maps}, gradient
+
+
+def direction_of(backbone: Backbone, gradient: Tensor, call: Call) -> Tensor:
+    """The `motion_direction` of a gradient, both in the layout of the output of a call of the denoiser."""
+    found = motion_direction(backbone.unpacked(gradient, call), backbone.kept_frames)
+    places = torch.arange(gradient.numel(), device=gradient.device).view_as(gradient)
+    packed = torch.empty_like(gradient).flatten()
+    packed[backbone.unpacked(places, call).flatten()] = found.flatten()
+    return packed.view_as(gradient)
 
 
 def guided_costs(

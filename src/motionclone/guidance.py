@@ -5,9 +5,11 @@ flow models have alpha + sigma = 1. G is the gradient of weight * ramp * energy 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from motionclone.errors import InputError
@@ -42,6 +44,57 @@ def ramp(step: int, guided_steps: int, warm_up: int = 10, cool_down: int = 10) -
     up = min(1.0, (step + 1) / warm_up) if warm_up else 1.0
     down = min(1.0, (guided_steps - step) / cool_down) if cool_down else 1.0
     return up * down
+
+
+DISPLACEMENT = 0.6
+"""By how much the guided steps of a run together move the latents at strength 1: the sum of their root mean squares."""
+
+
+def strength_weights(
+    strength: float, ramps: Sequence[float], levels: Sequence[tuple[NoiseLevel, NoiseLevel]]
+) -> list[float]:
+    """What to multiply a gradient of unit size by in every guided step, so that all of them together have a strength.
+
+    Latents have about unit size, whatever their resolution, length and model, and so has the noise in them. A step is
+    to move them by its share of `strength * DISPLACEMENT`: in proportion to its ramp and to the noise that it leaves,
+    so that what is nearly clean is hardly touched and the number of steps does not matter. No step moves them further
+    than the noise that it leaves, so one step alone may come to less.
+
+    Args:
+        strength: 1 is what is recommended.
+        ramps: of the guided steps, 0 or more.
+        levels: noise levels before and after each of them.
+
+    Returns:
+        A weight for each: `output_increment` by `direction` moves the latents by weight * sigma_after * sigma.
+    """
+    left = [share * after.sigma for share, (_, after) in zip(ramps, levels, strict=True)]
+    per_share = strength * DISPLACEMENT / sum(left) if any(left) else 0.0
+    return [min(1.0, share * per_share) / now.sigma for share, (now, _) in zip(ramps, levels, strict=True)]
+
+
+def motion_direction(gradient: Tensor, kept_frames: int = 0) -> Tensor:
+    """Of a gradient what changes motion and not looks, at unit size.
+
+    Its mean over frames is one picture for the whole video, and its means over pixels a tint of every frame: both cost
+    words and carry hardly any motion.
+
+    Args:
+        gradient: (b, c, f, h, w).
+        kept_frames: of the first ones, which stay those of a picture and do not move.
+
+    Returns:
+        (b, c, f, h, w). The root mean square of each video is 1 over the frames that move, and nothing is left of it in
+        the others; 0 for a gradient that is 0.
+    """
+    moving = gradient[:, :, kept_frames:]
+    moving = moving / moving.abs().amax((1, 2, 3, 4), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
+    if moving.shape[2] > 1:
+        moving = moving - moving.mean(2, keepdim=True)
+    moving = moving - moving.mean((3, 4), keepdim=True)
+    size = moving.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
+    moving = moving / size.clamp(min=torch.finfo(gradient.dtype).tiny)
+    return torch.cat([torch.zeros_like(gradient[:, :, :kept_frames]), moving], dim=2)
 
 
 def matching_weight(now: NoiseLevel, after: NoiseLevel) -> float:

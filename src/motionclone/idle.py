@@ -18,7 +18,10 @@ from motionclone.schedule import keeps_its_steps
 from motionclone.settings import Extraction, Guidance, Settings
 
 # By guidance itself; the number once it is known whether as many were guided, since settings of few steps must say one.
-TOLD_ELSEWHERE = ("guidance.match_direction", "guidance.warm_up", "guidance.cool_down", "sampling.guided_steps")
+TOLD_ELSEWHERE = (
+    *("guidance.weight", "guidance.update", "guidance.match_direction", "guidance.warm_up", "guidance.cool_down"),
+    "sampling.guided_steps",
+)
 
 
 def idle(
@@ -82,7 +85,11 @@ def tell_idle(backbone: Backbone, settings: Settings, motion: Motion, condition:
 
 def tell_idle_guidance(settings: Guidance) -> None:
     """Warn of what contradicts itself in settings of guidance."""
-    if settings.weight > 0 and settings.match_direction and settings.update == "direction":
+    for name, why in _beside_strength(settings).items():
+        if name in settings.model_fields_set:
+            warnings.warn(f"{named(name)} {why}.", GuidanceWarning, stacklevel=4)
+    matched = settings.match_direction and settings.update == "direction"
+    if settings.strength is None and matched and not settings.off:
         warnings.warn(f"{named('match_direction')} {_matched()}.", GuidanceWarning, stacklevel=4)
 
 
@@ -107,6 +114,14 @@ def _matched() -> str:
     return f"does not act: it is for {named('update')} = noise; leave it out, or set that"
 
 
+def _beside_strength(guidance: Guidance) -> dict[str, str]:
+    """What a strength leaves nothing to decide."""
+    if guidance.strength is None or guidance.off:
+        return {}
+    why = f"does not act: {named('strength')} is {guidance.strength:g}; leave one of them out"
+    return dict.fromkeys(("weight", "update", "match_direction"), why)
+
+
 def _kept(scheduler: Any) -> str:
     fraction = named("guidance.guided_fraction")
     return f"does not act: {type(scheduler).__name__} keeps its own steps; leave it out, and set {fraction}"
@@ -117,7 +132,7 @@ def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
     found = {}
     if keeps_its_steps(scheduler):
         found["sampling.guided_steps"] = _kept(scheduler)
-    elif guidance.weight > 0 and guidance.warm_up + guidance.cool_down > count + 1:
+    elif not guidance.off and guidance.strength is None and guidance.warm_up + guidance.cool_down > count + 1:
         for name in ("warm_up", "cool_down"):
             ramps = f"{named('warm_up')} {guidance.warm_up} and {named('cool_down')} {guidance.cool_down}"
             found[f"guidance.{name}"] = (
@@ -126,7 +141,7 @@ def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
             )
     if guidance.match_direction and guidance.update == "direction":
         found["guidance.match_direction"] = _matched()
-    return found
+    return found | {f"guidance.{name}": why for name, why in _beside_strength(guidance).items()}
 
 
 def _words(backbone: Backbone, settings: Settings) -> dict[str, str]:
@@ -188,13 +203,12 @@ def _of_the_motion(settings: Settings, motion: Motion) -> dict[str, str]:
 def _unguided(backbone: Backbone, settings: Settings) -> dict[str, str]:
     """What goes idle with guidance. In Python, to switch that off is to say so."""
     found = {}
-    if settings.guidance.weight == 0:
+    if settings.guidance.off:
+        switch = "guidance.weight" if settings.guidance.weight == 0 else "guidance.strength"
         for section, part in (("guidance", Guidance), ("extraction", Extraction)):
             for name in part.model_fields:
-                found[f"{section}.{name}"] = (
-                    f"does not act: {named('guidance.weight')} is 0; raise that, or leave it out"
-                )
-        del found["guidance.weight"]
+                found[f"{section}.{name}"] = f"does not act: {named(switch)} is 0; raise that, or leave it out"
+        del found[switch]
         if not keeps_its_steps(backbone.pipe.scheduler):
             del found["guidance.guided_fraction"]
     return found

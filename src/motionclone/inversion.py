@@ -16,6 +16,7 @@ from torch import Tensor
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import only_here
+from motionclone.backbones.recomputing import within_memory
 from motionclone.errors import InputError
 from motionclone.extraction import check_reading, motion_at
 from motionclone.guidance import clean_and_noise
@@ -136,7 +137,7 @@ def _invert(backbone: Backbone, clip: _Clip, timesteps: Sequence[float], prompt:
     found = {timesteps[0]: z}
     for now, after in pairwise(timesteps):
         call = clip.steer(backbone, backbone.denoiser_call(z, now, prompt))
-        with only_here(), backbone.reading(call) as reading:
+        with only_here(), backbone.reading(call) as reading, within_memory(z.device, "a forward pass of the denoiser"):
             output = backbone.denoiser_at(now)(**reading, return_dict=False)[0]
         output = backbone.unpacked(output, call).float()
         clean, noise = clean_and_noise(output, z, noise_level(scheduler, now), prediction_of(scheduler))

@@ -21,7 +21,8 @@ from motionclone.files import as_path, check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
-MOTION_FILE = "motion.safetensors"
+SUFFIX = ".safetensors"
+MOTION_FILE = f"motion{SUFFIX}"
 """Its name in a folder, or on the hub."""
 LARGEST_FILE = 2**30
 """Bytes. Plain control of a transformer at full size takes some hundred millions, everything else far less."""
@@ -144,10 +145,10 @@ class Motion:
                 values = m.values.to(*args, **kwargs)
             except torch.OutOfMemoryError:
                 raise
-            except (RuntimeError, TypeError) as error:
-                why = in_one_line(error)[:120]
+            except (AssertionError, RuntimeError, TypeError) as error:
+                where = ", ".join(map(repr, (*args, *kwargs.values())))
                 raise InputError(
-                    f"a motion cannot go there ({why}); give a device that is here, a type, or both."
+                    f"a motion cannot go to {where}; give a device that is here, such as cpu, a type, or both."
                 ) from error
             if not values.is_floating_point():
                 raise InputError(f"a motion's values are floating point, not {values.dtype}; give such a type.")
@@ -164,7 +165,12 @@ class Motion:
         return bytes(save(tensors, metadata=header))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the motion file, whole or not at all. InputError if `path` exists or cannot be written."""
+        """Write the .safetensors, whole or not at all. InputError if `path` exists or cannot be written."""
+        path = as_path(path)
+        if path.suffix != SUFFIX:
+            raise InputError(
+                f"a motion file must end in {SUFFIX}, got {path}; did you mean {path.with_suffix(SUFFIX)}?"
+            )
         with whole_file(path, overwrite) as temporary:
             temporary.write_bytes(self.to_bytes())
 
@@ -214,6 +220,14 @@ class Motion:
         card = _CARD.format(motion=shared, name=place.hub_id.partition("/")[2], id=place.hub_id)
         files = {MOTION_FILE: shared.to_bytes(), "README.md": card.encode()}
         return publish(place, files, commit_message, private=private, kept=["README.md"])
+
+
+def check_is_motion(given: object) -> None:
+    """InputError if it is none."""
+    if not isinstance(given, Motion):
+        raise InputError(
+            f"a Motion was expected, not {type(given).__name__}; read one with extract_motion or load_motion."
+        )
 
 
 def represent(queries_and_keys: QueriesAndKeys, k: int = 1) -> dict[str, SparseMap]:
@@ -313,13 +327,14 @@ def heat_map(motion: Motion, frame: int | None = None) -> Tensor:
         (h, w) in [0, 1] of the grid: attention weights as they are, not stretched.
 
     Raises:
-        ValueError: if there is no such frame.
+        InputError: if that is no motion, or has no such frame.
     """
+    check_is_motion(motion)
     finest = max(h * w for _, h, w in motion.grid.values())
     sites = [site for site, (_, h, w) in motion.grid.items() if h * w == finest]
     _, height, width = motion.grid[sites[0]]
     if frame is not None and not 0 <= frame < motion.num_frames:
-        raise ValueError(f"frame must be between 0 and {motion.num_frames - 1}, got {frame}")
+        raise InputError(f"frame must be between 0 and {motion.num_frames - 1}, got {frame}; choose one of those.")
     total = torch.stack([motion.maps[site].values.float() for site in sites]).mean(0)  # (p, heads, f, k)
     chosen = total if frame is None else total[:, :, frame : frame + 1]
     return chosen.sum(-1).mean((1, 2)).reshape(height, width)

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from motionclone.errors import named
-from motionclone.guidance import NoiseLevel, matching_weight, ramp
-from motionclone.schedule import first_guided_timestep
+from motionclone.guidance import DISPLACEMENT, NoiseLevel, matching_weight, ramp, strength_weights
+from motionclone.schedule import first_guided_timestep, timesteps_of
 from motionclone.settings import Guidance
 from motionclone.steps import Response, coming_step, has_first_order_steps, noise_levels, solver_responses
 
@@ -22,7 +22,7 @@ class PlannedStep:
 
     index: int  # among the guided steps
     timestep: float
-    weight: float  # lambda times ramp
+    weight: float  # of the gradient: lambda times ramp; of one of unit size, by strength
     now: NoiseLevel
     after: NoiseLevel
     response: float | None = None  # of `output_increment`; None if it knows
@@ -57,26 +57,36 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
     Args:
         scheduler: of the pipeline.
         timestep: that the denoiser is called with.
-        settings: weight, update rule, share of the schedule, ramps.
+        settings: strength or weight, update rule, share of the schedule, ramps.
         guided_from: the lowest timestep at which the denoiser is called.
     """
     schedule, first = scheduler.timesteps, coming_step(scheduler, timestep)
-    if settings.weight == 0:
+    if settings.off:
         return Plan(schedule, first, {}, None)
-    timesteps, train = schedule.tolist(), scheduler.config.num_train_timesteps
+    timesteps, train = timesteps_of(scheduler), scheduler.config.num_train_timesteps
     boundary = max(first_guided_timestep(settings.guided_fraction, train), guided_from)
     covered = [index for index in range(first, len(timesteps)) if timesteps[index] >= boundary]
-    steps = {}
-    for i, index in enumerate(covered):
-        weight = settings.weight * ramp(i, len(covered), settings.warm_up, settings.cool_down)
-        steps[index] = PlannedStep(i, timesteps[index], weight, *noise_levels(scheduler, timesteps[index], index))
-    if settings.update == "noise":
+    shares = [ramp(i, len(covered), settings.warm_up, settings.cool_down) for i in range(len(covered))]
+    levels = [noise_levels(scheduler, timesteps[index], index) for index in covered]
+    if settings.strength is None:
+        weights = [settings.weight * share for share in shares]
+    else:
+        weights = strength_weights(settings.strength, shares, levels)
+    planned = zip(covered, weights, levels, strict=True)
+    steps = {
+        index: PlannedStep(i, timesteps[index], weight, *before_and_after)
+        for i, (index, weight, before_and_after) in enumerate(planned)
+    }
+    if settings.rule == "noise":
         steps = {index: step for index, step in steps.items() if step.now.alpha >= LEAST_ALPHA}
-    reached = max((step.weight for step in steps.values()), default=0.0)
-    if settings.update == "noise" and settings.match_direction:
+    if settings.strength is None:
+        reached = max((step.weight for step in steps.values()), default=0.0)
+    else:
+        reached = sum(step.move for step in steps.values()) / DISPLACEMENT
+    if settings.rule == "noise" and settings.match_direction:
         matching = {index: matching_weight(step.now, step.after) for index, step in steps.items()}
         steps = {index: replace(step, weight=step.weight * matching[index]) for index, step in steps.items()}
-    if settings.update == "direction" and steps and not has_first_order_steps(scheduler):
+    if settings.rule == "direction" and steps and not has_first_order_steps(scheduler):
         steps = _through_solver(steps, solver_responses(scheduler, first))
     shortfall = None
     fraction = f"{named('guided_fraction')} {settings.guided_fraction:g}"
@@ -92,14 +102,26 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
             f"guidance guided no step: {fraction} covers {len(covered)} and the "
             f"update {settings.update!r} can guide none of them; raise it, or take the other update."
         )
-    elif reached < settings.weight:
-        ramps = f"{named('warm_up')} {settings.warm_up}, {named('cool_down')} {settings.cool_down}"
-        shortfall = (
-            f"guidance reached {reached:g} of the weight {settings.weight:g}: the ramps ({ramps}) are too long for "
-            f"{len(covered)} guided step{'s' * (len(covered) > 1)}; "
-            f"set them to {(len(covered) + 1) // 2} or less, or guide more steps."
-        )
+    else:
+        shortfall = _too_weak(settings, reached, len(covered))
     return Plan(schedule, first, steps, shortfall)
+
+
+def _too_weak(settings: Guidance, reached: float, guided: int) -> str | None:
+    """What is to be said of the weight or strength that guided steps reached, if it is less than was asked for."""
+    many = f"{guided} guided step{'s' * (guided > 1)}"
+    if settings.strength is not None and reached < 0.999 * settings.strength:
+        return (
+            f"guidance reached {reached:.2g} of the strength {settings.strength:g} in {many}: none moves the latents "
+            "further than the noise that it leaves; guide more steps, or ask for less."
+        )
+    if settings.strength is None and reached < settings.weight:
+        ramps = f"{named('warm_up')} {settings.warm_up}, {named('cool_down')} {settings.cool_down}"
+        return (
+            f"guidance reached {reached:g} of the weight {settings.weight:g}: the ramps ({ramps}) are too long for "
+            f"{many}; set them to {(guided + 1) // 2} or less, or guide more steps."
+        )
+    return None
 
 
 def _through_solver(steps: dict[int, PlannedStep], answers: dict[int, Response]) -> dict[int, PlannedStep]:

@@ -11,6 +11,7 @@ which add differences between c and further calls of the same step.
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -24,16 +25,16 @@ from motionclone.backbones.families import Pipeline, backbone_of, check_denoiser
 from motionclone.backbones.modular import is_modular
 from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
-from motionclone.backbones.recomputing import Recomputed, Recomputing
+from motionclone.backbones.recomputing import Recomputed, Recomputing, within_memory
 from motionclone.calling import check_function
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.gradient import energy_and_gradient, guided_costs
+from motionclone.gradient import direction_of, energy_and_gradient, guided_costs
 from motionclone.guidance import output_increment
 from motionclone.idle import tell_idle_guidance
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
-from motionclone.plan import Plan, plan_run
-from motionclone.schedule import UnevenDDIMScheduler, uneven_schedule
+from motionclone.plan import Plan, PlannedStep, plan_run
+from motionclone.schedule import UnevenDDIMScheduler, uneven_schedule, value_of
 from motionclone.settings import Guidance, Settings, or_default
 from motionclone.steps import prediction_of
 
@@ -46,23 +47,67 @@ class GuidedStep:
     timestep: float
     energy: float  # summed over sites, before weight and ramp
     energy_by_site: dict[str, float] = field(repr=False)
-    weight: float  # lambda times ramp
+    weight: float  # lambda times ramp; with a strength, of the gradient at unit size
     gradient_norm: float  # of weight * energy with respect to the latents
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Unread:
+    """A guided step whose numbers nobody has asked the device for."""
+
+    planned: PlannedStep
+    timestep: float
+    sites: tuple[str, ...]
+    numbers: Tensor  # energies by site, norm of the weighted gradient, and 1 if the gradient was finite before
+    precision: torch.dtype  # of the denoiser's input
+    weight: float  # of the settings
+
+    def read(self) -> GuidedStep:
+        """Waits for the device. InputError if they are not finite."""
+        *energies, norm, finite = self.numbers.tolist()
+        where, energy = f"guided step {self.planned.index + 1} (t = {self.timestep:g}) is not finite", sum(energies)
+        if not (math.isfinite(energy) and finite):
+            most, name = torch.finfo(self.precision).max, str(self.precision).removeprefix("torch.")
+            raise InputError(
+                f"{where} before any weight: energy {energy:g}, gradient {'' if finite else 'not '}finite, in {name}, "
+                f"which ends at {most:.3g}; compute in float32 or bfloat16 if this is float16, else look for NaN in "
+                "the latents and the model's weights."
+            )
+        if not math.isfinite(norm):
+            raise InputError(
+                f"{where}: energy {energy}, gradient norm {norm}; use a lower weight than {self.weight:g}."
+            )
+        by_site = dict(zip(self.sites, energies, strict=True))
+        return GuidedStep(self.planned.index, self.timestep, math.fsum(energies), by_site, self.planned.weight, norm)
+
+
 class Trace:
     """The guided steps so far."""
 
-    steps: list[GuidedStep] = field(default_factory=list)
     shortfall: str | None = None
     """After the `with`, what was asked for and not reached, as the warning says it."""
     recomputed: Recomputed | None = None
     """What the last guided step computed again in its backward pass, and why."""
 
+    def __init__(self) -> None:
+        self._steps: list[GuidedStep] = []
+        self._unread: deque[_Unread] = deque()
+
+    @property
+    def steps(self) -> list[GuidedStep]:
+        """To look waits for the device. InputError if a step is not finite."""
+        self._read()
+        return self._steps
+
+    def _read(self, but: int = 0) -> None:
+        """All steps but so many of the last, so that the device need not be waited for."""
+        while len(self._unread) > but:
+            self._steps.append(self._unread.popleft().read())
+
     def __repr__(self) -> str:
-        fell = f", energy {self.steps[0].energy:.4g} to {self.steps[-1].energy:.4g}" if self.steps else ""
-        return f"Trace({len(self.steps)} guided steps{fell})"
+        steps = self.steps
+        fell = f", energy {steps[0].energy:.4g} to {steps[-1].energy:.4g}" if steps else ""
+        return f"Trace({len(steps)} guided steps{fell})"
 
 
 @dataclass(frozen=True)
@@ -77,7 +122,7 @@ class _Guided:
     def has_step(self, plan: Plan, timestep: float, latents: Tensor) -> bool:
         """Whether a call with these belongs to the same step."""
         same = self.plan is plan and self.timestep == timestep and self.latents.shape == latents.shape
-        return same and bool((self.latents == latents).all())
+        return same and (self.latents is latents or bool((self.latents == latents).all()))
 
 
 @contextmanager
@@ -93,22 +138,22 @@ def motion_guidance(
     The pipeline's timesteps in the noisiest `guided_fraction` are guided, whatever its scheduler and their number. The
     paper guides more of them than a scheduler has there: given whole settings, their uneven schedule stands in for a
     DDIM scheduler inside the `with` (other schedulers are kept), for calls with as many steps as they say. With
-    weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance. Pipelines
-    that share a network may be guided at the same time, each by its own motion, and let go in any order.
+    strength or weight 0, and in every other step, the pipeline computes bit for bit what it computes without guidance.
+    Pipelines that share a network may be guided at the same time, each by its own motion, and let go in any order.
 
     Args:
         pipe: a diffusers pipeline of a supported family, or a modular one; it may be offloaded, adapted, given another
             scheduler.
         motion: extracted with the same model; or one for every guided timestep, as from inversion (Eq. 4).
-        settings: weight, update rule, share of the schedule, ramps; or whole settings, such as from `preset`.
-        on_guided_step: called after every guided step.
+        settings: strength or weight, share of the schedule, ramps; or whole settings, such as from `preset`.
+        on_guided_step: called after every guided step, for which the device is then waited for.
 
     Yields:
         The trace of guided steps.
 
     Raises:
         InputError: if the motion does not fit the model or the frames, the pipeline is guided already or called with
-            another number of steps than the settings', or a step is not finite.
+            another number of steps than the settings', or a step is not finite, which is seen in the next.
     """
     if not isinstance(settings, Settings):
         settings = or_default(settings, Guidance)
@@ -122,19 +167,21 @@ def motion_guidance(
         check_fits(backbone, each)
     tell_idle_guidance(settings)
     trace = Trace()
+    near: Motion | None = None  # the motion, on the latents' device
     recomputing = Recomputing(backbone, settings.checkpointing)
     plans: list[Plan] = []
     last: _Guided | None = None
     calls_of_others = False
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
-        nonlocal last, calls_of_others
+        nonlocal last, near, calls_of_others
         if not is_call_of(runner):
             calls_of_others = calls_of_others or not is_under(runner)  # else it is one that reads a motion
             return plain(*args, **kwargs)
         call = named_arguments(backbone.denoiser, args, kwargs)
-        timestep = float(torch.as_tensor(call["timestep"]).max())
+        timestep = value_of(call["timestep"], runner.scheduler)
         latents = call[backbone.latents_name]
+        fitting = within_memory(latents.device, "a forward pass of the denoiser")
         if not plans or not plans[-1].goes_on(runner.scheduler, timestep):  # a run begins
             if whole is not None:
                 _check_steps(runner.scheduler, whole)
@@ -142,40 +189,37 @@ def motion_guidance(
             if plans[-1].steps:
                 check_denoiser(backbone.denoiser)
         if last is not None and last.has_step(plans[-1], timestep, latents):
-            return with_increment(None, plain(*args, **kwargs), last.increment, call)
+            with fitting:
+                return with_increment(None, plain(*args, **kwargs), last.increment, call)
         planned = plans[-1].coming(runner.scheduler, timestep)
         if planned is None:
-            return plain(*args, **kwargs)
-        wanted = motion if isinstance(motion, Motion) else _motion_at(motion, planned.timestep)
+            trace._read()
+            with fitting:
+                return plain(*args, **kwargs)
+        if near is None or not isinstance(motion, Motion):
+            wanted = motion if isinstance(motion, Motion) else _motion_at(motion, planned.timestep)
+            near = wanted.to(latents.device)
         unconditional_call, conditional_call = backbone.split(call)
-        with torch.no_grad():
+        with torch.no_grad(), fitting:
             unconditional = plain(**unconditional_call) if unconditional_call else None
-        guided_call = (backbone, plain, conditional_call, wanted)
+        guided_call = (backbone, plain, conditional_call, near)
         conditional, by_site, gradient = recomputing.run(
             latents,
             lambda blocks: guided_costs(*guided_call, blocks, objective=objective),
             lambda blocks: energy_and_gradient(*guided_call, recompute=blocks, objective=objective),
         )
         trace.recomputed = recomputing.chosen
-        if not (math.isfinite(math.fsum(by_site.values())) and gradient.isfinite().all()):
-            raise InputError(
-                f"guided step {planned.index + 1} (t = {timestep:g}) is not finite before any weight; compute in "
-                "float32 or bfloat16 if this is float16, else look for NaN in the latents and the model's weights."
-            )
+        finite = gradient.isfinite().all()
+        if settings.strength is not None:
+            gradient = direction_of(backbone, gradient, conditional_call)
         gradient = planned.weight * gradient
-        energy, norm = math.fsum(by_site.values()), float(torch.linalg.vector_norm(gradient))
-        if not math.isfinite(energy + norm):
-            raise InputError(
-                f"guided step {planned.index + 1} (t = {timestep:g}) is not finite: energy {energy}, gradient norm "
-                f"{norm}; use a lower weight than {settings.weight:g}."
-            )
+        numbers = torch.stack([*by_site.values(), torch.linalg.vector_norm(gradient), finite])
+        trace._unread.append(_Unread(planned, timestep, tuple(by_site), numbers, latents.dtype, settings.weight))
         prediction = prediction_of(runner.scheduler)
-        increment = output_increment(
-            gradient, planned.now, planned.after, prediction, settings.update, planned.response
-        )
-        trace.steps.append(GuidedStep(planned.index, timestep, energy, by_site, planned.weight, norm))
+        increment = output_increment(gradient, planned.now, planned.after, prediction, settings.rule, planned.response)
         if on_guided_step is not None:
             on_guided_step(trace.steps[-1])
+        trace._read(but=1)
         last = _Guided(plans[-1], timestep, conditional_call[backbone.latents_name], increment)
         return with_increment(unconditional, conditional, increment, call)
 
@@ -185,8 +229,9 @@ def motion_guidance(
         layered(backbone.denoiser, "forward", guided, owner=runner, under_hooks=True),
     ):
         yield trace
+    trace._read()
     trace.shortfall = next((plan.shortfall for plan in plans if plan.shortfall), None)
-    if calls_of_others and not plans and settings.weight > 0:
+    if calls_of_others and not plans and not settings.off:
         trace.shortfall = (
             "guidance guided no step: another pipeline called the network, and guidance was given "
             f"{type(runner).__name__}; give it the pipeline that runs."

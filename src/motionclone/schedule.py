@@ -13,9 +13,35 @@ from diffusers import (
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, clean_and_noise
+
+_read: WeakIdKeyDictionary = WeakIdKeyDictionary()  # schedules, which are made anew for every run, and their values
+
+
+def timesteps_of(scheduler: Any) -> list[float]:
+    """The values of a scheduler's timesteps; the device is asked for them once a run."""
+    schedule = scheduler.timesteps
+    if schedule not in _read:
+        _read[schedule] = schedule.tolist()
+    values: list[float] = _read[schedule]
+    return values
+
+
+def value_of(timestep: Any, scheduler: Any) -> float:
+    """What a timestep is; of several the largest. Of one of the schedule's own the device need not be asked.
+
+    Those of diffusers' loops are views of the schedule, for one video or expanded for a batch.
+    """
+    schedule, timestep = scheduler.timesteps, torch.as_tensor(timestep)
+    if timestep.untyped_storage()._cdata == schedule.untyped_storage()._cdata and timestep.dtype == schedule.dtype:
+        place, beyond = divmod(timestep.storage_offset() - schedule.storage_offset(), schedule.stride(0))
+        one = all(size == 1 or step == 0 for size, step in zip(timestep.shape, timestep.stride(), strict=True))
+        if one and not beyond and 0 <= place < len(schedule):
+            return float(timesteps_of(scheduler)[place])
+    return float(timestep.max())
 
 
 def first_guided_timestep(guided_fraction: float, train_timesteps: int = 1000) -> int:
@@ -32,6 +58,8 @@ def uneven_timesteps(steps: int, guided_steps: int, guided_fraction: float, trai
     Raises:
         InputError: if the counts do not fit.
     """
+    if not 0 < guided_fraction <= 1:
+        raise InputError(f"guided_fraction must be more than 0 and at most 1, got {guided_fraction}.")
     if not 1 <= guided_steps <= steps:
         raise InputError(f"guided_steps must be between 1 and the {steps} steps, got {guided_steps}.")
     boundary = first_guided_timestep(guided_fraction, train_timesteps)
@@ -72,8 +100,13 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         """The uneven twin of a scheduler: same betas and prediction type.
 
         Raises:
-            InputError: if the scheduler clips or thresholds samples, which is for pixels, not latents.
+            InputError: if that is no such scheduler, or clips or thresholds samples, which is for pixels, not latents;
+                or the counts do not fit.
         """
+        if not isinstance(scheduler, DDIMScheduler):
+            raise InputError(f"a DDIMScheduler was expected, not {type(scheduler).__name__}; give pipe.scheduler.")
+        train_timesteps = scheduler.config.num_train_timesteps
+        uneven_timesteps(guided_steps, guided_steps, guided_fraction, train_timesteps)
         if scheduler.config.get("clip_sample") or scheduler.config.get("thresholding"):
             raise InputError(
                 "the uneven schedule is for latents: set the scheduler's clip_sample and thresholding to False."
@@ -93,10 +126,11 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
 
     def alpha_bar_after(self, timestep: int) -> Tensor:
         """Cumulative alpha that the step from `timestep` arrives at."""
-        index = int((self.timesteps == timestep).nonzero()[0])
-        if index + 1 == len(self.timesteps):
+        timesteps = timesteps_of(self)
+        index = timesteps.index(timestep)
+        if index + 1 == len(timesteps):
             return torch.as_tensor(self.final_alpha_cumprod)
-        return torch.as_tensor(self.alphas_cumprod[self.timesteps[index + 1]])
+        return torch.as_tensor(self.alphas_cumprod[int(timesteps[index + 1])])
 
     def step(
         self,
@@ -108,7 +142,8 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         return_dict: bool = True,
     ) -> DDIMSchedulerOutput | tuple[Tensor, Tensor]:
         """One DDIM step (arXiv:2010.02502, Eqs. 12, 16) to the next timestep of the schedule."""
-        now, after = self.alphas_cumprod[int(timestep)], self.alpha_bar_after(int(timestep))
+        timestep = int(value_of(timestep, self))
+        now, after = self.alphas_cumprod[timestep], self.alpha_bar_after(timestep)
         prediction = self.config.prediction_type
         if prediction not in ("epsilon", "v_prediction"):
             raise ValueError(f"prediction type must be epsilon or v_prediction, got {prediction}")

@@ -58,8 +58,10 @@ class _Told(ModelMetaclass):
     """Whoever makes settings of wrong values is told in a sentence, as for those of a preset or a record."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            raise InputError(f"{self.__name__} takes its values by name; write each as name=value.")
         try:
-            return super().__call__(*args, **kwargs)
+            return super().__call__(**kwargs)
         except ValidationError as error:
             raise InputError(f"{_told(error, self, named)}.") from error
 
@@ -92,7 +94,17 @@ class Extraction(_Frozen):
 class Guidance(_Frozen):
     """How strongly, when and by which rule a motion guides (Sec. 3.4)."""
 
-    weight: float = Field(default=2000.0, ge=0, description="Strength, lambda; 0 switches guidance off.")
+    strength: float | None = Field(
+        default=None,
+        ge=0,
+        description="How much of the motion is asked for: 1 is recommended, on every model, at every size and number "
+        "of steps; 0 switches guidance off. Takes the place of the weight",
+    )
+    weight: float = Field(
+        default=2000.0,
+        ge=0,
+        description="Lambda, as in the paper; what it does depends on model, size and steps. 0 switches it all off.",
+    )
     objective: str = Field(
         default="control", description="What the same motion means: control, as in the paper, or cross-entropy."
     )
@@ -112,6 +124,16 @@ class Guidance(_Frozen):
         description="What the backward pass computes again: none of it, what does not fit the free memory (auto), or "
         "all that keeps memory least.",
     )
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is guided."""
+        return self.weight == 0 or self.strength == 0
+
+    @property
+    def rule(self) -> Update:
+        """How the gradient enters a step; a strength, which says what a step does to the latents, leaves no choice."""
+        return self.update if self.strength is None else "direction"
 
 
 class Sampling(_Frozen):
@@ -173,14 +195,24 @@ class Settings(_Frozen):
         Raises:
             InputError: not 1 to 10,000 steps.
         """
+        if not isinstance(steps, int):
+            raise InputError(f"the number of steps is a whole number, not {steps!r}.")
         changed = self.model_dump()
         before = self.sampling.steps
         changed["sampling"]["steps"] = steps
-        if isinstance(steps, int) and steps > 0:
+        if steps > 0:
             for section, name, least in SHARES:
                 changed[section][name] = max(least, round(changed[section][name] * steps / before))
         return parse_settings(changed, None)
 
+
+FLAT_NAMES = {
+    "num_frames": "frames",
+    "prompt": "extraction_prompt",
+    "scale": "condition_scale",
+    "at_extraction": "condition_extraction",
+}
+"""What settings are called where they stand in no section, as options and in job files, if not by their own names."""
 
 SHARES = (("sampling", "guided_steps", 1), ("guidance", "warm_up", 0), ("guidance", "cool_down", 0))
 """Counts of steps, by section and name, that go with the number of all steps; and the least of each."""
@@ -231,6 +263,11 @@ _WANTED = {  # by pydantic's name for what is wrong
     "finite_number": "a finite number",
     "bool_parsing": "true or false",
     "bool_type": "true or false",
+    "string_type": "a text",
+    "tuple_type": "a list of texts",
+    "too_short": "one or more",
+    "model_type": "{class_name} or a mapping",
+    "model_attributes_type": "{class_name} or a mapping",
 }
 
 
@@ -248,14 +285,19 @@ def _problem(error: Any, kind: Any, called: Callable[[str], str]) -> str:
     name = called(where) if where else "settings"
     if error["type"] in _WANTED:
         wanted = _WANTED[error["type"]].format(**error.get("ctx", {}))
-        return f"{name} must be {wanted}, got {str(error['input'])[:80]}"
+        got = error["input"]
+        return f"{name} must be {wanted}, got {str(repr(got) if isinstance(got, str) else got)[:80]}"
     if error["type"] == "value_error":  # of our own checks, which name what they are about
         said = str(error["msg"]).removeprefix("Value error, ")
         return f"{name}: {said}" if "." in where else said
     if error["type"] == "extra_forbidden":
         part = {"": kind, **{each: info.annotation for each, info in kind.model_fields.items()}}
         known = getattr(part.get(where.rpartition(".")[0]), "model_fields", {})
-        return f"{name} is unknown; {choice(where.rpartition('.')[2], known)}" if known else f"{name} is unknown"
+        word = where.rpartition(".")[2]
+        for section, info in Settings.model_fields.items():
+            if word in getattr(info.annotation, "model_fields", {}):
+                return f"{name} is unknown here; it is one of {section}'s"
+        return f"{name} is unknown; {choice(word, known)}" if known else f"{name} is unknown"
     return f"{name}: {error['msg']}"
 
 

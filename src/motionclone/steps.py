@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from motionclone.errors import InputError
 from motionclone.guidance import NoiseLevel, Prediction
-from motionclone.schedule import UnevenDDIMScheduler
+from motionclone.schedule import UnevenDDIMScheduler, timesteps_of
 
 LONGEST_MEMORY = 16
 """Calls after which no solver remembers an output: PNDM takes 12 Runge-Kutta calls and four multistep ones."""
@@ -70,7 +70,8 @@ def noise_level(scheduler: Any, timestep: float) -> NoiseLevel:
 
 def step_index(scheduler: Any, timestep: float) -> int:
     """The step that starts at `timestep`."""
-    return int((scheduler.timesteps.cpu().double() - timestep).abs().argmin())
+    values = timesteps_of(scheduler)
+    return min(range(len(values)), key=lambda index: abs(values[index] - timestep))
 
 
 def coming_step(scheduler: Any, timestep: float, first: int | None = None) -> int:
@@ -105,7 +106,7 @@ def noise_levels(scheduler: Any, timestep: float, index: int | None = None) -> t
         earlier = int(timestep) - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
         abar = scheduler.alphas_cumprod[earlier] if earlier >= 0 else scheduler.final_alpha_cumprod
         return now, NoiseLevel.of_diffusion(float(abar))
-    later = [t for t in scheduler.timesteps.tolist() if t < timestep]
+    later = [t for t in timesteps_of(scheduler) if t < timestep]
     return now, noise_level(scheduler, later[0]) if later else NoiseLevel(1.0, 0.0)
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
 
 from motionclone.backbones.capture import Heard
 from motionclone.errors import InputError
@@ -194,10 +195,14 @@ def named_arguments(denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str
     return call
 
 
+_stacks: WeakIdKeyDictionary = WeakIdKeyDictionary()  # the schedule of a run: rows of a call that was stacked
+
+
 def is_stacked(pipe: Any, latents: Tensor) -> bool:
     """Whether a call of the denoiser holds the same latents twice, for the negative prompt and then for the prompt.
 
-    The pipeline tells by its guidance scale. Without one, in a loop of somebody's own, the latents tell.
+    The pipeline tells by its guidance scale, and is believed after the first call of a run, for looking waits for the
+    device. Without one, in a loop of somebody's own, the latents tell.
 
     Raises:
         InputError: if the pipeline stacks something else.
@@ -212,7 +217,12 @@ def is_stacked(pipe: Any, latents: Tensor) -> bool:
     half, odd = divmod(len(latents), 2)
     if not wanted or len(latents) == 1:
         return False
+    schedule = pipe.scheduler.timesteps
+    if scale is not None and _stacks.get(schedule) == len(latents):  # type: ignore[no-untyped-call]
+        return True
     same = not odd and torch.allclose(latents[:half], latents[half:], rtol=0, atol=0, equal_nan=True)
+    if same:
+        _stacks[schedule] = len(latents)
     if scale is not None and not same:
         raise InputError(
             f"the denoiser was called with {len(latents)} rows, which are not the same latents for the negative prompt "

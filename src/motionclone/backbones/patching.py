@@ -18,6 +18,7 @@ from diffusers import DiffusionPipeline, ModularPipeline
 from torch import Tensor
 
 from motionclone.errors import InputError
+from motionclone.schedule import value_of
 
 Forward = Callable[..., Any]
 
@@ -127,7 +128,7 @@ def steps_heard(scheduler: Any, hear: Callable[[float, Tensor], None], pipe: Any
     def heard(plain: Forward, *args: Any, **kwargs: Any) -> Any:
         result = plain(*args, **kwargs)
         if pipe is None or is_call_of(pipe):
-            hear(float(signature(plain).bind(*args, **kwargs).arguments["timestep"]), result[0])
+            hear(value_of(signature(plain).bind(*args, **kwargs).arguments["timestep"], scheduler), result[0])
         return result
 
     with layered(scheduler, "step", heard, owner=pipe):

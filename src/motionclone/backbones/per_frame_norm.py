@@ -61,6 +61,8 @@ def per_frame_norm(*modules: nn.Module) -> Iterator[None]:
 
     Example: `with per_frame_norm(pipe.unet): pipe(...)`.
     """
+    if strange := [module for module in modules if not isinstance(module, nn.Module)]:
+        raise InputError(f"networks were expected, not {type(strange[0]).__name__}; give pipe.unet.")
     before = [(block, block.norm) for module in modules for block in _motion_blocks(module)]
     try:
         for module in modules:

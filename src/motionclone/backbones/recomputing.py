@@ -1,7 +1,8 @@
 """Choose what guided steps compute again in the backward pass, by the memory that is free."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from motionclone.backbones.backbone import Guidable
 from motionclone.backbones.budget import Cost, cheapest
-from motionclone.errors import GuidanceWarning, InputError
+from motionclone.errors import GuidanceWarning, InputError, named
 from motionclone.settings import Checkpointing
 
 SHARE = 0.8
@@ -84,7 +85,8 @@ class Recomputing:
     def _choose(self, size: torch.Size, measure: Measure) -> Recomputed:
         if self.asked == "none":
             return Recomputed("none", (), len(self._heavy), None, None)
-        self._costs[size] = measure(list(self._heavy.values()))
+        with within_memory(self._device, "a forward pass of the denoiser"):
+            self._costs[size] = measure(list(self._heavy.values()))
         free = free_bytes(self._device)
         return self._within(size, 0 if self.asked == "least" or free is None else int(SHARE * free), free)
 
@@ -97,7 +99,7 @@ class Recomputing:
     def _less(self, size: torch.Size, chosen: Recomputed) -> Recomputed:
         """What keeps the least. InputError if that was kept, or everything was to be."""
         free = free_bytes(self._device)
-        have = "" if free is None else f" ({free / 1e9:.1f} GB are free on {self._device})"
+        have = _have(self._device)
         if self.asked == "none":
             raise InputError(f"a guided step does not fit the memory{have}; use checkpointing auto.")
         least = self._within(size, 0, free, ran_out=True)
@@ -122,6 +124,23 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return int(psutil.virtual_memory().available) if device.type == "cpu" else None
+
+
+def _have(device: torch.device) -> str:
+    free = free_bytes(device)
+    return "" if free is None else f" ({free / 1e9:.1f} GB are free on {device})"
+
+
+@contextmanager
+def within_memory(device: torch.device, what: str, remedy: str | None = None) -> Iterator[None]:
+    """Inside the `with`, want of memory is an InputError that says what does not fit where, and what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        remedy = remedy or f"generate fewer or smaller frames, or use {named('offload', 'model')}"
+        raise InputError(f"{what} does not fit the memory{_have(device)}; {remedy}.") from error
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

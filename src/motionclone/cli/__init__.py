@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from motionclone import __version__
+from motionclone.cli.batching import batch
 from motionclone.cli.demo import demo
 from motionclone.cli.doctor import doctor
 from motionclone.cli.examples import epilogue
@@ -21,6 +22,7 @@ from motionclone.cli.options import as_option
 from motionclone.cli.rerunning import rerun, verify_run
 from motionclone.cli.sharing import push
 from motionclone.cli.studio import studio
+from motionclone.cli.sweeping import sweep
 from motionclone.cli.terminal import NobodyReads, Stopped, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError, naming
 from motionclone.settings import check_text
@@ -32,10 +34,25 @@ app = App(
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(negative_iterable=()),
 )
-for command in (demo, clone, extract, generate, rerun, verify_run, inspect, push, evaluate, score, models, doctor):
+for command in (
+    demo,
+    clone,
+    sweep,
+    extract,
+    generate,
+    rerun,
+    verify_run,
+    inspect,
+    push,
+    studio,
+    evaluate,
+    score,
+    models,
+    doctor,
+):
     name = command.__name__.replace("_", "-")
     app.command(command, name=name, help_epilogue=epilogue(name))
-app.command(studio, help_epilogue=epilogue("studio"))
+app.command(batch)
 app.register_install_completion_command(help="Make the shell complete commands and options with the tab key.")
 
 

@@ -12,6 +12,10 @@ motionclone clone tiger.mp4 "a red star on blue waves" --steps 8 --seed 3 --dry-
 motionclone clone tiger.mp4 "a pig walks in the forest" -o pig.mp4 --model animatediff --preset object --start 1 --end 3
 motionclone clone tiger.mp4 "a pig walks" -o pig.mp4 --model wan2.1-1.3b --offload model --vae-tiling
 """,
+    "sweep": """
+motionclone sweep tiger.mp4 "a red star on blue waves"
+motionclone sweep tiger.mp4 "a red star on blue waves" -o pick.gif --strengths .5,1,2 --seeds 0,1,2 --steps 8
+""",
     "extract": """
 motionclone extract tiger.mp4 -o tiger.safetensors
 motionclone extract frames/ --fps 12 -o walk.safetensors --model animatediff
@@ -48,6 +52,13 @@ motionclone evaluate quick --references clips/ --cases 4 --workers 1
     "score": """
 motionclone score videos/ --references clips/ --judge openai/clip-vit-base-patch32
 motionclone score list.jsonl --judge mini -o scores.jsonl
+""",
+    "batch": """
+motionclone batch jobs.yaml --dry-run
+motionclone batch jobs.yaml --out-dir videos --workers 2
+motionclone batch jobs.yaml --out-dir videos --shard 3/8
+motionclone batch jobs.yaml --out-dir videos --ray
+motionclone batch status videos
 """,
     "models": """
 motionclone models

@@ -55,6 +55,9 @@ def foretell(
     from rich.markup import escape
     from rich.table import Table
 
+    from motionclone.models import name_of
+    from motionclone.models.facts import known_facts
+
     sampling, extraction = settings.sampling, settings.extraction
     rows = {
         "model": options.model,
@@ -62,9 +65,14 @@ def foretell(
         "motion": f"read from {', '.join(extraction.blocks)}, t_alpha {extraction.t_alpha}, k {extraction.k}",
     }
     if generates:
-        guided = sampling.guided_steps if settings.guidance.weight else 0
+        guided = 0 if settings.guidance.off else sampling.guided_steps
         rows["steps"] = f"{sampling.steps}, of which {guided} guided"
-    rows |= {"memory": _memory(pipe, settings, options), "writes": ", ".join(map(str, outputs))}
+    folder = outputs[0].absolute().parent
+    made = "" if folder.is_dir() else f" (the folder {folder.name} will be made)"
+    rows |= {"memory": memory_told(pipe, settings, options), "writes": ", ".join(map(str, outputs)) + made}
+    facts = known_facts().get(name_of(options.model))
+    if facts is not None and not facts.run:
+        rows["tried"] = f"the model: not with its own weights; its preset: {facts.settings}"
     table = Table(title="dry run: nothing was computed or written", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -73,7 +81,7 @@ def foretell(
     Console().print(table)
 
 
-def _memory(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
+def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
     """What the run takes, and whether the device has it."""
     import torch
     from torch import nn

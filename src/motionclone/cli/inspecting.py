@@ -54,7 +54,7 @@ def inspect(
     }
     for name, value in facts.items():
         table.add_row(name, escape(printable(str(value))))
-    sites = Table("attention", "heads", "positions", "top weight", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    sites = Table("attention", "heads", "grid", "weight", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for site, m in found.maps.items():
         _, height, width = found.grid[site]
         top = f"{m.values.float().mean():.3f}"

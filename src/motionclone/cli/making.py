@@ -2,9 +2,10 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from motionclone.cli.extracting import extracted, prepared_to_extract, settings_for
 from motionclone.cli.foretelling import advise, check_model, check_prompt, foretell
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.misuse import check_no_file
@@ -14,6 +15,7 @@ from motionclone.cli.options import (
     GenerationOptions,
     ModelOptions,
     Output,
+    PictureJob,
     PictureOptions,
     ReferenceOptions,
     SettingsOptions,
@@ -22,14 +24,7 @@ from motionclone.cli.options import (
     typed,
 )
 from motionclone.cli.outputs import named_after
-from motionclone.cli.reading import (
-    fitted_to_model,
-    load_model,
-    public_name,
-    read_reference,
-    say_notices,
-    source_facts,
-)
+from motionclone.cli.reading import load_model, public_name
 from motionclone.cli.running import run
 from motionclone.cli.sources import Sources, remember_place
 from motionclone.cli.terminal import say
@@ -78,15 +73,25 @@ def clone(
     check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
     check_model(model_options, dry_run)
     advise(model_options)
-    settings = settings_from(
-        model_options.model,
-        settings_options,
-        extraction_options,
-        generation_options,
-        conditioning_options,
-        otherwise=control_kind(pictures) or "camera",
+    parts = (settings_options, extraction_options, generation_options, conditioning_options)
+    settings = settings_from(model_options.model, *parts, otherwise=control_kind(pictures) or "camera")
+    job, sources = asked_to_clone(
+        reference, prompt, reference_options, picture_options.control, pictures, model_options, prompt_metadata
     )
-    control = picture_options.control
+    output = output or named_after(reference, prompt, suffix=".mp4")
+    run(job, sources, settings, output, overwrite, compare, typed(model_options, *parts), dry_run)
+
+
+def asked_to_clone(
+    reference: Path,
+    prompt: str,
+    reference_options: ReferenceOptions,
+    control: str | None,
+    pictures: tuple[PictureJob, ...],
+    model_options: ModelOptions,
+    prompt_metadata: bool,
+) -> tuple[CloneJob, Sources]:
+    """What a clone is asked for, and where what it names lies."""
     job = CloneJob(
         reference.name,
         prompt,
@@ -97,10 +102,7 @@ def clone(
         control=control and public_name(control),
     )
     paths = tuple(Path(picture.path) for picture in pictures)
-    sources = Sources(model_options.model, reference, paths, control)
-    given = typed(model_options, settings_options, extraction_options, generation_options, conditioning_options)
-    output = output or named_after(reference, prompt, suffix=".mp4")
-    run(job, sources, settings, output, overwrite, compare, given, dry_run)
+    return job, Sources(model_options.model, reference, paths, control)
 
 
 def extract(
@@ -128,10 +130,7 @@ def extract(
         Only say what would be read and the memory that takes, and refuse what would be refused; loads no weights.
     """
     check_model(model_options, dry_run)
-    from motionclone.cloning import check
-    from motionclone.extraction import extract_motion
     from motionclone.files import check_free, check_not_input, claimed
-    from motionclone.idle import refuse_idle
     from motionclone.media.places import kept_name
 
     output = output or named_after(reference, suffix=".safetensors")
@@ -146,22 +145,14 @@ def extract(
         check_free(output, overwrite)
         check_not_input([output], sources.files(), "the motion")
         given = typed(model_options, settings_options, extraction_options)
-        clip, settings = read_reference(reference, reference_options, settings, model_options.model, given.keys())
-        pipe = load_model(model_options, weights=not dry_run)
-        fitted = fitted_to_model(pipe, settings)
-        if fitted != settings:
-            clip, settings = read_reference(reference, reference_options, fitted, model_options.model)
-        say_notices(clip.notices)
-        check(pipe, "", settings)
-        refuse_idle(pipe, settings, given)
+        load = load_model if not dry_run else partial(load_model, weights=False)
+        ready = prepared_to_extract(sources, reference_options, settings, model_options, given, load)
         if dry_run:
-            foretell(pipe, settings, model_options, [output], generates=False)
+            foretell(ready.pipe, ready.settings, model_options, [output], generates=False)
             return
-        source = source_facts(reference.name, clip, reference_options)
-        source["path"] = kept_name(reference, output.absolute().parent)
-        motion = extract_motion(pipe, clip.frames, settings.extraction, seed=settings.seed, source=source)
+        motion = extracted(ready, reference.name, kept_name(reference, output.absolute().parent))
         motion.save(output, overwrite=overwrite)
-    remember_place(clip.sha256, str(reference.absolute()), reference.name)
+    remember_place(ready.clip.sha256, str(reference.absolute()), reference.name)
     say(f"wrote {output} ({output.stat().st_size / 1e3:.0f} kB)")
 
 
@@ -200,21 +191,11 @@ def generate(
     check_model(model_options, dry_run)
     from motionclone.files import sha256_of
     from motionclone.motion import load_motion, motion_file
-    from motionclone.settings import Extraction
 
     check_no_file(prompt, motion)
     place = motion_file(motion)
     found = load_motion(place)
-    size = found.record.size or (None, None)
-    inherited: dict[str, Any] = {"num_frames": found.video_frames, "height": size[0], "width": size[1]}
-    common = replace(
-        settings_options,
-        **{name: value for name, value in inherited.items() if getattr(settings_options, name) is None},
-    )
-    if common.seed is not None and generation_options.shared_noise is None:
-        generation_options = replace(generation_options, shared_noise=False)
-    read_with = {name: getattr(found.record, name) for name in Extraction.model_fields}
-    settings = settings_from(model_options.model, common, ExtractionOptions(**read_with), generation_options)
+    settings = settings_for(found, model_options.model, settings_options, generation_options)
     job = GenerateJob(motion.name, prompt, _named(model_options), prompt_metadata)
     sources = Sources(model_options.model, place)
     output = output or named_after(motion, prompt, suffix=".mp4")

@@ -58,7 +58,8 @@ def evaluate(
     ----------
     suite
         quick (minutes on two cores), paper (all experiments of the paper; hours), pictures (following a picture or a
-        sketch), tune (candidates for presets) or blocks (each of the model's alone).
+        sketch), tune (candidates for presets), strength (more and less of it, and in other numbers of steps) or blocks
+        (each of the model's alone).
     out_dir
         Folder for results; evaluation-SUITE by default.
     references
@@ -68,7 +69,7 @@ def evaluate(
     judge
         The CLIP that judges looks: mini (bundled, knows the world only), or the folder or hub id of one.
     workers
-        Processes that share the work; by default one a core, one on a GPU.
+        Processes that share the work; by default one a core, or one a GPU.
     """
     from dataclasses import asdict
     from functools import partial
@@ -99,7 +100,7 @@ def evaluate(
     if facts.own_steps and generation_options.guided_steps is not None:
         say("note: this model's scheduler keeps its own steps; how many are guided follows from the guided fraction")
     if workers is None:
-        workers = os.cpu_count() or 1 if facts.device == "cpu" else 1
+        workers = _workers(facts.device, model_options.device)
     setup = Setup(
         suite=suite_for(suite, base, facts, drawn=references is None),
         cases=tuple(chosen),
@@ -125,6 +126,15 @@ def evaluate(
     if outcome.failed:
         say(f"motionclone: {outcome.failed} videos failed; the report says how, and the same command tries them again")
         sys.exit(1)
+
+
+def _workers(works_on: str, asked: str | None) -> int:
+    """One a core; one a GPU, unless a certain one was asked for."""
+    from motionclone.batch.processes import visible_gpus
+
+    if works_on == "cpu":
+        return os.cpu_count() or 1
+    return max(1, len(visible_gpus())) if works_on == asked or asked is None else 1
 
 
 def _check_judge(judge: str | None) -> None:
@@ -242,6 +252,8 @@ def _print(scored: "Sequence[ScoredVideo]") -> None:
     own = [s.listed.name for s in scored] if one_by_one else ["mean", "95 % interval", "videos"]
     title = "1 video" if len(scored) == 1 else f"{len(scored)} videos"
     table = Table("", *own, "floor", "ceiling", title=title)
+    for column in table.columns:
+        column.overflow = "fold"
     table.caption = None if one_by_one else "Means over the videos; of explained motion and gain medians."
     for name in scored[0].scores:
         columns = [[getattr(s, part).get(name) for s in scored] for part in ("scores", "floor", "ceiling")]

@@ -27,7 +27,8 @@ _OPTIONS = {
     "--steps": "num-inference-steps num-steps inference-steps sampling-steps ddim-steps",
     "--frames": "num-frames video-length length n-frames",
     "--guidance-scale": "cfg cfg-scale scale text-scale",
-    "--weight": "lambda strength motion-weight motion-scale guidance-weight",
+    "--strength": "motion-strength motion-scale guidance-strength intensity",
+    "--weight": "lambda motion-weight guidance-weight",
     "--negative-prompt": "negative neg-prompt n-prompt",
     "--device": "gpu cuda cpu mps",
     "--dtype": "fp16 bf16 fp32 half precision torch-dtype",
@@ -40,16 +41,19 @@ _OPTIONS = {
 _TEXTS = ("--prompt", "--negative-prompt", "--positive-prompt", "--extraction-prompt")  # which may be empty
 _COMMANDS = {
     "clone": "transfer copy run make create video",
+    "sweep": "grid sheet sheets variants strengths seeds",
     "extract": "read invert",
     "generate": "gen sample",
     "inspect": "show info view",
     "rerun": "again repeat reproduce",
     "verify-run": "verify check",
+    "batch": "many jobs run-all sweep",
     "evaluate": "eval bench benchmark test",
     "models": "model list presets",
 }
 _EXAMPLE = {  # a call of each command that needs more than its name
     "clone": 'motionclone clone {} "what the new video shows"',
+    "sweep": 'motionclone sweep {} "what the new video shows"',
     "generate": 'motionclone generate {} "what the new video shows"',
     "extract": "motionclone extract {}",
     "rerun": "motionclone rerun {}",
@@ -65,6 +69,7 @@ _FIRST = {
     "inspect": "tiger.safetensors",
     "rerun": "pig.json",
     "verify-run": "pig.json",
+    "batch status": "videos",
 }
 
 
@@ -113,7 +118,7 @@ def meaning(error: CycloptsError, app: App, words: Sequence[str]) -> str:
     if isinstance(error, UnknownOptionError):
         word = error.token.keyword or error.token.value
         known = [name for each in error.argument_collection if each.parse for name in each.names]
-        return _no_option(word.partition("=")[0], command, known, app)
+        return _no_option(word.partition("=")[0], command, known, app, words)
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return _missing(error, command, after, app)
     if isinstance(error, CoercionError) and error.token is not None and error.argument is not None:
@@ -141,6 +146,10 @@ def _quoted(word: str) -> str:
 def _is_file_name(word: str) -> bool:
     if Path(word).suffix.lower() in (*OUTPUTS, ".txt", ".jpg", ".jpeg", ".ckpt") and not re.search(r"\s\S*\s", word):
         return True
+    return _is_there(word)
+
+
+def _is_there(word: str) -> bool:
     try:
         return Path(word).is_file()
     except (OSError, ValueError):
@@ -156,6 +165,8 @@ def _no_command(word: str, known: list[str]) -> str:
         return f"a command comes first: {_typed('generate', word)}, or {_typed('inspect', word)}"
     if kind == "record" or place.suffix.lower() == ".json":
         return f"a command comes first: {_typed('rerun', word)}"
+    if place.suffix.lower() in (".yaml", ".yml", ".jsonl", ".csv"):
+        return f"a command comes first: {_typed('batch', word)}"
     if kind == "folder":
         return f"a command comes first, such as {_typed('clone', word)} for a folder of pictures"
     meant = next((name for name, others in _COMMANDS.items() if word.casefold() in others.split()), None)
@@ -170,7 +181,7 @@ def _too_much(command: str, after: list[str], unused: list[str]) -> str:
         return f"an option goes before {last}: {option} {last}"
     if command in ("evaluate", "score") and len(unused) == 1:
         return f"an option goes before {last}: --references {last}"
-    if command in ("clone", "generate"):
+    if command in ("clone", "sweep", "generate"):
         outputs = [word for word in unused if _is_file_name(word)]
         start = next((place for place, word in enumerate(after) if after[place + 1 : place + 2] == unused[:1]), 1)
         said = [after[start], *(word for word in unused if word not in outputs)]
@@ -185,13 +196,17 @@ def _too_much(command: str, after: list[str], unused: list[str]) -> str:
     return f"{many}{joined or f'; see motionclone {command} --help'}"
 
 
-def _no_option(word: str, command: str, known: list[str], app: App) -> str:
+def _no_option(word: str, command: str, known: list[str], app: App, words: Sequence[str] = ()) -> str:
     short = word.lstrip("-").replace("_", "-")
     if not command:
         return (
             f"a command comes before options: motionclone {either(_names(app)[:2])} ... {word}; see motionclone --help"
         )
+    if _is_there(word):
+        return f"a name that begins with a dash is written with its folder: ./{word}"
     sentence = f"`motionclone {command}` has no option {word}"
+    if f"--{short}" in known and "--" in words:
+        return f"behind -- all words are names; {word} goes before it"
     if f"--{short}" in known:
         return f"{sentence}; did you mean --{short}?"
     other = [option for option, names in _OPTIONS.items() if short.casefold() in names.split() and option in known]
@@ -202,6 +217,8 @@ def _no_option(word: str, command: str, known: list[str], app: App) -> str:
     if near.startswith("did you mean"):
         return f"{sentence}; {near}"
     having = [name for name in _names(app) if f"--{short}" in _options_of(app, name)]
+    if command == "generate" and {"extract", "clone"} <= set(having):
+        return f"{sentence}: that was decided when the motion was read; extract it again with {word}"
     told = f"which is one of {either(having)}" if having else f"see motionclone {command} --help"
     return f"{sentence}, {told}" if having else f"{sentence}; {told}"
 
@@ -215,6 +232,10 @@ def _missing(error: MissingArgumentError, command: str, after: list[str], app: A
     name = error.argument.name
     given = [word for word in after if not word.startswith("-")]
     if error.keyword is not None:  # the option is there, without its value
+        place = after.index(error.keyword) + 1 if error.keyword in after else len(after)
+        value = after[place] if place < len(after) else ""
+        if _is_file_name(value):
+            return f"a name that begins with a dash is written with its folder: {error.keyword} ./{value}"
         return f"{error.keyword} has no value; give one behind it, or leave it out"
     unknown = [word for word in error.unused_tokens or () if word.startswith("--")]
     if unknown:

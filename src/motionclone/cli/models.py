@@ -54,9 +54,8 @@ def _list(console: "Console") -> None:
             "yes" if facts.run else "no",
             facts.settings,
         )
-    chosen = Table(
-        "preset", "steps", "guided", "fraction", "weight", "size", "frames", title="presets (--preset)", box=SIMPLE_HEAD
-    )
+    columns = ("preset", "steps", "guided", "fraction", "strength", "weight", "size", "frames")
+    chosen = Table(*columns, title="presets (--preset)", box=SIMPLE_HEAD)
     for each in preset_names():
         s = preset(each)
         chosen.add_row(
@@ -64,7 +63,8 @@ def _list(console: "Console") -> None:
             str(s.sampling.steps),
             str(s.sampling.guided_steps),
             f"{s.guidance.guided_fraction:g}",
-            f"{s.guidance.weight:g}",
+            "" if s.guidance.strength is None else f"{s.guidance.strength:g}",
+            f"{s.guidance.weight:g}" if s.guidance.strength is None else "",
             f"{s.sampling.width}x{s.sampling.height}",
             str(s.sampling.num_frames),
         )

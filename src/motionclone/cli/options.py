@@ -13,7 +13,16 @@ from pydantic.fields import FieldInfo
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
 from motionclone.files import check_no_address
-from motionclone.settings import MOST_STEPS, SHARES, Sampling, Settings, parse_settings, preset, preset_names
+from motionclone.settings import (
+    FLAT_NAMES,
+    MOST_STEPS,
+    SHARES,
+    Sampling,
+    Settings,
+    parse_settings,
+    preset,
+    preset_names,
+)
 
 _MODEL = Group("Model", sort_key=2)
 _REFERENCE = Group("Reference", sort_key=1)
@@ -32,13 +41,6 @@ def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
 WHOLE = Parameter(converter=_whole_number)
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
-# Options that are not called as their settings, which stand in a section there.
-_OTHER_NAMES = {
-    "num_frames": "--frames",
-    "prompt": "--extraction-prompt",
-    "scale": "--condition-scale",
-    "at_extraction": "--condition-extraction",
-}
 _SIZE = ("num_frames", "height", "width")
 
 
@@ -111,7 +113,10 @@ class PictureOptions:
         ]
         found = [(*_path_and_frame(path), kind) for kind, paths in given for path in paths or ()]
         if not found and (steered or self.control is not None):
-            raise InputError("--condition-scale, --condition-extraction and --control are for pictures; give --image.")
+            raise InputError(
+                "--control, --condition-scale and --condition-extraction are about pictures to follow; give one with "
+                "--image, --sketch or --sketch-from, or leave them out."
+            )
         if self.image and len(found) > len(self.image):
             raise InputError("--image and --sketch need different models of SparseCtrl; give one of them.")
         if len(found) > 1 and any(frame is None for _, frame, _ in found):
@@ -169,7 +174,8 @@ def _class(name: str, doc: str, group: Group, settings: list[tuple[str, str, Fie
     """A class of options for (section, field, what is known of it): of its type, with its words, None by default."""
     made = []
     for section, each, info in settings:
-        parameter = Parameter(name=_OTHER_NAMES.get(each), group=group, help=_words(info))
+        option = f"--{FLAT_NAMES[each].replace('_', '-')}" if each in FLAT_NAMES else None
+        parameter = Parameter(name=option, group=group, help=_words(info))
         whole = [WHOLE] if info.annotation is int else []
         kept: Any = field(default=None, metadata={"section": section})
         made.append((each, Annotated[cast(Any, info.annotation) | None, parameter, *whole], kept))
@@ -216,7 +222,7 @@ else:
 def as_option(name: str, value: Any = ...) -> str:
     """An argument or setting, perhaps with its value, as it is typed: "guidance.weight" is --weight."""
     last = name.rpartition(".")[2]
-    option = _OTHER_NAMES.get(last, f"--{last.replace('_', '-')}")
+    option = f"--{FLAT_NAMES.get(last, last).replace('_', '-')}"
     if value is ... or value is True:
         return option
     return f"no {option}" if value is None else f"--no-{option[2:]}" if value is False else f"{option} {value}"
@@ -249,7 +255,7 @@ def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> 
         if name not in given:
             data[section][name] = max(least, round(data[section][name] * now / before))
             changed.append(name)
-    guided = f", of which {data['sampling']['guided_steps']} are guided, as large a share" * ("guided_steps" in changed)
+    guided = f", {data['sampling']['guided_steps']} of them guided, as large a share" * ("guided_steps" in changed)
     return f"note: {now} steps in place of the preset's {before}{guided}" if changed else None
 
 
@@ -274,7 +280,10 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
     given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
     for section, each, value in given:
         (data[section] if section else data)[each] = value
-    scaled = _scale_to_steps(data, chosen, {each for _, each, _ in given})
+    named_so = {each for _, each, _ in given}
+    if "weight" in named_so and "strength" not in named_so:  # the paper's way in place of the preset's
+        data["guidance"]["strength"] = None
+    scaled = _scale_to_steps(data, chosen, named_so)
     for side in ("height", "width"):
         pixels = data["sampling"][side]
         if pixels > 0 and pixels % 8:
@@ -283,7 +292,9 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
             data["sampling"][side] = near
     settings = parse_settings(data, None)
     k, frames = settings.extraction.k, settings.sampling.num_frames
-    if k > frames:
+    if "k" in named_so:
+        settings.extraction.model_fields_set.add("k")  # a preset's is as many as there are, where that is less
+    if "k" in named_so and k > frames:
         raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
     if scaled:
         say(scaled)

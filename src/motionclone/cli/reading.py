@@ -115,7 +115,7 @@ def read_reference(
         asked, made = (f"{s.num_frames} frames of {s.width}x{s.height}" for s in (before, fitted.sampling))
         why = "so short a clip has room for" if len(clip.frames) < frames else "this model makes"
         say(f"note: {made} are what {why}, not {asked}")
-    if fitted.extraction.k > len(clip.frames):
+    if "k" in fitted.extraction.model_fields_set and fitted.extraction.k > len(clip.frames):
         raise InputError(f"--k is {fitted.extraction.k}, more than the {len(clip.frames)} frames; use at most those.")
     return clip, fitted
 

@@ -1,8 +1,9 @@
 """Do jobs, and write what was made."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,12 +28,16 @@ from motionclone.settings import Settings, check_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from motionclone.cloning import Generated
+    from motionclone.cloning import Generated, Step
     from motionclone.media.conditions import Condition
     from motionclone.media.reading import Clip
     from motionclone.motion import Motion
 
 Job = TypeVar("Job", CloneJob, GenerateJob)
+Load = Callable[..., Any]
+"""As `load_model`: who makes several videos keeps a model, and a dry run has an empty one."""
+Progress = Callable[[], "AbstractContextManager[Callable[[str, Step], None]]"]
+"""As `progress_bars`."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ def run(
     """
     from motionclone.cloning import tell_words
     from motionclone.files import check_not_input, claimed
-    from motionclone.media.records import check_outputs, comparison_of, record_of, write_run
-    from motionclone.media.writing import check_video, side_by_side
+    from motionclone.media.records import check_outputs, comparison_of, record_of
+    from motionclone.media.writing import check_video
 
     check_video(output)
     with nullcontext() if dry_run else claimed(output, comparison_of(output)):
@@ -90,33 +95,44 @@ def run(
         outputs = [output, record_of(output), *([comparison_of(output)] if compare else [])]
         check_not_input(outputs, sources.files())
         if dry_run:
-            ready = prepared(job, sources, settings, output, typed or {}, weights=False)
+            ready = prepared(job, sources, settings, output, typed or {}, partial(load_model, weights=False))
             pictured = isinstance(ready, ReadyToClone) and ready.condition is not None
             tell_words(ready.pipe, job.prompt, ready.settings, pictured)
             foretell(ready.pipe, ready.settings, ready.job.model_options, outputs)
             return
         made = make(job, sources, settings, output, typed or {})
-        kept = job_for_record(made.job, sources, output.absolute().parent)
-        comparison = None
-        if compare and made.reference is not None:
-            labels = ["reference", job.prompt if job.prompt_metadata else "clone"]
-            comparison = side_by_side([made.reference, made.generated.frames], labels=labels)
-        record = made.record
-        if isinstance(kept, CloneJob):
-            record["motion"]["source"]["path"] = kept.reference
-        write_run(
-            output,
-            made.generated.frames,
-            made.fps,
-            {**record, "job": asdict(kept)},
-            public=made.public,
-            comparison=comparison,
-            overwrite=overwrite,
-        )
+        write(made, sources, output, overwrite, compare)
+    record = made.record
     energies = record["energies"]
     fell = f"; distance from the reference's motion {energies[0]:.4f} to {energies[-1]:.4f}" if energies else ""
-    names = " and ".join(path.name for path in outputs[1:])
-    say(f"wrote {output} and {names} in {record['seconds']:.0f} s{fell}")
+    if energies and energies[-1] >= energies[0]:
+        fell += ", no nearer: guide more steps"
+    *others, last = [str(output), *(path.name for path in outputs[1:])]
+    say(f"wrote {', '.join(others)} and {last} in {record['seconds']:.0f} s{fell}")
+
+
+def write(made: Made, sources: Sources, output: Path, overwrite: bool = False, compare: bool = False) -> None:
+    """Write a video, its record and, to `compare`, the reference beside it; all or nothing."""
+    from motionclone.media.records import write_run
+    from motionclone.media.writing import side_by_side
+
+    kept = job_for_record(made.job, sources, output.absolute().parent)
+    comparison = None
+    if compare and made.reference is not None:
+        labels = ["reference", made.job.prompt if made.job.prompt_metadata else "clone"]
+        comparison = side_by_side([made.reference, made.generated.frames], labels=labels)
+    record = made.record
+    if isinstance(kept, CloneJob):
+        record["motion"]["source"]["path"] = kept.reference
+    write_run(
+        output,
+        made.generated.frames,
+        made.fps,
+        {**record, "job": asdict(kept)},
+        public=made.public,
+        comparison=comparison,
+        overwrite=overwrite,
+    )
 
 
 def make(
@@ -125,6 +141,8 @@ def make(
     settings: Settings,
     output: Path,
     typed: Mapping[str, str],
+    load: Load | None = None,
+    progress: Progress = progress_bars,
 ) -> Made:
     """Do the job.
 
@@ -134,11 +152,12 @@ def make(
         settings: of the engine.
         output: by its suffix, what the video will be.
         typed: as `refuse_idle` takes it.
+        load: the model; `load_model` by default.
+        progress: where steps are shown.
     """
-    ready = prepared(job, sources, settings, output, typed)
-    if isinstance(ready, ReadyToClone):
-        return _clone(ready)
-    return _generate(ready)
+    ready = prepared(job, sources, settings, output, typed, load)
+    with progress() as bar:
+        return _clone(ready, bar) if isinstance(ready, ReadyToClone) else _generate(ready, bar)
 
 
 def prepared(
@@ -147,16 +166,13 @@ def prepared(
     settings: Settings,
     output: Path,
     typed: Mapping[str, str],
-    weights: bool = True,
+    load: Load | None = None,
 ) -> "ReadyToClone | ReadyToGenerate":
-    """All that comes before the first step, and everything that can be refused there; as `make`.
-
-    Without `weights` the model is an empty one, which tells as much.
-    """
+    """All that comes before the first step, and everything that can be refused there; as `make`."""
     check_text(job.prompt)
     if isinstance(job, CloneJob):
-        return _prepared_to_clone(job, sources, settings, output, typed, weights)
-    return _prepared_to_generate(job, sources, settings, output, typed, weights)
+        return _prepared_to_clone(job, sources, settings, output, typed, load or load_model)
+    return _prepared_to_generate(job, sources, settings, output, typed, load or load_model)
 
 
 @dataclass(frozen=True)
@@ -181,7 +197,7 @@ class ReadyToGenerate:
 
 
 def _prepared_to_clone(
-    job: CloneJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str], weights: bool
+    job: CloneJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str], load: Load
 ) -> ReadyToClone:
     from motionclone.cloning import check, check_condition
     from motionclone.idle import refuse_idle
@@ -193,7 +209,7 @@ def _prepared_to_clone(
     check_video(output, clip.fps)
     pictures, condition, notices = read_pictures(job.pictures, sources.pictures, settings)
     control = sources.control or control_kind(job.pictures)
-    pipe = load_model(job.model_options, control, place=sources.model, weights=weights)
+    pipe = load(job.model_options, control, place=sources.model)
     job = _with_revision(job, sources, pipe)
     fitted = fitted_to_model(pipe, settings)
     if fitted != settings:
@@ -206,25 +222,24 @@ def _prepared_to_clone(
     return ReadyToClone(replace(job, sha256=clip.sha256, pictures=pictures), settings, pipe, clip, condition)
 
 
-def _clone(ready: ReadyToClone) -> Made:
+def _clone(ready: ReadyToClone, bar: "Callable[[str, Step], None]") -> Made:
     from motionclone.cloning import clone as clone_motion
 
     job, clip = ready.job, ready.clip
-    with progress_bars() as bar:
-        made = clone_motion(
-            ready.pipe,
-            clip.frames,
-            job.prompt,
-            ready.settings,
-            condition=ready.condition,
-            source=source_facts(bare_name(job.reference), clip, job.reference_options),
-            on_step=lambda step: bar("cloning", step),
-        )
+    made = clone_motion(
+        ready.pipe,
+        clip.frames,
+        job.prompt,
+        ready.settings,
+        condition=ready.condition,
+        source=source_facts(bare_name(job.reference), clip, job.reference_options),
+        on_step=lambda step: bar("cloning", step),
+    )
     return Made(job, made, clip.fps, clip.frames)
 
 
 def _prepared_to_generate(
-    job: GenerateJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str], weights: bool
+    job: GenerateJob, sources: Sources, settings: Settings, output: Path, typed: Mapping[str, str], load: Load
 ) -> ReadyToGenerate:
     from motionclone.cloning import check, check_motion
     from motionclone.files import sha256_of
@@ -236,7 +251,7 @@ def _prepared_to_generate(
     sha256 = sha256_of(sources.material)
     _check_same(sources.material, sha256, job.sha256)
     check_video(output, found.record.source.fps)
-    pipe = load_model(job.model_options, place=sources.model, weights=weights)
+    pipe = load(job.model_options, place=sources.model)
     job = _with_revision(job, sources, pipe)
     refuse_idle(pipe, settings, typed, motion=found)
     check_motion(pipe, found, settings)
@@ -244,17 +259,16 @@ def _prepared_to_generate(
     return ReadyToGenerate(replace(job, sha256=sha256), settings, pipe, found)
 
 
-def _generate(ready: ReadyToGenerate) -> Made:
+def _generate(ready: ReadyToGenerate, bar: "Callable[[str, Step], None]") -> Made:
     from motionclone.cloning import generate as generate_from
 
-    with progress_bars() as bar:
-        made = generate_from(
-            ready.pipe,
-            ready.motion,
-            ready.job.prompt,
-            ready.settings,
-            on_step=lambda step: bar("generating", step),
-        )
+    made = generate_from(
+        ready.pipe,
+        ready.motion,
+        ready.job.prompt,
+        ready.settings,
+        on_step=lambda step: bar("generating", step),
+    )
     return Made(ready.job, made, ready.motion.record.source.fps, None)
 
 

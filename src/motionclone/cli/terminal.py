@@ -189,3 +189,41 @@ def counting_bar(name: str) -> "Iterator[Callable[[int, int], None]]":
     finally:
         if bars.live.is_started:
             bars.stop()
+
+
+@contextmanager
+def batch_bars(
+    total: int, follow: bool
+) -> "Iterator[tuple[Callable[[int, int], None], Callable[[int, str | None, int, int], None]]]":
+    """Bars of a batch: one is called with how many are made and failed; to `follow`, the other with a worker's step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[more]}"),
+        TimeRemainingColumn(),
+    )
+    workers: dict[int, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        whole = bars.add_task("videos", total=total, more="")
+
+        def count(made: int, failed: int) -> None:
+            bars.update(whole, completed=made + failed, more=f"{failed} failed" if failed else "")
+
+        def step(worker: int, name: str | None, index: int, steps: int) -> None:
+            if not follow:
+                return
+            if name is None:
+                if worker in workers:
+                    bars.remove_task(workers.pop(worker))
+                return
+            if worker not in workers:
+                workers[worker] = bars.add_task("", total=steps, more="")
+            bars.update(
+                workers[worker], description=f"  {worker + 1}: {printable(name)[:40]}", completed=index, total=steps
+            )
+
+        yield count, step

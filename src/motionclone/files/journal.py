@@ -32,8 +32,15 @@ def own(folder: Path, key: str, rest: str) -> Path:
 
 def keys(folder: Path) -> list[str]:
     """Of which runs there are files in a folder; those of other users, who may mean us harm, are theirs."""
-    found = [(match[1], path) for path in folder.iterdir() if (match := _OWN_NAME.fullmatch(path.name))]
+    found = [(match[1], folder / match[0]) for match in _own_names(folder)]
     return sorted({key for key, _ in found} - {key for key, path in found if not _is_mine(path)})
+
+
+def _own_names(folder: Path) -> list[re.Match[str]]:
+    """Quick in folders of a hundred thousand files, too."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(".motionclone-")]
+    return [match for name in names if (match := _OWN_NAME.fullmatch(name))]
 
 
 def _is_mine(path: Path) -> bool:
@@ -74,10 +81,9 @@ def settle(folder: Path, key: str) -> None:
     if journal.exists():
         _finish(folder, _steps(journal, key))
         journal.unlink()
-    for path in list(folder.iterdir()):
-        match = _OWN_NAME.fullmatch(path.name)
-        if match and match[1] == key and match[3] != ".lock":
-            path.unlink()
+    for match in _own_names(folder):
+        if match[1] == key and match[3] != ".lock":
+            (folder / match[0]).unlink()
 
 
 def _steps(journal: Path, key: str) -> list[Step]:

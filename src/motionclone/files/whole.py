@@ -99,6 +99,10 @@ def _temporary(folder: Path, suffixes: list[str]) -> Iterator[tuple[str, tuple[P
             lock.release()
 
 
+class TakenError(InputError):
+    """Another run is at work on the same output."""
+
+
 @contextmanager
 def claimed(*paths: Path) -> Iterator[None]:
     """Keep outputs, and all that is written beside them under their stems, for this run.
@@ -107,7 +111,8 @@ def claimed(*paths: Path) -> Iterator[None]:
     left there is finished or removed first.
 
     Raises:
-        InputError: another run is at work on one of them, or the folder cannot be written to.
+        TakenError: another run is at work on one of them.
+        InputError: the folder cannot be written to.
     """
     with folder_for(paths[0]) as folder, ExitStack() as held:
         sweep(folder)
@@ -121,7 +126,7 @@ def claimed(*paths: Path) -> Iterator[None]:
                 raise _unwritable(path, error) from error
             if lock is None:
                 owner = owner_of(place)
-                raise InputError(
+                raise TakenError(
                     f"another run of motionclone, {owner}, is writing {path}; wait, or choose another output"
                 )
             held.callback(lock.release)

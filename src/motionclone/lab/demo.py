@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from motionclone.cloning import Generated, Step, check, check_condition, generate
+from motionclone.cloning import Generated, Step, check, check_condition, generate, motion_for
 from motionclone.errors import InputError, choice
-from motionclone.extraction import extract_motion
 from motionclone.lab.metrics import (
     dense_flow,
     find_object,
@@ -99,19 +98,11 @@ def run_demo(
     check(pipe, target.caption, settings)
     check_condition(pipe, condition, settings)
     source = {"name": f"world: {words.motion}", "caption": filmed.caption}
-    motion = extract_motion(
-        pipe,
-        reference,
-        settings.extraction,
-        seed=settings.seed,
-        source=source,
-        shown_frames=condition.frames if condition is not None and settings.conditioning.at_extraction else (),
-        condition_scale=settings.conditioning.scale,
-    )
+    motion = motion_for(pipe, reference, settings, condition=condition, source=source)
 
     made = {}
-    for name, weight in (("cloned", settings.guidance.weight), ("unguided", 0.0)):
-        chosen = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": weight})})
+    unguided = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": 0.0})})
+    for name, chosen in (("cloned", settings), ("unguided", unguided)):
 
         def report(step: Step, name: str = name) -> None:
             if on_step is not None:

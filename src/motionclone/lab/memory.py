@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -42,6 +42,7 @@ class Counted:
     backward: int  # FLOPs of the backward pass, without what is computed again
     costs: tuple[Cost, ...]  # of every block
     rest: int  # bytes kept outside all blocks
+    by_diffusers: tuple[int, int]  # a guided step's FLOPs, and bytes kept, with its enable_gradient_checkpointing()
 
     def guided_step(self, budget: float = math.inf) -> tuple[int, int]:
         """FLOPs of a guided step with classifier-free guidance that may keep so many bytes, and the bytes it keeps."""
@@ -67,7 +68,15 @@ def counted(name: str, settings: Settings) -> Counted:
     Raises:
         InputError: if it has no such blocks, cannot take the size or cannot be counted without computing.
     """
-    pipe = _on_meta(name)
+    return count(_on_meta(name), settings)
+
+
+def count(pipe: Any, settings: Settings) -> Counted:
+    """What a pipeline on the meta device, words and all, keeps at the size and blocks of the settings.
+
+    Raises:
+        InputError: if it has no such blocks or cannot take the size.
+    """
     backbone = backbone_of(pipe)
     sites = backbone.sites(settings.extraction.blocks)
     sampling = settings.sampling
@@ -97,6 +106,9 @@ def counted(name: str, settings: Settings) -> Counted:
         extraction = operations(lambda: _read(backbone, call, sites))
     costs, rest = block_costs(backbone.denoiser, backbone.heavy_blocks(), run)
     whole, outside = block_costs(backbone.denoiser, backbone.heavy_blocks(), partial(run, cut=False))
+    backward = operations(lambda: run(nullcontext(), backward=True)) - forward
+    theirs, outside_theirs = block_costs(backbone.denoiser, _checkpointed_by_diffusers(backbone.denoiser, run), run)
+    again = frozenset(each.name for each in theirs)
     experts = [part for part in (backbone.denoiser, getattr(pipe, "transformer_2", None)) if part is not None]
     return Counted(
         weights=sum(weight.nbytes for part in experts for weight in (*part.parameters(), *part.buffers())),
@@ -105,10 +117,28 @@ def counted(name: str, settings: Settings) -> Counted:
         naive=peak(whole, frozenset()) + outside,
         forward=forward,
         extraction=extraction,
-        backward=operations(lambda: run(nullcontext(), backward=True)) - forward,
+        backward=backward,
         costs=costs,
         rest=rest,
+        by_diffusers=(
+            2 * forward + backward + sum(each.flops for each in theirs),
+            peak(theirs, again) + outside_theirs,
+        ),
     )
+
+
+def _checkpointed_by_diffusers(network: Any, run: Callable[[AbstractContextManager[Any]], None]) -> list[nn.Module]:
+    """Modules that a network's own gradient checkpointing computes again."""
+    found: list[nn.Module] = []
+
+    def note(module: nn.Module, *inputs: Any) -> Any:
+        found.append(module)
+        return module(*inputs)
+
+    network.enable_gradient_checkpointing(note)
+    run(nullcontext())
+    network.disable_gradient_checkpointing()
+    return found
 
 
 def _read(backbone: Backbone, call: Call, sites: Sequence[str]) -> None:
@@ -123,28 +153,30 @@ def _empty_energy(_site: str, query: Tensor, key: Tensor) -> Tensor:
     return energy(query, key, SparseMap(values, indices))
 
 
-# Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries. Not here are
-# HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have, and LTX-2, whose sound
-# comes from further networks.
-_WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
+WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
     "AnimateDiffPipeline": ((1, 77, 768), None),
     "CogVideoXPipeline": ((1, 226, 4096), None),
     "WanPipeline": ((1, 512, 4096), None),
     "LTXPipeline": ((1, 128, 4096), (1, 128)),
     "HunyuanVideoPipeline": ((1, 256, 4096), (1, 768), (1, 256)),
 }
+"""Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries.
+
+Not here are HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have, and LTX-2,
+whose sound comes from further networks.
+"""
 
 
 def _on_meta(name: str) -> Any:
     """The pipeline of a named model without weights; its text encoders are replaced by the shape of their output."""
     model = named_models()[name]
-    if isinstance(model, HubModel) and model.pipeline not in _WORDS:
+    if isinstance(model, HubModel) and model.pipeline not in WORDS:
         raise InputError(f"the memory of {name} cannot be counted from the shapes of its denoiser alone.")
     if model == named_models()["mini"]:
         return load_pipeline(name, device="cpu").to("meta")
     pipe = load_pipeline(name, device="cpu", weights=False)
     dtype = getattr(torch, model.dtype) if isinstance(model, HubModel) else torch.float16
-    shapes = _WORDS[type(pipe).__name__]
+    shapes = WORDS[type(pipe).__name__]
     words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
     pipe.encode_prompt = lambda *_, **__: words
     return pipe

@@ -46,6 +46,14 @@ class Method:
         return parse_settings({**data, "seed": seed}, f"method {self.name}")
 
 
+def _guided(base: Settings, factor: float) -> tuple[str, dict[str, dict[str, Any]]]:
+    """What the preset guides by, its strength or its weight, and the change to `factor` times as much."""
+    guidance = base.guidance
+    if guidance.strength is None:
+        return "weight", {"guidance": {"weight": guidance.weight * factor}}
+    return "strength", {"guidance": {"strength": guidance.strength * factor}}
+
+
 def main_methods() -> tuple[Method, ...]:
     """What everything is compared with."""
     return (
@@ -58,7 +66,7 @@ def main_methods() -> tuple[Method, ...]:
 
 def ablations(base: Settings, facts: ModelFacts) -> tuple[Method, ...]:
     """The paper's experiments (Secs. 3.2, 4.6, A.2), each a change of one thing."""
-    extraction, weight, frames = base.extraction, base.guidance.weight, facts.attention_frames
+    extraction, frames, guided_by = base.extraction, facts.attention_frames, _guided(base, 1)[0]
     return (
         Method(
             "plain", f"k = {frames}: plain control", "k (Figs. 2, 8)", "All weights.", {"extraction": {"k": frames}}
@@ -124,11 +132,11 @@ def ablations(base: Settings, facts: ModelFacts) -> tuple[Method, ...]:
         *_schedules(base, facts),
         *(
             Method(
-                f"weight-{factor:g}",
-                f"weight x {factor:g}",
-                "weight",
+                f"{guided_by}-{factor:g}",
+                f"{guided_by} x {factor:g}",
+                guided_by,
                 "Stronger or weaker guidance.",
-                {"guidance": {"weight": weight * factor}},
+                _guided(base, factor)[1],
             )
             for factor in (0.25, 4)
         ),
@@ -196,29 +204,51 @@ def with_pictures() -> tuple[Method, ...]:
 
 
 def single_blocks(base: Settings, blocks: Sequence[str]) -> tuple[Method, ...]:
-    """Each block alone, at three weights: one weight would favour the blocks that it suits."""
-    weight = base.guidance.weight
+    """Each block alone, at three weights or strengths: one would favour the blocks that it suits."""
     return tuple(
         Method(
             f"{block}-x{factor:g}",
-            f"{block}, weight x {factor:g}",
+            f"{block}, {_guided(base, factor)[0]} x {factor:g}",
             "block (Figs. 9, 11)",
             "This block alone.",
-            {"extraction": {"blocks": (block,)}, "guidance": {"weight": weight * factor}},
+            {"extraction": {"blocks": (block,)}, **_guided(base, factor)[1]},
         )
         for block in blocks
         for factor in (0.25, 1, 4)
     )
 
 
+def strengths(base: Settings) -> tuple[Method, ...]:
+    """Whether a strength is the same in other numbers of steps, and what more and less of it does."""
+    experiment = "strength"
+    shares = tuple(
+        Method(
+            f"x{factor:g}", f"{_guided(base, 1)[0]} x {factor:g}", experiment, "More or less.", _guided(base, factor)[1]
+        )
+        for factor in (0.5, 1.5, 2)
+    )
+    steps, guided = base.sampling.steps, base.sampling.guided_steps
+    return shares + tuple(
+        Method(
+            f"steps-{count}",
+            f"{count} steps",
+            experiment,
+            "As large a share of them guided.",
+            {"sampling": {"steps": count, "guided_steps": max(1, round(guided * count / steps))}},
+        )
+        for count in (8, 50)
+    )
+
+
 def candidates(base: Settings) -> tuple[Method, ...]:
     """What the preset of the bundled model is chosen from, on the validation split."""
-    weight, sampling, blocks = base.guidance.weight, base.sampling, base.extraction.blocks
+    sampling, blocks = base.sampling, base.extraction.blocks
     steps, scale = sampling.steps, sampling.guidance_scale
     fewer, more = max(1, steps * 2 // 3), steps * 4 // 3
+    guided_by, half = _guided(base, 0.5)
     changes: dict[str, dict[str, dict[str, Any]]] = {
-        "weight x 0.5": {"guidance": {"weight": weight / 2}},
-        "weight x 2": {"guidance": {"weight": weight * 2}},
+        f"{guided_by} x 0.5": half,
+        f"{guided_by} x 2": _guided(base, 2)[1],
         **{f"{block} alone": {"extraction": {"blocks": (block,)}} for block in blocks if len(blocks) > 1},
         "k x 2": {"extraction": {"k": base.extraction.k * 2}},
         "t_alpha x 0.5": {"extraction": {"t_alpha": base.extraction.t_alpha // 2}},
@@ -226,16 +256,13 @@ def candidates(base: Settings) -> tuple[Method, ...]:
         "guided fraction 0.1 more": {"guidance": {"guided_fraction": base.guidance.guided_fraction + 0.1}},
         "guided fraction 0.1 less": {"guidance": {"guided_fraction": base.guidance.guided_fraction - 0.1}},
         "steps x 2/3": {"sampling": {"steps": fewer, "guided_steps": max(1, steps // 3)}},
-        "steps x 4/3, weight x 0.5": {
+        f"steps x 4/3, {guided_by} x 0.5": {
             "sampling": {"steps": more, "guided_steps": max(1, steps * 2 // 3)},
-            "guidance": {"weight": weight / 2},
+            **half,
         },
         "guidance scale x 1.5": {"sampling": {"guidance_scale": scale * 1.5}},
         "guidance scale x 2": {"sampling": {"guidance_scale": scale * 2}},
-        "guidance scale x 2, weight x 0.5": {
-            "sampling": {"guidance_scale": scale * 2},
-            "guidance": {"weight": weight / 2},
-        },
+        f"guidance scale x 2, {guided_by} x 0.5": {"sampling": {"guidance_scale": scale * 2}, **half},
     }
     return tuple(
         Method(label.replace(" ", "-").replace("/", "-"), label, "candidates", "A change of the preset.", change)

@@ -6,7 +6,15 @@ from typing import Any
 
 from motionclone.errors import InputError, choice
 from motionclone.lab.facts import ModelFacts
-from motionclone.lab.methods import Method, ablations, candidates, main_methods, single_blocks, with_pictures
+from motionclone.lab.methods import (
+    Method,
+    ablations,
+    candidates,
+    main_methods,
+    single_blocks,
+    strengths,
+    with_pictures,
+)
 from motionclone.lab.world import Split
 from motionclone.settings import Settings
 
@@ -25,6 +33,7 @@ SUITES: dict[str, Recipe] = {
     "paper": Recipe("test", 64, lambda base, facts: (*main_methods(), *ablations(base, facts))),
     "pictures": Recipe("test", 16, lambda base, facts: (*main_methods(), *with_pictures())),
     "tune": Recipe("validation", 16, lambda base, facts: (*main_methods(), *candidates(base))),
+    "strength": Recipe("validation", 12, lambda base, facts: (*main_methods(), *strengths(base))),
     "blocks": Recipe("validation", 9, lambda base, facts: (*main_methods(), *single_blocks(base, facts.blocks))),
 }
 """All suites by name; a new one is an entry here."""
@@ -88,7 +97,9 @@ def _what_acts(method: Method, base: Settings, facts: ModelFacts) -> str:
     guidance, sampling = settings.guidance, settings.sampling
     if facts.own_steps:
         sampling = sampling.model_copy(update={"guided_steps": base.sampling.guided_steps})
-    if guidance.update != "noise":
+    if guidance.strength is not None:  # of the weight it acts only whether it is 0
+        guidance = guidance.model_copy(update={"weight": min(guidance.weight, 1.0), "update": guidance.rule})
+    if guidance.rule != "noise":
         guidance = guidance.model_copy(update={"match_direction": False})
     acting: dict[str, Any] = {"clone": (settings.extraction, guidance, sampling), "heat map": settings.extraction}
     others = (method.kind, method.prompt, method.inversion, method.condition)

@@ -1,6 +1,8 @@
 """Pictures that a new video follows: a first frame, or sketches at some of its frames (Sec. 4.5)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 from torch import Tensor
@@ -29,14 +31,20 @@ class Condition:
     source: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.pictures, str | PathLike):
+            raise InputError(
+                f"pictures are values, not the name of a file; read it with read_picture({self.pictures!r})."
+            )
         object.__setattr__(self, "pictures", as_frames(self.pictures, what="pictures"))
+        if not isinstance(self.frames, Sequence):
+            raise InputError(f"frames are the numbers of the pictures' frames, such as (0,), not {self.frames!r}.")
         if len(self.frames) != len(self.pictures):
             raise InputError(
                 f"{len(self.pictures)} pictures came with {len(self.frames)} frame numbers; give every picture the "
                 "number of its frame."
             )
         for frame in self.frames:
-            if not is_whole(frame):
+            if not is_whole(frame) or frame < 0:
                 raise InputError(f"frames are numbered by whole numbers from 0, not {shown(frame)}; give such.")
             if self.frames.count(frame) > 1:
                 raise InputError(f"two pictures are for frame {frame}; give every picture a frame of its own.")

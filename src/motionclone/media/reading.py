@@ -14,7 +14,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.files import as_path, sha256_of
 from motionclone.media.animation import animation_takes, is_animated_webp
 from motionclone.media.film import film_takes
@@ -155,10 +155,12 @@ def _check_numbers(num_frames: Any, height: Any, width: Any, start: Any, end: An
     if fit not in get_args(Fit):
         raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, got {shown(fit)}")
     if not (is_number(start) and start >= 0):
-        raise InputError(f"start must be 0 or more seconds after the first frame, got {shown(start)}")
+        raise InputError(f"{named('start')} must be 0 or more seconds after the first frame, got {shown(start)}")
     if end is not None and not (is_number(end) and end > start):
-        raise InputError(f"end must come after start, got start {start} s and end {shown(end)} s")
+        raise InputError(f"{named('end')} must come after {named('start')}, got start {start} s and end {shown(end)} s")
     if fps is not None and not (is_number(fps) and fps > 0):
-        raise InputError(f"fps must be a positive number of frames per second, got {shown(fps)}")
+        raise InputError(f"{named('fps')} must be a positive number of frames per second, got {shown(fps)}")
     if fps is not None and not LOWEST_FPS <= fps <= HIGHEST_FPS:
-        raise InputError(f"fps must be from {LOWEST_FPS:g} to {HIGHEST_FPS:g} frames per second, got {fps:g}")
+        raise InputError(
+            f"{named('fps')} must be from {LOWEST_FPS:g} to {HIGHEST_FPS:g} frames per second, got {fps:g}"
+        )

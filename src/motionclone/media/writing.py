@@ -31,6 +31,7 @@ _ACCURATE = 0x4 | 0x4000 | 0x40000
 VIDEO_SUFFIXES = (".mp4", ".webm", ".gif")
 # Both encoders give other bytes with another number of threads, and by default they count the machine's cores.
 _THREADS = 4
+_FARTHEST = 4.0  # from 0: decoders overshoot 1, and what is beyond this was never meant to lie in [-1, 1]
 _SLOWEST, _FASTEST = 1 / 600, 1000  # frames per second: GIF shows one for 655 s at most, WebM counts milliseconds
 
 
@@ -124,6 +125,8 @@ def _check_frames(frames: Tensor) -> None:
         raise InputError(f"frames must have shape (f, 3, h, w) with every size 1 or more, got {tuple(frames.shape)}")
     if not torch.isfinite(frames).all():
         raise InputError("the frames hold NaN or infinity; generate them again in float32 or bfloat16")
+    if (most := max(abs(float(end)) for end in frames.detach().aminmax())) > _FARTHEST:
+        raise InputError(f"the frames reach {most:g}, and are meant to lie in [-1, 1]; scale them to that")
 
 
 def _bytes(frame: Tensor) -> NDArray[np.uint8]:

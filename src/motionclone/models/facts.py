@@ -125,7 +125,7 @@ def fitting_models(free: float) -> dict[str, str]:
 
 
 def _guided(facts: Facts, settings: Settings) -> float | None:
-    if settings.guidance.weight == 0:
+    if settings.guidance.off:
         return 0.0
     if settings.guidance.checkpointing == "none":
         return facts.cut

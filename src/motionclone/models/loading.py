@@ -18,6 +18,7 @@ from torch import nn
 
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
+from motionclone.backbones.recomputing import within_memory
 from motionclone.errors import InputError, either, named
 from motionclone.files import as_path, check_no_address, kind_of
 from motionclone.models.animatediff import assemble, with_control
@@ -132,7 +133,8 @@ def load_pipeline(
     elif offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=target)
     else:
-        pipe.to(target)
+        with within_memory(target, "the model", f"use {named('offload', 'model')}"):
+            pipe.to(target)
     return pipe
 
 
@@ -177,7 +179,7 @@ def find_model(model: str | Path) -> ModelDescription | HubModel | str:
     if path.is_file():
         kind = kind_of(path)
         if kind not in (None, "file of weights"):
-            raise InputError(f"{path} is a {kind}, and a model was expected; {meant('')}")
+            raise InputError(f"{path} is a {kind}, and a model was expected; `motionclone models` lists them.")
         raise InputError(
             f"{path} is one part of a model; write a description (.toml) that names base and motion_adapter."
         )
@@ -229,6 +231,7 @@ def _controlled(
     if isinstance(pipe, WanPipeline) and pipe.config.expand_timesteps:
         kinds[WanPipeline] = WanImageToVideoPipeline
     if control != "image" or type(pipe) not in kinds:
+        what = "a picture" if control == "image" else "a sketch"
         able = either(following("image" if control == "image" else "sketch"))
-        raise InputError(f"this model, a {type(pipe).__name__}, cannot be made to follow {control}; {able} can.")
+        raise InputError(f"this model, a {type(pipe).__name__}, cannot be made to follow {what}; {able} can.")
     return kinds[type(pipe)].from_pipe(pipe), {}

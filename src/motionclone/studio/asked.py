@@ -23,7 +23,7 @@ class Asked(BaseModel):
     end: float | None = None
     """Seconds into the clip; None is its end."""
     strength: float = Field(default=1.0, ge=0, le=MOST_STRENGTH)
-    """Of the guidance, in weights of the model's preset; 0 switches it off."""
+    """How much of the motion; as in `Guidance`, in place of a preset's weight."""
     steps: int = Field(ge=1, le=MOST_STEPS)
     seed: int = Field(default=0, ge=0, lt=2**63)
     unguided: bool = False
@@ -44,7 +44,7 @@ class Asked(BaseModel):
     def settings(self, base: Settings) -> Settings:
         """Those of the model's preset, changed by what is asked for: as large a share of the steps is guided."""
         data = base.in_steps(self.steps).model_dump()
-        data["guidance"]["weight"] *= self.strength
+        data["guidance"]["strength"] = self.strength
         return parse_settings({**data, "seed": self.seed}, None)
 
 

@@ -26,7 +26,7 @@ def foretold(
         before: jobs of this model, the oldest first; the last one that was made tells how long steps take.
     """
     sampling = settings.sampling
-    guided = sampling.guided_steps if settings.guidance.weight else 0
+    guided = 0 if settings.guidance.off else sampling.guided_steps
     parts = [
         f"{sampling.num_frames} frames of {sampling.width} x {sampling.height}",
         f"{sampling.steps} steps, {guided} of them guided",

@@ -1,0 +1,309 @@
+"""Kill workers, nodes and drivers of batches at random moments, and look at what they leave.
+
+    python benchmarks/batches.py [--jobs 20] [--kills 20] [--engines processes shards ray hazards time] [--seed 0]
+
+Makes a batch of the bundled model (two steps a video) undisturbed, then by each engine while a random process is killed
+with signal 9 every few seconds: a worker, a node of Ray, or the driver, which is started again. After every kill each
+record must have its whole video; in the end the videos must be those of the undisturbed batch, byte for byte, each made
+once, and nothing else may be left. `shards` are three drivers at a time; `ray` is a cluster of three nodes, each with a
+raylet of its own.
+
+`hazards`: a full disk and a read-only one (where a small file system can be mounted), a job that always kills its
+worker, a clip that is deleted meanwhile. `time`: the time of a job against a plain loop in one process, and two workers
+against one.
+"""
+
+import argparse
+import atexit
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from motionclone.batch.folder import state_of
+from motionclone.lab.world import Scene, named_trajectory
+from motionclone.media.writing import write_video
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+STARTED: list[subprocess.Popen[str]] = []
+QUICK = "{model: mini, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
+
+
+class Batch:
+    """A folder, the drivers at work in it, and what has been seen of it."""
+
+    def __init__(self, root: Path, name: str, more: list[list[str]], jobs: str = "jobs.yaml") -> None:
+        self.root, self.folder, self.more, self.jobs = root, root / name, more, jobs
+        self.drivers: dict[int, subprocess.Popen[str]] = {}
+        self.over: set[int] = set()
+        self.first: dict[str, tuple[int, int]] = {}
+        self.faults: list[str] = []
+
+    def start(self, number: int) -> None:
+        words = [sys.executable, "-m", "motionclone", "batch", self.jobs, "--out-dir", self.folder.name]
+        self.drivers[number] = subprocess.Popen(
+            [*words, *self.more[number]],
+            cwd=self.root,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        STARTED.append(self.drivers[number])
+
+    def keep_going(self) -> bool:
+        """Start what is not running and has not ended well; whether anything is at work."""
+        for number in range(len(self.more)):
+            driver = self.drivers.get(number)
+            if number in self.over or (driver is not None and driver.poll() is None):
+                continue
+            if driver is not None and driver.returncode == 0:
+                self.over.add(number)
+                continue
+            if driver is not None and driver.returncode not in (1, -signal.SIGKILL):
+                said = (driver.stderr.read() if driver.stderr else "")[-500:]
+                self.faults.append(f"exit code {driver.returncode}: {said}")
+            self.start(number)
+        return len(self.over) < len(self.more)
+
+    def look(self) -> None:
+        """What is done must be whole, and never change again."""
+        for name in state_of(self.folder).done:
+            facts = (self.folder / name).stat()
+            seen = facts.st_ino, facts.st_mtime_ns
+            if self.first.setdefault(name, seen) != seen:
+                self.faults.append(f"{name} was made twice")
+            record = json.loads((self.folder / name).with_suffix(".json").read_text())
+            if record["output"]["sha256"] != sha256(self.folder / name):
+                self.faults.append(f"{name} is half written")
+
+    def ended(self, wanted: dict[str, str]) -> list[str]:
+        self.look()
+        found = {path.name: sha256(path) for path in self.folder.glob("*.mp4")}
+        self.faults += [f"{name} is lost" for name in wanted.keys() - found.keys()]
+        self.faults += [f"{name} is too many" for name in found.keys() - wanted.keys()]
+        self.faults += [f"{name} has other bytes" for name in found if wanted.get(name, found[name]) != found[name]]
+        left = [*self.folder.glob(".*"), *(self.folder / "motions").glob(".*"), *self.folder.glob("*.error.json")]
+        return [*self.faults, *(f"{path.name} was left" for path in left)]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run(root: Path, name: str, *more: str, jobs: str = "jobs.yaml") -> tuple[int, str]:
+    """A batch from beginning to end: its exit code, and what it said."""
+    batch = Batch(root, name, [list(more)], jobs)
+    batch.start(0)
+    said = batch.drivers[0].communicate()[1]
+    return batch.drivers[0].returncode, said
+
+
+def write_jobs(root: Path, number: int, name: str = "jobs.yaml", references: str = "[a.mp4]") -> None:
+    entry = f"{{references: {references}, prompts: [a red star on blue waves, a green ring], seeds: 0..{number - 1}}}"
+    (root / name).write_text(f"defaults: {QUICK}\njobs:\n- {entry}\n")
+
+
+def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    try:
+        return [each for each in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
+    with contextlib.suppress(psutil.Error, OSError):
+        process.kill()
+
+
+def disturb(batch: Batch, kills: int, chance: random.Random, victims: Any, every: tuple[float, float]) -> None:
+    """Kill so many processes, and let the batch come to its end."""
+    done = 0
+    while batch.keep_going():
+        time.sleep(chance.uniform(*every) if done < kills else 0.5)
+        if done < kills and (found := victims(batch)):
+            victim = chance.choice(found)
+            drivers = {driver.pid: driver for driver in batch.drivers.values()}
+            its_workers = workers_of(drivers[victim.pid]) if victim.pid in drivers else []
+            kill(victim)
+            done += 1
+            _, alive = psutil.wait_procs(its_workers, timeout=5)
+            batch.faults += [f"worker {each.pid} outlived its driver by 5 s" for each in alive]
+        batch.look()
+    print(f"{batch.folder.name}: {done} killed, {len(state_of(batch.folder).done)} done", flush=True)
+
+
+def local(batch: Batch) -> list[Any]:
+    drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
+    return [each for driver in drivers for each in (driver, *workers_of(driver))]
+
+
+def on_ray(
+    root: Path, kills: int, chance: random.Random, wanted: dict[str, str], every: tuple[float, float]
+) -> list[str]:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    batch = Batch(root, "ray", [["--ray", cluster.address]])
+
+    def victims(batch: Batch) -> list[Any]:
+        nonlocal nodes
+        alive = [node for node in nodes if node.any_processes_alive() and not node.dead_processes()]
+        while len(alive) < 2:
+            alive.append(cluster.add_node(num_cpus=1))
+        nodes = alive
+        raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in nodes]
+        actors = [
+            each
+            for each in psutil.process_iter(["name", "cmdline"])
+            if "ray::_Worker" in " ".join(each.info["cmdline"] or [])
+        ]
+        drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
+        return [*drivers, *raylets, *actors]
+
+    try:
+        disturb(batch, kills, chance, victims, every)
+    finally:
+        cluster.shutdown()
+    return batch.ended(wanted)
+
+
+def hazards(root: Path, wanted: dict[str, str]) -> list[str]:
+    found = []
+    name = min(wanted)
+    key = hashlib.sha256(Path(name).stem.casefold().encode()).hexdigest()[:12]
+    batch = Batch(root, "poison", [["--workers", "2"]])
+    batch.start(0)
+    lock = batch.folder / f".motionclone-{key}.lock"
+    while batch.drivers[0].poll() is None:
+        try:
+            os.kill(int(lock.read_text().split()[1]), signal.SIGKILL)
+        except (OSError, IndexError, ValueError):
+            time.sleep(0.005)
+    told = list(batch.folder.glob("*.error.json"))
+    if batch.drivers[0].returncode != 1 or [each.name for each in told] != [f"{Path(name).stem}.error.json"]:
+        found.append(f"poison: exit code {batch.drivers[0].returncode}, errors {[each.name for each in told]}")
+    code, said = run(root, "poison")
+    found += [f"poison: then {code}, {said}"] * (code != 0) + batch.ended(wanted)
+
+    shutil.copy(root / "a.mp4", root / "gone.mp4")
+    write_jobs(root, 2, "two.yaml", "[a.mp4, gone.mp4]")
+    batch = Batch(root, "deleted", [[]], "two.yaml")
+    batch.start(0)
+    while not list(batch.folder.glob("*.mp4")):
+        time.sleep(0.02)
+    (root / "gone.mp4").unlink()
+    batch.drivers[0].communicate()
+    errors = len(list(batch.folder.glob("*.error.json")))
+    found += [f"deleted: exit code {batch.drivers[0].returncode}"] * (
+        batch.drivers[0].returncode != (1 if errors else 0)
+    )
+    shutil.copy(root / "a.mp4", root / "gone.mp4")
+    code, said = run(root, "deleted", jobs="two.yaml")
+    found += [f"deleted: then {code}, {said}"] * (code != 0)
+
+    disk = root / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True).returncode:
+        print("no small file system could be mounted")
+        return found
+    try:
+        code, said = run(root, "disk/v")
+        found += [f"full: {code}, {said}"] * (code != 2 or "no room" not in said)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        code, said = run(root, "disk/v")
+        found += [f"read-only: {code}, {said}"] * (code != 2)
+        subprocess.run(["mount", "-o", "remount,rw,size=1g", disk], check=True)
+        code, said = run(root, "disk/v")
+        found += [f"then: {code}, {said}"] * (code != 0) + Batch(root, "disk/v", []).ended(wanted)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    return found
+
+
+def timed(root: Path, number: int) -> None:
+    """Seconds of a job, without the start, by a loop, one worker and two."""
+    import torch
+
+    from motionclone import clone, load_pipeline, preset, read_clip
+    from motionclone.settings import parse_settings
+
+    steps = 24
+    data = preset("mini").model_dump()
+    data["sampling"] |= {"steps": steps, "guided_steps": 12}
+    settings = parse_settings(data, None)
+    torch.set_num_threads(1)
+    pipe, clip = load_pipeline("mini", device="cpu"), read_clip(root / "a.mp4", 16, 64, 64)
+    began = None
+    for seed in range(number + 1):
+        made = clone(pipe, clip.frames, "a red star", settings.model_copy(update={"seed": seed}))
+        write_video(root / f"loop{seed}.mp4", made.frames, clip.fps)
+        began = began or time.monotonic()  # the first warms up
+    print(f"loop: {(time.monotonic() - began) / number:.3f} s a job", flush=True)
+    entry = f"{{reference: a.mp4, prompt: a red star, steps: {steps}, guided_steps: 12, seeds: 0..{{}}}}"
+    for workers in (1, 2):
+        (root / "timed.yaml").write_text(f"- {entry.format((number + 1) * workers)}\n")
+        code, said = run(root, f"timed{workers}", "--workers", str(workers), jobs="timed.yaml")
+        if code:
+            raise SystemExit(said)
+        ends = sorted(path.stat().st_mtime for path in (root / f"timed{workers}").glob("*.mp4"))[workers - 1 :]
+        print(f"{workers} workers: {(ends[-1] - ends[0]) / (len(ends) - 1):.3f} s a job", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    engines = ["processes", "shards", "ray", "hazards", "time"]
+    parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=float, nargs=2, default=(2.0, 25.0), help="seconds between two kills")
+    parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
+    options = parser.parse_args()
+    chance, began, faults = random.Random(options.seed), time.monotonic(), []
+    atexit.register(lambda: [driver.kill() for driver in STARTED if driver.poll() is None])
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        clip = Scene("circle", "green", "dots", "gray", named_trajectory("right", 16)).render(64)
+        write_video(root / "a.mp4", clip, 8)
+        write_jobs(root, options.jobs // 2)
+        wanted: dict[str, str] = {}
+        if options.engines != ["time"]:
+            code, said = run(root, "undisturbed")
+            if code:
+                raise SystemExit(said)
+            wanted = {path.name: sha256(path) for path in (root / "undisturbed").glob("*.mp4")}
+        for engine in options.engines:
+            if engine == "processes":
+                batch = Batch(root, engine, [["--workers", "2"]])
+                disturb(batch, options.kills, chance, local, options.every)
+                faults += batch.ended(wanted)
+            elif engine == "shards":
+                batch = Batch(root, engine, [["--shard", f"{number}/3"] for number in (1, 2, 3)])
+                disturb(batch, options.kills, chance, local, options.every)
+                faults += batch.ended(wanted)
+            elif engine == "ray":
+                faults += on_ray(root, options.kills, chance, wanted, options.every)
+            elif engine == "hazards":
+                faults += hazards(root, wanted)
+            else:
+                timed(root, options.jobs)
+    for fault in faults:
+        print(fault)
+    print(f"{len(faults)} faults; {time.monotonic() - began:.0f} s")
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The command that shows several strengths and seeds at once."""
+
+import math
+import shlex
+from contextlib import nullcontext
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motionclone.cli.foretelling import advise, check_model, check_prompt, foretell
+from motionclone.cli.making import asked_to_clone
+from motionclone.cli.misuse import check_no_file
+from motionclone.cli.options import (
+    ConditioningOptions,
+    ExtractionOptions,
+    GenerationOptions,
+    ModelOptions,
+    Output,
+    PictureOptions,
+    ReferenceOptions,
+    SettingsOptions,
+    as_option,
+    control_kind,
+    settings_from,
+    typed,
+)
+from motionclone.cli.outputs import named_after
+from motionclone.cli.reading import load_model, source_facts
+from motionclone.cli.running import Made, ReadyToClone, prepared
+from motionclone.cli.terminal import progress_bars, say
+from motionclone.errors import InputError, printable
+from motionclone.media.places import bare_name
+
+if TYPE_CHECKING:
+    from motionclone.lab.sweep import Tried
+
+MOST_VIDEOS = 64
+
+
+def sweep(
+    reference: Path,
+    prompt: str,
+    *,
+    output: Output = None,
+    strengths: str = "0.5,1,1.5,2",
+    seeds: str = "0,1",
+    reference_options: ReferenceOptions = ReferenceOptions(),
+    picture_options: PictureOptions = PictureOptions(),
+    conditioning_options: ConditioningOptions = ConditioningOptions(),
+    settings_options: SettingsOptions = SettingsOptions(),
+    extraction_options: ExtractionOptions = ExtractionOptions(),
+    generation_options: GenerationOptions = GenerationOptions(),
+    model_options: ModelOptions = ModelOptions(),
+    overwrite: bool = False,
+    prompt_metadata: bool = True,
+    dry_run: bool = False,
+) -> None:
+    """Show one sheet of videos of PROMPT that move like REFERENCE, strength by seed, to pick from by eye.
+
+    The sheet is a looping video; what it takes to make the one that you pick is printed.
+
+    Parameters
+    ----------
+    reference
+        A video, an animated picture (GIF, WebP, APNG, AVIF) or a folder of pictures.
+    prompt
+        What the new videos show.
+    output
+        .mp4, .webm or .gif, by default named after reference and prompt.
+    strengths
+        Of the columns, with commas between; 0 is the video without guidance.
+    seeds
+        Of the rows, likewise.
+    overwrite
+        Replace a file that is there.
+    prompt_metadata
+        Keep prompts in the video file's metadata.
+    dry_run
+        Only say what would be made and the memory that takes, and refuse what would be refused; loads no weights.
+    """
+    columns, rows = _numbers("--strengths", strengths, float), _numbers("--seeds", seeds, int)
+    if len(columns) * len(rows) > MOST_VIDEOS:
+        raise InputError(
+            f"{len(columns)} strengths and {len(rows)} seeds are {len(columns) * len(rows)} videos; a sheet has "
+            f"{MOST_VIDEOS} at most, ask for fewer."
+        )
+    for name, given in (("strength", generation_options.strength), ("seed", settings_options.seed)):
+        if given is not None:
+            raise InputError(f"a sheet has more than one {name}; give --{name}s in place of --{name}.")
+    check_no_file(prompt, reference)
+    pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
+    check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
+    check_model(model_options, dry_run)
+    advise(model_options)
+    parts = (settings_options, extraction_options, generation_options, conditioning_options)
+    given = typed(model_options, *parts)
+    settings = settings_from(model_options.model, *parts, otherwise=control_kind(pictures) or "camera")
+    from motionclone.files import check_free, check_not_input, claimed
+    from motionclone.lab.sweep import sheet, with_strength
+    from motionclone.lab.sweep import sweep as make_all
+    from motionclone.media.writing import check_video, write_video
+
+    settings = with_strength(settings, max(columns), rows[0])
+    job, sources = asked_to_clone(
+        reference, prompt, reference_options, picture_options.control, pictures, model_options, prompt_metadata
+    )
+    output = output or named_after(reference, prompt, suffix="-sweep.mp4")
+    check_video(output)
+    with nullcontext() if dry_run else claimed(output):
+        check_free(output, overwrite)
+        check_not_input([output], sources.files())
+        ready = prepared(job, sources, settings, output, given, partial(load_model, weights=not dry_run))
+        assert isinstance(ready, ReadyToClone)
+        if dry_run:
+            foretell(ready.pipe, ready.settings, model_options, [output])
+            return
+        clip = ready.clip
+        with progress_bars() as bar:
+            tried = make_all(
+                ready.pipe,
+                clip.frames,
+                prompt,
+                ready.settings,
+                columns,
+                rows,
+                condition=ready.condition,
+                source=source_facts(bare_name(reference.name), clip, reference_options),
+                on_step=lambda strength, seed, step: bar(f"{strength:g}, seed {seed}", step),
+            )
+        provenance = Made(ready.job, tried[0].generated, clip.fps, None).public
+        provenance["sheet"] = [
+            {"strength": each.strength, "seed": each.seed, "energies": each.generated.record["energies"]}
+            for each in tried
+        ]
+        write_video(output, sheet(clip.frames, tried), clip.fps, provenance=provenance, overwrite=overwrite)
+    say(f"wrote {output}")
+    options = _as_typed(reference_options, picture_options, *parts, model_options)
+    options += [] if prompt_metadata else ["--no-prompt-metadata"]
+    _print(tried, ["motionclone", "clone", str(reference), prompt, *options])
+
+
+def _numbers(option: str, text: str, kind: type) -> list[Any]:
+    """Numbers with commas between, each once. InputError for anything else."""
+    try:
+        found = [kind(each) for each in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 <= each < 2**63 and math.isfinite(each) for each in found):
+        example = "0.5,1,2" if kind is float else "0,1"
+        raise InputError(f"{option} are numbers of 0 or more with commas between, such as {example}, not {text!r}.")
+    return list(dict.fromkeys(found))
+
+
+def _as_typed(*parts: Any) -> list[str]:
+    """The options that were given, as words of a command line."""
+    words = []
+    for part in parts:
+        for each in fields(part):
+            value = getattr(part, each.name)
+            for one in value if isinstance(value, list | tuple) else [value]:
+                switch = isinstance(one, bool)
+                if value != each.default:
+                    words += [as_option(each.name, one if switch else ...), *([] if switch else [str(one)])]
+    return words
+
+
+def _print(tried: "list[Tried]", command: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("strength", "seed", "distance from the reference's motion", title="pick one by eye")
+    for each in tried:
+        energies = each.generated.record["energies"]
+        fell = f"{energies[0]:.4f} to {energies[-1]:.4f}" if energies else "not guided"
+        table.add_row(f"{each.strength:g}", str(each.seed), fell)
+    Console().print(table)
+    print("to make it, with the strength and the seed that you picked:")
+    print(printable(f"{shlex.join(command)} --strength {tried[0].strength:g} --seed {tried[0].seed}"))
