@@ -52,7 +52,7 @@ def test_words_outside_the_world_are_told_whatever_the_tokenizer_makes_of_them(t
 
 def test_a_prompt_that_the_bundled_model_cannot_follow_is_told_in_python():
     pipe, settings = load_pipeline("mini", device="cpu"), preset("mini")
-    few = settings.sampling.model_copy(update={"steps": 2, "guided_steps": 1, "negative_prompt": "blurry"})
+    few = settings.sampling.model_copy(update={"steps": 2, "guided_steps": 2, "negative_prompt": "blurry"})
     settings = settings.model_copy(update={"sampling": few})
     frames = torch.zeros(16, 3, 64, 64)
     with pytest.warns(GuidanceWarning, match="mini has never seen 'pig', 'blurry' and shows something"):
