@@ -24,6 +24,7 @@ FLOORS = (
     ("inversion", "cloning"),
     ("batch",),
     ("lab",),
+    ("studio",),
     ("cli",),
     ("__main__",),
 )

@@ -21,6 +21,7 @@ from motionclone.cli.models import models
 from motionclone.cli.options import as_option
 from motionclone.cli.rerunning import rerun, verify_run
 from motionclone.cli.sharing import push
+from motionclone.cli.studio import studio
 from motionclone.cli.sweeping import sweep
 from motionclone.cli.terminal import NobodyReads, Stopped, say, standard_streams, stopping_in_order, warnings_said
 from motionclone.errors import InputError, naming
@@ -43,6 +44,7 @@ for command in (
     verify_run,
     inspect,
     push,
+    studio,
     evaluate,
     score,
     models,

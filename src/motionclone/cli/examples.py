@@ -40,6 +40,11 @@ motionclone inspect tiger.safetensors --heatmap heat.mp4 --reference tiger.mp4
 motionclone push tiger.safetensors USER/tiger
 motionclone push tiger.safetensors USER/tiger --private
 """,
+    "studio": """
+motionclone studio
+motionclone studio --model animatediff --offload model --folder videos
+motionclone studio --host 0.0.0.0 --port 8000 --password "correct horse battery"
+""",
     "evaluate": """
 motionclone evaluate quick
 motionclone evaluate quick --references clips/ --cases 4 --workers 1

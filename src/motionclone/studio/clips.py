@@ -1,0 +1,94 @@
+"""The clips that come in: limits before anything is decoded, the frames that will be read, and examples."""
+
+from pathlib import Path
+
+import av
+
+from motionclone.errors import InputError
+from motionclone.files import kind_of, whole_file
+from motionclone.lab.world import Scene, named_trajectory
+from motionclone.media.container import open_video
+from motionclone.media.reading import Clip, read_clip
+from motionclone.media.writing import encode_video
+from motionclone.models.sizes import Sizes
+from motionclone.settings import Settings
+from motionclone.studio.asked import Asked
+
+MOST_BYTES = 256 * 2**20
+MOST_SECONDS = 600.0
+_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".webp", ".png", ".apng", ".avif", ".m4v", ".mpg", ".ts")
+
+# Motions of the world, by what a person sees of them; shape, colour and ground, so that no two look alike.
+_SCENES = {
+    "Round in a circle": ("circle", "ring", "orange", "rocks", "purple"),
+    "There and back": ("turn-back", "cross", "yellow", "clouds", "green"),
+    "Camera zooms in": ("zoom-in", "square", "cyan", "checks", "gray"),
+}
+EXAMPLES = tuple(_SCENES)
+
+
+def example_clip(folder: Path, name: str) -> Path:
+    """The clip of an example, drawn once: two seconds of 256 x 256 pixels. InputError for a name that is none."""
+    if name not in _SCENES:
+        raise InputError(f"there is no example {name!r}; there are {', '.join(EXAMPLES)}.")
+    motion, shape, colour, texture, ground = _SCENES[name]
+    path = folder / f"{motion}.mp4"
+    if not path.is_file():
+        frames = Scene(shape, colour, texture, ground, named_trajectory(motion, 16)).render(256)
+        with whole_file(path, overwrite=True) as temporary:
+            encode_video(temporary, frames, 8.0)
+    return path
+
+
+def kept_name(clip: Path) -> str:
+    """What a copy of a clip is called. Of its name nothing stays but the ending, and that only if it is a clip's."""
+    suffix = clip.suffix.lower()
+    return f"reference{suffix if suffix in _SUFFIXES else '.mp4'}"
+
+
+def check_clip(path: Path) -> None:
+    """Refuse, before anything is decoded, a clip that is larger or longer than the studio takes.
+
+    Raises:
+        InputError: which limit it passes and what to do; or that it is none.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"the clip is not here any more ({error.strerror}); drop it again.") from error
+    if size > MOST_BYTES:
+        raise InputError(
+            f"the clip has {size / 2**20:.0f} MB and the studio takes {MOST_BYTES >> 20}; cut out the part you mean."
+        )
+    if kind_of(path) != "video":  # pictures and what is no clip, of which the reader tells
+        return
+    with open_video(path) as (container, stream):
+        seconds = max(
+            (container.duration or 0) / av.time_base,
+            float((stream.duration or 0) * stream.time_base) if stream.time_base else 0.0,
+        )
+    if seconds > MOST_SECONDS:
+        raise InputError(
+            f"the clip takes {seconds:.0f} s and the studio takes {MOST_SECONDS:.0f}; cut out the part you mean."
+        )
+
+
+def read_asked(
+    path: Path, asked: Asked, settings: Settings, sizes: Sizes, longest: int | None = None
+) -> tuple[Clip, Settings]:
+    """The part of a clip that is asked for, and the settings at a size that the model makes and the clip has.
+
+    Args:
+        path: of the clip, within the limits of `check_clip`.
+        asked: for its part.
+        settings: whose size counts.
+        sizes: that the model makes.
+        longest: pixels of the longer side, for frames that are only to be seen; they are the same frames.
+    """
+    wanted = settings.sampling
+    frames, height, width = sizes.nearest(wanted.num_frames, wanted.height, wanted.width)
+    scale = 1.0 if longest is None else min(1.0, longest / max(height, width))
+    seen = (max(8, round(height * scale)), max(8, round(width * scale)))
+    clip = read_clip(path, frames, *seen, start=asked.start, end=asked.end, fewer=sizes.most)
+    size = {"num_frames": len(clip.frames), "height": height, "width": width}
+    return clip, settings.model_copy(update={"sampling": wanted.model_copy(update=size)})

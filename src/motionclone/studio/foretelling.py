@@ -1,0 +1,65 @@
+"""What a job will take, as far as it is known before it runs: memory as counted, time by what was made here."""
+
+from collections.abc import Iterable
+
+import torch
+
+from motionclone.models import name_of
+from motionclone.models.devices import memory_here
+from motionclone.models.facts import known_facts, memory_of
+from motionclone.settings import Settings
+from motionclone.studio.asked import Asked
+from motionclone.studio.making import ModelChoice
+from motionclone.studio.store import Entry
+
+
+def foretold(
+    settings: Settings, asked: Asked, choice: ModelChoice, device: torch.device, before: Iterable[Entry]
+) -> str:
+    """One sentence on size, steps, memory and time; what is not known is not said.
+
+    Args:
+        settings: of the job.
+        asked: whether its twin is wanted, too.
+        choice: of the model.
+        device: that it works on.
+        before: jobs of this model, the oldest first; the last one that was made tells how long steps take.
+    """
+    sampling = settings.sampling
+    guided = 0 if settings.guidance.off else sampling.guided_steps
+    parts = [
+        f"{sampling.num_frames} frames of {sampling.width} x {sampling.height}",
+        f"{sampling.steps} steps, {guided} of them guided",
+    ]
+    facts = known_facts().get(name_of(choice.model))
+    if facts is not None:
+        exact = choice.dtype == "float32" or (choice.dtype is None and device.type == "cpu")
+        taken = memory_of(facts, settings, offload=choice.offload, tiling=choice.vae_tiling, exact=exact).most
+        here = memory_here(device)
+        free = "" if here is None else f"; {here[0] / 1e9:.1f} GB are free beside it"
+        parts.append(f"about {taken:.1f} GB of memory, the model included{free}")
+    seconds = _seconds(asked, before)
+    if seconds is not None:
+        parts.append(f"about {spoken_time(seconds)}, by the last video")
+    return "; ".join(parts) + "."
+
+
+def spoken_time(seconds: float) -> str:
+    """As a person says it: 8 s, 3 min, 2 h 10 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _seconds(asked: Asked, before: Iterable[Entry]) -> float | None:
+    """In proportion to the steps of the last job that was made; jobs of one model are of one size."""
+    made = [entry for entry in before if entry.state == "done" and entry.seconds is not None]
+    if not made:
+        return None
+    last = made[-1]
+    return (last.seconds or 0.0) / _steps(last.asked) * _steps(asked)
+
+
+def _steps(asked: Asked) -> int:
+    return asked.steps * (2 if asked.unguided else 1)

@@ -1,0 +1,121 @@
+"""The server of the page: whom it lets in, what of the disk it serves, and that it asks nobody on the network."""
+
+import hmac
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from motionclone.errors import InputError, from_extra, named
+from motionclone.studio.guard import Guard, is_local
+from motionclone.studio.making import ModelChoice
+
+LEAST_PASSWORD = 8
+# Of the page's frame, to which Gradio lets the rules in `css` not apply.
+_SMALL = "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+
+
+def check_host(host: str, password: str | None) -> bool:
+    """Whether only this machine reaches an address.
+
+    Raises:
+        InputError: others do, and there is no password, or one that is guessed at once.
+    """
+    if password is not None and len(password) < LEAST_PASSWORD:
+        raise InputError(f"a password has {LEAST_PASSWORD} characters or more; choose a longer {named('password')}.")
+    local = is_local(host)
+    if not local and password is None:
+        raise InputError(
+            f"at {host} others on the network could use this machine and see all that was made; give "
+            f"{named('password')} (the user is called studio), or leave {named('host')} out."
+        )
+    return local
+
+
+@contextmanager
+def served(
+    choice: ModelChoice, folder: Path, host: str = "127.0.0.1", port: int | None = None, password: str | None = None
+) -> Iterator[str]:
+    """Serve the studio for as long as the `with` lasts, and yield its address.
+
+    Args:
+        choice: the model that makes all videos.
+        folder: of the jobs, made if it is missing; nothing else of the disk is served.
+        host: address to listen at; only this machine reaches the default.
+        port: to listen at; by default the first free one from 7860.
+        password: that visitors give, as user `studio`.
+
+    Raises:
+        InputError: Gradio is missing, `check_host` refuses, the model or the folder is no good, or the port is taken.
+    """
+    local = check_host(host, password)
+    # Gradio reads these as it is imported: nobody is told that it runs, and uploads lie in the studio's own folder.
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder.absolute() / "uploads"))
+    with from_extra("web", "the studio"):
+        import gradio  # noqa: F401
+    from motionclone.studio.desk import Desk
+    from motionclone.studio.making import load_engine
+    from motionclone.studio.page import page
+
+    with closing(Desk(load_engine(choice), folder)) as desk:
+        blocks = page(desk)
+        try:
+            _, address, _ = blocks.launch(**_options(desk, host, port, password, local))
+        except OSError as error:
+            place = host if port is None else f"{host}, port {port},"
+            raise InputError(
+                f"{place} cannot be listened at: it is taken, or no address of this machine; choose another "
+                f"{named('port')} or {named('host')}."
+            ) from error
+        try:
+            yield address
+        finally:
+            blocks.close(verbose=False)
+
+
+def _options(desk: Any, host: str, port: int | None, password: str | None, local: bool) -> dict[str, Any]:
+    """How Gradio serves the page."""
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from motionclone.studio.clips import MOST_BYTES
+
+    def known(user: str, given: str) -> bool:
+        return hmac.compare_digest(f"{user} {given}".encode(), f"studio {password}".encode())
+
+    css, js = (files("motionclone.studio").joinpath(f"page.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
+    system = ["system-ui", "sans-serif"]  # others would be fetched from elsewhere
+    theme = gr.themes.Base(
+        primary_hue="indigo", neutral_hue="slate", radius_size="lg", font=system, font_mono=["monospace"]
+    ).set(
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_border_width="0px",
+        block_padding="0px",
+        block_shadow="none",
+        block_title_text_color="*body_text_color",
+        block_title_text_weight="600",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+    )
+    return {
+        "server_name": host,
+        "server_port": port,
+        "share": False,
+        "quiet": True,
+        "prevent_thread_lock": True,
+        "auth": None if password is None else known,
+        "allowed_paths": [str(desk.store.jobs)],
+        "max_file_size": MOST_BYTES,
+        "app_kwargs": {"middleware": [Middleware(Guard, local=local)]},
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "footer_links": ["api"],
+        "theme": theme,
+        "css": css,
+        "head": f"<style>{_SMALL}</style><script>{js}</script>",
+    }

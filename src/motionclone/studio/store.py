@@ -1,0 +1,149 @@
+"""The studio's folder: every job a folder of its own, whole or not there, from which all is known after a restart.
+
+jobs/20261127-031845-9f2c.../job.json   what was asked for, and what became of it
+                            reference.* the clip
+                            out.mp4, out.json and others, once it is made
+"""
+
+import re
+import secrets
+import shutil
+import time
+from pathlib import Path
+from threading import RLock
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from motionclone.errors import InputError, named
+from motionclone.files import read_json, whole_file
+from motionclone.files.locks import Lock, hold, owner_of
+from motionclone.studio.asked import Asked
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+OVER: tuple[State, ...] = ("done", "failed", "cancelled")
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{16}")
+_STOPPED = "the studio was stopped while this was being made; make it again."
+
+
+class Entry(BaseModel):
+    """A job as it stands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: str
+    asked: Asked
+    reference: str
+    """Name of the clip in the job's folder."""
+    model: str
+    created: float
+    """Seconds since 1970."""
+    state: State = "waiting"
+    sentence: str = ""
+    """Why it failed, or what is to be said of what was made."""
+    seconds: float | None = None
+    """That it took."""
+
+
+class Store:
+    """All jobs of a folder, which belongs to this process until it is closed. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder, made if need be; what a dead studio was making is marked as failed, what waited still waits.
+
+        Raises:
+            InputError: another studio is at work there, or it cannot be written to.
+        """
+        self.jobs = folder.absolute() / "jobs"
+        try:
+            self.jobs.mkdir(parents=True, exist_ok=True)
+            lock = hold(self.jobs.parent / ".lock")
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be used ({error.strerror}); choose another {named('folder')}."
+            ) from error
+        if lock is None:
+            owner = owner_of(self.jobs.parent / ".lock")
+            raise InputError(
+                f"another studio, {owner}, is at work in {folder}; stop it, or choose another {named('folder')}."
+            )
+        self._lock: Lock = lock
+        self._guard = RLock()
+        self._entries: dict[str, Entry] = {}
+        self.unreadable: list[str] = []
+        """Names of folders among the jobs that are none."""
+        for place in sorted(self.jobs.iterdir()):
+            if place.name.startswith((".new-", ".gone-")):
+                shutil.rmtree(place, ignore_errors=True)
+            elif not place.name.startswith("."):
+                self._read(place)
+        for entry in self.entries():
+            if entry.state == "running":
+                self.change(entry.id, state="failed", sentence=_STOPPED)
+
+    def _read(self, place: Path) -> None:
+        try:
+            entry = Entry.model_validate(read_json(place / "job.json", "a job"))
+            if entry.id != place.name or not _ID.fullmatch(entry.id) or Path(entry.reference).name != entry.reference:
+                raise InputError("it is a job of another folder.")
+        except (InputError, ValidationError):
+            self.unreadable.append(place.name)
+        else:
+            self._entries[entry.id] = entry
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        self._lock.release()
+
+    def add(self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes) -> Entry:
+        """A new job that waits, with a copy of the clip under the name `reference`, and a picture (PNG) for the eye."""
+        now = time.time()
+        identity = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(8)}"
+        entry = Entry(id=identity, asked=asked, reference=reference, model=model, created=now)
+        new = self.jobs / f".new-{identity}"
+        try:
+            new.mkdir()
+            shutil.copyfile(clip, new / reference)
+            (new / "poster.png").write_bytes(poster)
+            (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
+            with self._guard:
+                new.rename(self.jobs / identity)
+                self._entries[identity] = entry
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            raise InputError(f"the job cannot be kept ({error.strerror}); make room in the studio's folder.") from error
+        return entry
+
+    def entries(self) -> list[Entry]:
+        """All jobs, the oldest first."""
+        with self._guard:
+            return sorted(self._entries.values(), key=lambda entry: (entry.created, entry.id))
+
+    def entry(self, identity: str) -> Entry:
+        """One job. InputError if there is none of that name, or no more."""
+        with self._guard:
+            if identity not in self._entries:
+                raise InputError("there is no such job here, or no more; choose one of the history.")
+            return self._entries[identity]
+
+    def place(self, identity: str) -> Path:
+        """The folder of a job."""
+        return self.jobs / self.entry(identity).id
+
+    def change(self, identity: str, **changes: object) -> Entry:
+        """Write what became of a job. InputError if that cannot be; it is known until the studio ends all the same."""
+        with self._guard:
+            self._entries[identity] = entry = self.entry(identity).model_copy(update=changes)
+            with whole_file(self.jobs / identity / "job.json", overwrite=True) as temporary:
+                temporary.write_text(entry.model_dump_json(indent=2), encoding="utf-8")
+            return entry
+
+    def delete(self, identity: str) -> None:
+        """Remove a job with all its files. InputError while it is being made."""
+        with self._guard:
+            if self.entry(identity).state == "running":
+                raise InputError("this video is being made; cancel it first.")
+            gone = self.jobs / f".gone-{identity}"
+            (self.jobs / identity).rename(gone)
+            del self._entries[identity]
+        shutil.rmtree(gone, ignore_errors=True)

@@ -1,0 +1,370 @@
+"""The studio: its folder, its line, whom it lets in; and the page itself, in a browser, on the bundled model."""
+
+import asyncio
+import gc
+import json
+import shutil
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from snippets import ROOT, blocks_of
+
+from motionclone.errors import InputError
+from motionclone.files import sha256_of
+from motionclone.motion import load_motion
+from motionclone.settings import preset
+from motionclone.studio import clips
+from motionclone.studio.asked import asked_from
+from motionclone.studio.clips import EXAMPLES, check_clip, example_clip, kept_name
+from motionclone.studio.desk import Desk
+from motionclone.studio.foretelling import spoken_time
+from motionclone.studio.guard import Guard
+from motionclone.studio.making import ModelChoice, load_engine
+from motionclone.studio.panels import history, status
+from motionclone.studio.serving import check_host, served
+from motionclone.studio.store import Store
+from motionclone.studio.worker import Worker
+
+WORDS = "a red star on blue waves"
+
+
+def asked(**values):
+    return asked_from(**{"clip": "tiger.mp4", "prompt": WORDS, "steps": 2, **values})
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = Store(tmp_path / "studio")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def put(store, clip):
+    """A job in the store, which waits."""
+    return lambda **values: store.add(asked(**values), clip, "reference.mp4", "mini", b"png")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load_engine(ModelChoice(device="cpu"))
+
+
+def test_what_nobody_can_mean_is_one_sentence():
+    for values, said in (
+        ({"prompt": " "}, "there are no words; say what the new video shows, such as 'a red star on blue waves'."),
+        ({"start": 2.0, "end": 1.0}, "the end must come after the start, got 2 s to 1 s."),
+        ({"steps": 0}, "steps: Input should be greater than or equal to 1."),
+        ({"strength": float("nan")}, "strength: Input should be a finite number."),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0."),
+    ):
+        with pytest.raises(InputError) as refused:
+            asked(**values)
+        assert str(refused.value) == said
+
+
+def test_strength_takes_the_place_of_a_weight_and_as_large_a_share_of_steps_is_guided():
+    base = preset("mini")
+    settings = asked(strength=0.5, steps=12, seed=7).settings(base)
+    assert settings.guidance.strength == 0.5
+    assert (settings.sampling.steps, settings.sampling.guided_steps, settings.seed) == (12, 6, 7)
+    assert asked(steps=base.sampling.steps).settings(base) == base
+
+
+def test_jobs_are_made_in_their_order_and_one_that_fails_says_why(store, put):
+    made = []
+
+    def make(entry, folder, heard):
+        made.append(entry.id)
+        if entry.asked.seed == 1:
+            raise InputError("this clip is none.")
+        if entry.asked.seed == 2:
+            raise ZeroDivisionError("division by zero")
+        (folder / "out.mp4").touch()
+        return "a note."
+
+    jobs = [put(seed=seed).id for seed in range(4)]
+    worker = Worker(store, make)
+    wait_for(lambda: store.entry(jobs[-1]).state == "done")
+    worker.close()
+    assert made == jobs
+    assert [(store.entry(job).state, store.entry(job).sentence) for job in jobs] == [
+        ("done", "a note."),
+        ("failed", "this clip is none."),
+        ("failed", "ZeroDivisionError: division by zero"),
+        ("done", "a note."),
+    ]
+
+
+def test_a_job_is_cancelled_within_a_step_and_others_keep_their_place(store, put):
+    steps, go = [], threading.Semaphore(0)
+
+    def make(entry, folder, heard):
+        while True:
+            heard("making the video", None)
+            steps.append(entry.id)
+            go.acquire()
+
+    first, second, third = (put().id for _ in range(3))
+    worker = Worker(store, make)
+    wait_for(lambda: steps)
+    assert [worker.ahead(job) for job in (second, third)] == [1, 2]
+    with pytest.raises(InputError, match="this video is being made; cancel it first"):
+        store.delete(first)
+    worker.cancel(second)
+    assert [store.entry(second).state, worker.ahead(third)] == ["cancelled", 1]
+    worker.cancel(first)
+    go.release()
+    wait_for(lambda: steps[-1] == third)
+    assert steps == [first, third]
+    assert store.entry(first).state == "cancelled"
+    go.release()
+    worker.close()
+    assert store.entry(third).state == "running"  # until the studio opens again
+
+
+def test_history_survives_a_restart_and_what_ran_is_offered_again(clip, tmp_path):
+    store = Store(tmp_path / "studio")
+    done, ran, waits, gone = (store.add(asked(), clip, "reference.mp4", "mini", b"png").id for _ in range(4))
+    store.change(done, state="done", seconds=2.0)
+    store.change(ran, state="running")
+    store.delete(gone)
+    (store.jobs / ".new-20261127-031845-0").mkdir()
+    (store.jobs / "holiday").mkdir()
+    with pytest.raises(InputError, match=r"another studio, process \d+ on .*, is at work in .*; stop it, or choose"):
+        Store(tmp_path / "studio")
+    store.close()
+    again = Store(tmp_path / "studio")
+    assert [(entry.id, entry.state) for entry in again.entries()] == [
+        (done, "done"),
+        (ran, "failed"),
+        (waits, "waiting"),
+    ]
+    assert again.entry(ran).sentence == "the studio was stopped while this was being made; make it again."
+    assert again.unreadable == ["holiday"]
+    assert sorted(path.name for path in again.jobs.iterdir()) == [*sorted([done, ran, waits]), "holiday"]
+    again.close()
+
+
+def test_names_of_others_become_neither_paths_nor_markup(store, put):
+    assert kept_name(Path("../../etc/passwd.svg")) == "reference.mp4"
+    assert kept_name(Path("A.WebM")) == "reference.webm"
+    for name in ("../" + put().id, "..", "", "20261127-031845-0000000000000000"):
+        with pytest.raises(InputError, match="there is no such job here"):
+            store.place(name)
+    entry = put(prompt="<script>alert(1)</script>")
+    for shown in (status(entry, None, 0), history([entry], [store.place(entry.id)], "", ["<b>"])):
+        assert "<script" not in shown
+        assert "<b>" not in shown
+
+
+def test_clips_are_limited_before_they_are_decoded(clip, tmp_path, monkeypatch):
+    check_clip(clip)
+    monkeypatch.setattr(clips, "MOST_SECONDS", 0.5)
+    with pytest.raises(InputError, match="the clip takes 1 s and the studio takes 0; cut out the part you mean"):
+        check_clip(clip)
+    monkeypatch.setattr(clips, "MOST_BYTES", 100)
+    with pytest.raises(InputError, match="the clip has 0 MB and the studio takes 0; cut out the part you mean"):
+        check_clip(clip)
+
+
+def test_others_need_a_password():
+    assert check_host("127.0.0.1", None)
+    assert check_host("::1", None)
+    assert check_host("localhost", None)
+    for host in ("0.0.0.0", "192.168.0.7", "studio.example"):
+        assert not check_host(host, "correct horse")
+        with pytest.raises(
+            InputError, match=f"at {host} others on the network could use this machine .*; give password"
+        ):
+            check_host(host, None)
+    with pytest.raises(InputError, match="a password has 8 characters or more"):
+        check_host("0.0.0.0", "horse")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "local", "status"),
+    [
+        ("/", {"host": "127.0.0.1:7860"}, True, 200),
+        ("/", {"host": "[::1]:7860", "origin": "http://[::1]:7860"}, True, 200),
+        ("/", {"host": "evil.example:7860"}, True, 403),
+        ("/", {"host": "studio.example"}, False, 200),
+        ("/gradio_api/upload", {"host": "localhost:7860", "origin": "http://evil.example"}, True, 403),
+        ("/gradio_api/file=http%3A//10.0.0.1/", {"host": "localhost"}, True, 403),
+        ("/gradio_api/file/https://example.org/", {"host": "studio.example"}, False, 403),
+    ],
+)
+def test_other_sites_and_addresses_are_not_served(path, headers, local, status):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+
+    async def call():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await Guard(app, local)({"type": "http", "path": path, "headers": raw}, None, send)
+        return sent[0]["status"]
+
+    assert asyncio.run(call()) == status
+
+
+def test_time_is_told_as_people_say_it():
+    assert [spoken_time(seconds) for seconds in (0.2, 89, 200, 7800)] == ["1 s", "89 s", "3 min", "2 h 10 min"]
+
+
+@pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning")
+def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, tmp_path, run):
+    desk = Desk(engine, tmp_path / "studio")
+    no_clip = tmp_path / "no-clip.mp4"
+    no_clip.write_bytes(b"no clip at all")
+    with pytest.raises(InputError, match=r"^no-clip\.mp4 cannot be read as a video"):
+        desk.submit(no_clip, desk.asked(no_clip, prompt=WORDS, steps=2))
+    entry = desk.submit(clip, desk.asked(clip, prompt=WORDS, steps=2, seed=3, unguided=True))
+    wait_for(lambda: desk.told(entry.id)["state"] in ("done", "failed"))
+    told = desk.told(entry.id)
+    assert (told["state"], told["sentence"][:16]) == ("done", "guidance reached")  # so few steps cannot do more
+    assert "by the last video" in desk.foretell(desk.asked(clip, prompt=WORDS, steps=24))
+    assert "has never seen 'pig'" in desk.foretell(desk.asked(clip, prompt="a pig", steps=24))
+    place = desk.store.place(entry.id)
+    desk.close()
+    assert {path.name for path in place.iterdir()} == {
+        "job.json", "reference.mp4", "seen.mp4", "heat.mp4", "motion.safetensors", "out.mp4", "out.json",
+        "out-compare.mp4", "unguided.mp4", "poster.png",
+    }  # fmt: skip
+    assert str(tmp_path) not in (place / "out.json").read_text()
+    code, said = run("rerun", place / "out.json", "-o", tmp_path / "again.mp4")
+    assert code == 0, said
+    assert sha256_of(tmp_path / "again.mp4") == sha256_of(place / "out.mp4")
+    jobs = [json.loads(path.read_text())["job"] for path in (tmp_path / "again.json", place / "out.json")]
+    assert jobs[0].keys() >= jobs[1].keys()
+
+
+def test_examples_are_clips_that_move(tmp_path):
+    places = [example_clip(tmp_path, name) for name in EXAMPLES]
+    assert len({sha256_of(place) for place in places}) == 3
+    with pytest.raises(InputError, match="there is no example 'x'; there are Round in a circle"):
+        example_clip(tmp_path, "x")
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Serve a studio on the bundled model until the test ends; its address."""
+    pytest.importorskip("gradio", reason="needs motionclone[web]")
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
+        monkeypatch.setenv(name, "")
+    with ExitStack() as stack:
+        choice = ModelChoice(device="cpu")
+        yield lambda **more: stack.enter_context(served(choice, tmp_path / "studio", **more))
+    gc.collect()  # servers and clients leave loops and sockets to it, which is not to be told of another test
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_programs_make_the_same_jobs_behind_a_password(serve, clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address = serve(password="correct horse")
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    known = f'"{address}", auth=("studio", "correct horse"), verbose=False'
+    client = eval(f"Client({known})", {"Client": Client})
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/make", "/job", "/cancel", "/jobs", "/result"}
+    with pytest.raises(AppError, match="there are no words; say what the new video shows"):
+        client.predict(clip=None, prompt=" ", api_name="/make")
+    with pytest.raises(AppError, match="there is no such job here"):
+        client.predict("../..", api_name="/job")
+    shutil.copyfile(clip, "tiger.mp4")
+    (told,) = (block.text for block in blocks_of(ROOT / "docs" / "studio.md") if "gradio_client" in block.text)
+    told = told.replace('"http://127.0.0.1:7860"', known).replace("strength=1.0", "steps=2")
+    exec(told, made := {})
+    assert json.loads(Path(made["record"]).read_text())["output"]["sha256"] == sha256_of(Path(made["video"]))
+    assert load_motion(made["motion"]).record.source.sha256 == sha256_of(clip)
+    job = made["job"]["id"]
+    assert [each["id"] for each in client.predict(api_name="/jobs")] == [job]
+
+    video = tmp_path / "studio" / "jobs" / job / "out.mp4"
+    for path in (f"file={video}", "info"):
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(f"{address}gradio_api/{path}")
+    with pytest.raises(InputError, match=r"another studio, .*, is at work in"):
+        serve()
+
+
+@pytest.fixture
+def browser():
+    """Chromium, as Debian has it."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, to drive a browser")
+    place = shutil.which("chromium")
+    if place is None:
+        pytest.skip("needs chromium")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_person_makes_a_video_on_the_page(serve, browser, clip, tmp_path):
+    address = serve()
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.set_default_timeout(90_000)
+    asked_hosts = set()
+    page.on("request", lambda request: asked_hosts.add(request.url.split("/")[2]))
+    page.goto(address)
+    page.get_by_role("img", name="frame 16 of 16").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+    # What is none is told in the page, and the page goes on.
+    no_clip = tmp_path / "none.mp4"
+    no_clip.write_bytes(b"no clip at all")
+    page.locator("input[type=file]").set_input_files(no_clip)
+    page.get_by_role("alert").filter(has_text="none.mp4 cannot be read as a video").first.wait_for()
+    page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
+    page.locator("input[type=file]").set_input_files(clip)
+    page.get_by_role("img", name="frame 10 of 10").wait_for()
+
+    # A long job is cancelled within a step.
+    page.get_by_role("button", name="More settings").click()
+    page.get_by_label("Steps").first.fill("300")
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_text("step 1 of 300").or_(page.get_by_text("step 2 of 300")).first.wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").first.wait_for()
+
+    page.get_by_label("Steps").first.fill("2")
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_role("link", name="Record").wait_for()
+    page.wait_for_function("[...document.querySelectorAll('video')].every(v => v.readyState === 4 && !v.error)")
+    assert page.locator("video").count() == 3
+    with page.expect_download() as taken:
+        page.get_by_role("link", name="Record").click()
+    assert json.loads(taken.value.path().read_text())["prompt"] == WORDS
+
+    page.reload()  # which finds its job again
+    page.get_by_role("link", name="Record").wait_for()
+    assert page.locator(".mc-card").count() == 2
+    page.get_by_label("What the new video shows").fill("a green ring")
+    page.get_by_role("button", name="Edit").click()
+    page.wait_for_function(f"document.querySelector('textarea').value === '{WORDS}'")
+    page.get_by_role("img", name="frame 10 of 10").wait_for()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("Your video appears here").wait_for()
+    assert page.locator(".mc-card").count() == 1
+    assert len(list((tmp_path / "studio" / "jobs").iterdir())) == 1
+    assert asked_hosts == {address.split("/")[2]}
