@@ -34,7 +34,7 @@ from motionclone.cli.options import ModelOptions, ReferenceOptions
 from motionclone.cli.rows import Rows
 from motionclone.errors import InputError
 
-QUICK = "{preset: mini, frames: 4, height: 64, width: 64, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
+QUICK = "{preset: mini-paper, frames: 4, height: 64, width: 64, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
 
 
 def written(folder, name, text):
@@ -434,7 +434,7 @@ def test_pictures_and_motions_are_jobs_too(run, asked, made_here, tmp_path, mode
     from PIL import Image
 
     Image.new("RGB", (64, 64), "red").save("first.png")
-    size = ("--frames", 4, "--height", 64, "--width", 64, "--preset", "mini")
+    size = ("--frames", 4, "--height", 64, "--width", 64, "--preset", "mini-paper")
     code, said = run("extract", "tiger.mp4", "-o", "m.safetensors", "--model", model, *size)
     assert code == 0, said
     asked(
