@@ -51,7 +51,15 @@ class Batch:
         self.faults: list[str] = []
 
     def start(self, number: int) -> None:
-        words = [sys.executable, "-m", "motionclone", "batch", self.jobs, "--out-dir", self.folder.name]
+        words = [
+            sys.executable,
+            "-m",
+            "motionclone",
+            "batch",
+            self.jobs,
+            "--out-dir",
+            str(self.folder.relative_to(self.root)),
+        ]
         self.drivers[number] = subprocess.Popen(
             [*words, *self.more[number]],
             cwd=self.root,
