@@ -51,7 +51,15 @@ class Batch:
         self.faults: list[str] = []
 
     def start(self, number: int) -> None:
-        words = [sys.executable, "-m", "motionclone", "batch", self.jobs, "--out-dir", self.folder.name]
+        words = [
+            sys.executable,
+            "-m",
+            "motionclone",
+            "batch",
+            self.jobs,
+            "--out-dir",
+            str(self.folder.relative_to(self.root)),
+        ]
         self.drivers[number] = subprocess.Popen(
             [*words, *self.more[number]],
             cwd=self.root,
@@ -285,22 +293,23 @@ def main() -> None:
                 raise SystemExit(said)
             wanted = {path.name: sha256(path) for path in (root / "undisturbed").glob("*.mp4")}
         for engine in options.engines:
+            found: list[str] = []
             if engine == "processes":
                 batch = Batch(root, engine, [["--workers", "2"]])
                 disturb(batch, options.kills, chance, local, options.every)
-                faults += batch.ended(wanted)
+                found = batch.ended(wanted)
             elif engine == "shards":
                 batch = Batch(root, engine, [["--shard", f"{number}/3"] for number in (1, 2, 3)])
                 disturb(batch, options.kills, chance, local, options.every)
-                faults += batch.ended(wanted)
+                found = batch.ended(wanted)
             elif engine == "ray":
-                faults += on_ray(root, options.kills, chance, wanted, options.every)
+                found = on_ray(root, options.kills, chance, wanted, options.every)
             elif engine == "hazards":
-                faults += hazards(root, wanted)
+                found = hazards(root, wanted)
             else:
                 timed(root, options.jobs)
-    for fault in faults:
-        print(fault)
+            print(*(f"{engine}: {fault}" for fault in found), f"{engine}: {len(found)} faults", sep="\n", flush=True)
+            faults += found
     print(f"{len(faults)} faults; {time.monotonic() - began:.0f} s")
     sys.exit(bool(faults))
 

@@ -75,6 +75,21 @@ def test_every_form_says_the_same(tmp_path):
         assert jobs.folder == tmp_path
 
 
+def test_what_an_entry_says_goes_before_what_all_have(tmp_path):
+    text = "defaults: {seeds: 0..9, prompt: x}\njobs:\n- {reference: a}\n- {reference: b, seed: 3, prompts: [y, z]}"
+    jobs = read_jobs(written(tmp_path, "a.yaml", text))
+    assert [(job.reference, job.prompt, job.seed) for job in jobs] == [
+        *(("a", "x", seed) for seed in range(10)),
+        *(("b", words, 3) for words in "yz"),
+    ]
+
+
+def test_a_cell_is_a_list_only_where_lists_belong(tmp_path):
+    text = 'reference,prompt,blocks\n[1] a.mp4,[star],"[""x"", ""y""]"\n'
+    (job,) = read_jobs(written(tmp_path, "a.csv", text))
+    assert (job.reference, job.prompt, job.blocks) == ("[1] a.mp4", "[star]", ("x", "y"))
+
+
 def test_lists_of_any_field_are_combined(tmp_path):
     text = "- {reference: a, prompt: b, each: {weight: [1000, 2000.5], blocks: [[x], [y, z]]}}"
     jobs = read_jobs(written(tmp_path, "a.yaml", text))

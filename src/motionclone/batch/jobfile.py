@@ -20,6 +20,7 @@ from motionclone.files import check_no_address, check_plain, parse_json, parse_y
 LARGEST = {".yaml": 2**20, ".yml": 2**20, ".jsonl": 2**26, ".csv": 2**26}
 """Bytes, by how the file's name ends. Libraries read YAML slowly."""
 _SINGULAR = {"seeds": "seed", "prompts": "prompt", "references": "reference", "motions": "motion", "models": "model"}
+_LISTS = ("blocks", "image", "sketch", "sketch_from", *Products.model_fields)
 _KNOWN = (*Job.model_fields, *Products.model_fields)
 
 
@@ -139,7 +140,8 @@ def _of_yaml(text: str, path: Path) -> Iterator[tuple[str, Any]]:
         if not isinstance(entry, dict):
             raise InputError(f"{where}: names with values were expected, not a {type(entry).__name__}.")
         own = {_SINGULAR.get(str(name), str(name)) for name in (*entry, *_each(entry))}
-        yield where, {**{name: value for name, value in defaults.items() if name not in own}, **entry}
+        others = {name: value for name, value in defaults.items() if _SINGULAR.get(str(name), str(name)) not in own}
+        yield where, others | entry
 
 
 def _each(entry: dict[Any, Any]) -> list[Any]:
@@ -175,7 +177,7 @@ def _of_csv(text: str, path: Path) -> Iterator[tuple[str, Any]]:
                 lists = {
                     name: parse_json(cell, f"{where}, {name}, is no JSON")
                     for name, cell in cells.items()
-                    if cell[0] in "[{" and name not in ("prompt", "negative_prompt", "positive_prompt")
+                    if cell[0] in "[{" and name in _LISTS
                 }
                 yield where, _checked(cells | lists, where)
     except csv.Error as error:

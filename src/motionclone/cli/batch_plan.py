@@ -12,7 +12,7 @@ from motionclone.cli.foretelling import memory_told
 from motionclone.cli.jobs import CloneJob
 from motionclone.cli.reading import load_model
 from motionclone.cli.rows import Refused, Rows, Task
-from motionclone.cli.running import ReadyToGenerate, prepared
+from motionclone.cli.running import prepared
 from motionclone.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class _Checker:
             output = task.folder / task.name
             try:
                 ready = prepared(task.job, task.sources, task.settings, output, task.typed, self._load)
-                self._ready[alike] = ready.pipe, ready.settings, isinstance(ready, ReadyToGenerate)
-            except InputError as error:
-                self._ready[alike] = error
+                self._ready[alike] = ready.pipe, ready.settings
+            except (InputError, OSError) as error:
+                self._ready[alike] = InputError(str(error))
         found = self._ready[alike]
         if isinstance(found, InputError):
             raise found
-        pipe, settings, _ = found
+        pipe, settings = found
         if (alike, task.job.prompt) not in self._words:
             check(pipe, task.job.prompt, settings)
             self._words.add((alike, task.job.prompt))
