@@ -733,7 +733,7 @@ def test_saved_pipelines_of_transformers(tmp_path: Path, name: str, kind: str) -
     assert half.vae.dtype == (torch.float32 if kind == "WanPipeline" else torch.bfloat16)
     for weight, wanted in zip(pipe.transformer.parameters(), saved.transformer.parameters(), strict=True):
         assert torch.equal(weight, wanted)
-    with pytest.raises(InputError, match=f"a {kind}, cannot be made to follow image"):
+    with pytest.raises(InputError, match=f"a {kind}, cannot be made to follow a picture"):
         load_pipeline(tmp_path, device="cpu", control="image")
 
 

@@ -207,6 +207,11 @@ def test_scores_are_never_written_over_what_they_are_made_from(tmp_path, monkeyp
     assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
 
+def test_scores_are_written_as_json_lines(tmp_path, run):
+    code, said = run("score", two_videos(tmp_path), "-o", tmp_path / "scores.txt")
+    assert (code, "rename it to" in said) == (2, True), said
+
+
 def test_the_written_scores_name_no_folder(tmp_path, monkeypatch, capsys):
     place = two_videos(tmp_path)
     monkeypatch.setattr(

@@ -146,7 +146,7 @@ def test_loading(tmp_path):
             found, wanted = getattr(pipe, part).state_dict(), getattr(oracle, part).state_dict()
             assert found.keys() == wanted.keys()
             assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-    with pytest.raises(InputError, match="cannot be made to follow sketch"):
+    with pytest.raises(InputError, match="cannot be made to follow a sketch"):
         load_pipeline(tmp_path / "saved", device="cpu", control="sketch")
     description = ModelDescription(base=str(tmp_path / "base"), motion_adapter=str(tmp_path / "motion_adapter"))
     (tmp_path / "dream.ckpt").touch()

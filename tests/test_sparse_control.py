@@ -116,7 +116,7 @@ def test_what_the_network_is_shown_at_extraction_changes_the_motion(tmp_path):
         (torch.zeros(2, 3, 64, 64), (0,), "2 pictures came with 1 frame numbers"),
         (torch.zeros(2, 3, 64, 64), (1, 1), "two pictures are for frame 1"),
         (torch.zeros(1, 3, 64, 64), (4,), "for frame 4 and the video's frames are 0 to 3"),
-        (torch.zeros(1, 3, 64, 64), (-1,), "for frame -1"),
+        (torch.zeros(1, 3, 64, 64), (-1,), "numbered by whole numbers from 0, not -1"),
         (torch.zeros(1, 3, 32, 64), (0,), "the pictures are 64x32 and the video is 64x64"),
         (torch.full((1, 3, 64, 64), 2.0), (0,), r"values in \[-1, 1\], not from 2 to 2"),
         (torch.zeros(0, 3, 64, 64), (), "one or more"),

@@ -140,7 +140,6 @@ LINES = {
     "clone tiger.mp4 p --steps 4 --steps 5": "--steps is given twice; give it once",
     "clone tiger.mp4 p --dry-run --dry-run": "--dry-run is given twice",
     "push tiger.safetensors": "needs a repository, such as: motionclone push tiger.safetensors USER/tiger",
-    "score clips -o scores.txt": "scores are written as .jsonl, got scores.txt; rename it to scores.jsonl",
     "clone tiger.mp4 p --start -1": "--start must be 0 or more seconds",
     "clone tiger.mp4 p --start 5 --end 2": "--end must come after --start",
     "clone tiger.mp4 p --fps 0": "--fps must be a positive number",

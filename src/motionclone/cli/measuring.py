@@ -212,14 +212,14 @@ def score(
 
     _check_judge(judge)
     if output is not None:
-        if output.suffix.lower() != ".jsonl":
-            raise InputError(
-                f"scores are written as .jsonl, got {output}; rename it to {output.with_suffix('.jsonl')}."
-            )
         check_free(output, overwrite)
     listed = listed_videos(videos, references)
     if output is not None:
         check_not_input([output], inputs_of(videos, listed), "the list of scores")
+        if output.suffix.lower() != ".jsonl":
+            raise InputError(
+                f"scores are written as .jsonl, got {output}; rename it to {output.with_suffix('.jsonl')}."
+            )
     quiet_libraries()
     embedder = load_embedder(judge or "mini")
     if judge is None:

@@ -14,10 +14,15 @@ def as_path(given: object) -> Path:
     try:
         path = Path(os.fspath(given))  # type: ignore[call-overload]
         os.fsencode(path)
-    except (TypeError, UnicodeEncodeError) as error:
-        raise InputError(f"a path was expected, got {given!r}; give the name of a file or folder") from error
+    except TypeError as error:
+        raise InputError(
+            f"a path was expected, got {type(given).__name__}; give the name of a file or folder"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{given!r} cannot be a path ({error.reason}); give the name of a file or folder") from error
     if given == "" or "\0" in str(path):
-        raise InputError(f"{given!r} is no path; give the name of a file or folder")
+        why = "embedded null byte" if given else "it is empty"
+        raise InputError(f"{given!r} cannot be a path ({why}); give the name of a file or folder")
     return path
 
 

@@ -20,7 +20,7 @@ from motionclone.backbones.families import backbone_of
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
 from motionclone.backbones.recomputing import within_memory
 from motionclone.errors import InputError, either, named
-from motionclone.files import as_path, check_no_address, kind_of
+from motionclone.files import check_no_address, kind_of
 from motionclone.models.animatediff import assemble, with_control
 from motionclone.models.description import ModelDescription, folder_description, read_model_description
 from motionclone.models.devices import Offload, check_offload, usable_device
@@ -162,9 +162,11 @@ def _trained_in(model: ModelDescription | HubModel | str) -> torch.dtype:
 
 def find_model(model: str | Path) -> ModelDescription | HubModel | str:
     """Which description `model` means, or which folder or hub id of a complete pipeline."""
+    if model == "":
+        raise InputError(f"no model was named; {meant('')}")
     _check_no_address(str(model))
     named = named_models()
-    path = path_of(as_path(model))
+    path = path_of(model)
     may_be_named = isinstance(model, str) and (model.partition("@")[0] in named or not path.exists())
     if may_be_named and (known := find_named(str(model))) is not None:
         return known
