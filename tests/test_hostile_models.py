@@ -11,7 +11,7 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from diffusers import CogVideoXTransformer3DModel
+from diffusers import AutoencoderKL, AutoencoderKLWan, CogVideoXTransformer3DModel, SparseControlNetModel
 from diffusers.configuration_utils import ConfigMixin
 from hostile_models import (
     Case,
@@ -131,3 +131,19 @@ def test_configurations_of_published_models_pass(tmp_path: Path) -> None:
         config = json.loads(json.dumps({"_class_name": name, **defaults, **changes}, default=str))
         (tmp_path / "config.json").write_text(json.dumps(config))
         assert read_config(kind, tmp_path) == config, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (AutoencoderKL, {"scaling_factor": 0}),
+        (AutoencoderKL, {"scaling_factor": -0.18}),
+        (AutoencoderKLWan, {"latents_std": [1.0, 0.0]}),
+        (SparseControlNetModel, {"controlnet_conditioning_channel_order": None}),
+        (SparseControlNetModel, {"controlnet_conditioning_channel_order": "x"}),
+    ],
+)
+def test_what_would_fail_only_in_a_run_is_refused_in_the_configuration(tmp_path, kind, values):
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **values}))
+    with pytest.raises(InputError, match=f"as {next(iter(values))}, (not|which)"):
+        read_config(kind, tmp_path)

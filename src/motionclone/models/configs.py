@@ -17,6 +17,11 @@ COUNTS = ("layers", "blocks", "depth", "head", "groups", "_padding")
 MOST = 1000  # the largest models have about a hundred
 
 
+# What networks and pipelines divide by, once all steps are done; and a choice that is looked at only in a step.
+_DIVISORS = ("scaling_factor", "latents_std")
+_CHOICES = {"controlnet_conditioning_channel_order": ("rgb", "bgr")}
+
+
 def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, Any]:
     """A configuration of a class.
 
@@ -32,7 +37,19 @@ def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, 
             raise InputError(f"{place / name} has {said(value, 40)} as {said(key, 80)}, which no model has.")
     if issubclass(kind, ConfigMixin):
         _check_kinds(kind, config, place / name)
+    for key, value in config.items():
+        divides = key in _DIVISORS and value is not None
+        if (divides and not _positive(value)) or (key in _CHOICES and value not in _CHOICES[key]):
+            wanted = "a positive number" if divides else " or ".join(_CHOICES[key])
+            raise InputError(f"{place / name} has {said(repr(value), 40)} as {key}, not {wanted}; fetch it again.")
     return config
+
+
+def _positive(value: Any) -> bool:
+    """Whether this is a number above 0, or a list of such."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_positive, value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _few(value: Any) -> bool:
