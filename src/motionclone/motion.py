@@ -167,10 +167,7 @@ class Motion:
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the .safetensors, whole or not at all. InputError if `path` exists or cannot be written."""
         path = as_path(path)
-        if path.suffix != SUFFIX:
-            raise InputError(
-                f"a motion file must end in {SUFFIX}, got {path}; did you mean {path.with_suffix(SUFFIX)}?"
-            )
+        check_motion_name(path)
         with whole_file(path, overwrite) as temporary:
             temporary.write_bytes(self.to_bytes())
 
@@ -220,6 +217,13 @@ class Motion:
         card = _CARD.format(motion=shared, name=place.hub_id.partition("/")[2], id=place.hub_id)
         files = {MOTION_FILE: shared.to_bytes(), "README.md": card.encode()}
         return publish(place, files, commit_message, private=private, kept=["README.md"])
+
+
+def check_motion_name(path: Path) -> None:
+    """InputError if no motion file is called so."""
+    if path.suffix != SUFFIX:
+        remedy = f"did you mean {path.with_suffix(SUFFIX)}?" if path.name else "give the name of a file."
+        raise InputError(f"a motion file must end in {SUFFIX}, got {path}; {remedy}")
 
 
 def check_is_motion(given: object) -> None:

@@ -15,7 +15,6 @@ from motionclone.cli.options import (
     GenerationOptions,
     ModelOptions,
     Output,
-    PictureJob,
     PictureOptions,
     ReferenceOptions,
     SettingsOptions,
@@ -29,6 +28,7 @@ from motionclone.cli.running import run
 from motionclone.cli.sources import Sources, remember_place
 from motionclone.cli.terminal import say
 from motionclone.errors import InputError
+from motionclone.settings import Settings
 
 
 def clone(
@@ -68,15 +68,9 @@ def clone(
     dry_run
         Only say what would be made and the memory that takes, and refuse what would be refused; loads no weights.
     """
-    check_no_file(prompt, reference)
-    pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
-    check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
-    check_model(model_options, dry_run)
-    advise(model_options)
     parts = (settings_options, extraction_options, generation_options, conditioning_options)
-    settings = settings_from(model_options.model, *parts, otherwise=control_kind(pictures) or "camera")
-    job, sources = asked_to_clone(
-        reference, prompt, reference_options, picture_options.control, pictures, model_options, prompt_metadata
+    job, sources, settings = asked_to_clone(
+        reference, prompt, reference_options, picture_options, parts, model_options, prompt_metadata, dry_run
     )
     output = output or named_after(reference, prompt, suffix=".mp4")
     run(job, sources, settings, output, overwrite, compare, typed(model_options, *parts), dry_run)
@@ -86,12 +80,21 @@ def asked_to_clone(
     reference: Path,
     prompt: str,
     reference_options: ReferenceOptions,
-    control: str | None,
-    pictures: tuple[PictureJob, ...],
+    picture_options: PictureOptions,
+    parts: tuple[SettingsOptions, ExtractionOptions, GenerationOptions, ConditioningOptions],
     model_options: ModelOptions,
     prompt_metadata: bool,
-) -> tuple[CloneJob, Sources]:
-    """What a clone is asked for, and where what it names lies."""
+    dry_run: bool,
+) -> tuple[CloneJob, Sources, Settings]:
+    """What a clone is asked for, where what it names lies, and its settings; refused is what no model need tell."""
+    check_no_file(prompt, reference)
+    _, _, generation_options, conditioning_options = parts
+    pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
+    check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
+    check_model(model_options, dry_run)
+    advise(model_options)
+    settings = settings_from(model_options.model, *parts, otherwise=control_kind(pictures) or "camera")
+    control = picture_options.control
     job = CloneJob(
         reference.name,
         prompt,
@@ -102,7 +105,7 @@ def asked_to_clone(
         control=control and public_name(control),
     )
     paths = tuple(Path(picture.path) for picture in pictures)
-    return job, Sources(model_options.model, reference, paths, control)
+    return job, Sources(model_options.model, reference, paths, control), settings
 
 
 def extract(
@@ -132,12 +135,10 @@ def extract(
     check_model(model_options, dry_run)
     from motionclone.files import check_free, check_not_input, claimed
     from motionclone.media.places import kept_name
+    from motionclone.motion import SUFFIX, check_motion_name
 
-    output = output or named_after(reference, suffix=".safetensors")
-    if output.suffix != ".safetensors":
-        raise InputError(
-            f"a motion file must end in .safetensors, got {output}; did you mean {output.with_suffix('.safetensors')}?"
-        )
+    output = output or named_after(reference, suffix=SUFFIX)
+    check_motion_name(output)
     settings = settings_from(model_options.model, settings_options, extraction_options)
     advise(model_options)
     sources = Sources(model_options.model, reference)

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionclone.cli.foretelling import advise, check_model, check_prompt, foretell
+from motionclone.cli.foretelling import foretell
 from motionclone.cli.making import asked_to_clone
-from motionclone.cli.misuse import check_no_file
 from motionclone.cli.options import (
     ConditioningOptions,
     ExtractionOptions,
@@ -21,8 +20,6 @@ from motionclone.cli.options import (
     ReferenceOptions,
     SettingsOptions,
     as_option,
-    control_kind,
-    settings_from,
     typed,
 )
 from motionclone.cli.outputs import named_after
@@ -88,23 +85,17 @@ def sweep(
     for name, given in (("strength", generation_options.strength), ("seed", settings_options.seed)):
         if given is not None:
             raise InputError(f"a sheet has more than one {name}; give --{name}s in place of --{name}.")
-    check_no_file(prompt, reference)
-    pictures = picture_options.pictures(steered=conditioning_options != ConditioningOptions())
-    check_prompt(prompt, generation_options.positive_prompt, pictured=bool(pictures))
-    check_model(model_options, dry_run)
-    advise(model_options)
     parts = (settings_options, extraction_options, generation_options, conditioning_options)
     given = typed(model_options, *parts)
-    settings = settings_from(model_options.model, *parts, otherwise=control_kind(pictures) or "camera")
+    job, sources, settings = asked_to_clone(
+        reference, prompt, reference_options, picture_options, parts, model_options, prompt_metadata, dry_run
+    )
     from motionclone.files import check_free, check_not_input, claimed
     from motionclone.lab.sweep import sheet, with_strength
     from motionclone.lab.sweep import sweep as make_all
     from motionclone.media.writing import check_video, write_video
 
     settings = with_strength(settings, max(columns), rows[0])
-    job, sources = asked_to_clone(
-        reference, prompt, reference_options, picture_options.control, pictures, model_options, prompt_metadata
-    )
     output = output or named_after(reference, prompt, suffix="-sweep.mp4")
     check_video(output)
     with nullcontext() if dry_run else claimed(output):

@@ -9,7 +9,7 @@ from motionclone.errors import from_extra
 from motionclone.files import whole_file
 
 with from_extra("lab", "the page of a batch"):
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from motionclone.lab.pages import rendered
 
 PAGE = "index.html"
 MOST, FEW = 2000, 200
@@ -31,14 +31,8 @@ def write_page(folder: Path) -> Path:
     rows = [_row(folder, job, states[job.name]) for job in shown]
     names = ("state", "model", "source")
     told = f"{len(asked):,} videos: " + ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    jinja = Environment(
-        loader=PackageLoader("motionclone.lab", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    page = jinja.get_template("batch.html.j2").render(
+    page = rendered(
+        "batch.html.j2",
         title=f"{folder.resolve().name}: a batch",
         told=told + (f". Below are {MOST:,} of them." if len(asked) > MOST else "."),
         rows=rows,

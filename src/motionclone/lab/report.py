@@ -11,7 +11,7 @@ from motionclone.lab.sections import command, sections_of
 from motionclone.lab.tables import Run
 
 with from_extra("lab", "the report"):
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from motionclone.lab.pages import rendered
 
 
 class Report(NamedTuple):
@@ -36,14 +36,7 @@ def write_report(folder: Path) -> Report:
     run = read_run(folder)
     title = f"{run.description.suite}: MotionClone measured"
     sections = tuple(sections_of(run, folder))
-    jinja = Environment(
-        loader=PackageLoader("motionclone.lab", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    page = jinja.get_template("report.html.j2").render(title=title, sections=sections)
+    page = rendered("report.html.j2", title=title, sections=sections)
     report = Report(folder / "report.html", folder / "report.md")
     with whole_file(report.page, True) as first, whole_file(report.markdown, True) as second:
         first.write_text(page, encoding="utf-8")
