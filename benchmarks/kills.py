@@ -16,6 +16,7 @@ records, and must be the same byte for byte.
 import argparse
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -26,16 +27,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Runs are forks of this process, which has loaded the libraries, but has not computed: so they start at once.
-import diffusers.pipelines.animatediff  # noqa: F401
-import transformers.models.clip.modeling_clip  # noqa: F401
-
 import motionclone.cli
-import motionclone.cloning
-import motionclone.lab.demo
-import motionclone.media.records
-import motionclone.models
 
+# Runs are forks of this process, which has loaded these, but has not computed: so they start at once. Loaded by `main`
+# alone, as the workers of `evaluate` import this file again.
+LOADED = (
+    "diffusers.pipelines.animatediff",
+    "transformers.models.clip.modeling_clip",
+    "motionclone.cloning",
+    "motionclone.lab.demo",
+    "motionclone.media.records",
+    "motionclone.models",
+)
 EVALUATE = ["evaluate", "quick", "--cases", "2", "--steps", "2", "--guided-steps", "1", "--workers", "2", "--out-dir"]
 QUICK = ["--preset", "mini", "--steps", "2", "--guided-steps", "1"]
 
@@ -171,6 +174,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reruns", type=int, default=0)
     options = parser.parse_args()
+    for name in LOADED:
+        importlib.import_module(name)
     chance = random.Random(options.seed)
     began, seen, wrong = time.monotonic(), {"old": 0, "new": 0, "nothing": 0, "unfinished": 0}, 0
     with tempfile.TemporaryDirectory() as place:
