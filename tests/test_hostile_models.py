@@ -141,6 +141,7 @@ def test_configurations_of_published_models_pass(tmp_path: Path) -> None:
         (AutoencoderKLWan, {"latents_std": [1.0, 0.0]}),
         (SparseControlNetModel, {"controlnet_conditioning_channel_order": None}),
         (SparseControlNetModel, {"controlnet_conditioning_channel_order": "x"}),
+        (SparseControlNetModel, {"global_pool_conditions": True}),
     ],
 )
 def test_what_would_fail_only_in_a_run_is_refused_in_the_configuration(tmp_path, kind, values):

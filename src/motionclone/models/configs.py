@@ -17,9 +17,12 @@ COUNTS = ("layers", "blocks", "depth", "head", "groups", "_padding")
 MOST = 1000  # the largest models have about a hundred
 
 
-# What networks and pipelines divide by, once all steps are done; and a choice that is looked at only in a step.
+# What networks and pipelines divide by, once all steps are done; and choices that are looked at only in a step.
 _DIVISORS = ("scaling_factor", "latents_std")
-_CHOICES = {"controlnet_conditioning_channel_order": ("rgb", "bgr")}
+_CHOICES = {
+    "controlnet_conditioning_channel_order": ("rgb", "bgr"),
+    "global_pool_conditions": (False, None),  # a SparseCtrl that says True fails in its first step
+}
 
 
 def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, Any]:
@@ -40,7 +43,8 @@ def read_config(kind: Any, place: Path, name: str = "config.json") -> dict[str, 
     for key, value in config.items():
         divides = key in _DIVISORS and value is not None
         if (divides and not _positive(value)) or (key in _CHOICES and value not in _CHOICES[key]):
-            wanted = "a positive number" if divides else " or ".join(_CHOICES[key])
+            choices = [] if divides else [str(each) for each in _CHOICES[key] if each is not None]
+            wanted = " or ".join(choices) or "a positive number"
             raise InputError(f"{place / name} has {said(repr(value), 40)} as {key}, not {wanted}; fetch it again.")
     return config
 
