@@ -1,5 +1,5 @@
 # Everything runs in .venv, which the first target makes. `make demo` and `make test` need nothing else installed
-# than Python >= 3.11.
+# than Python >= 3.11. What is installed is compiled when it is first used: most of it never is.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,11 +7,11 @@ BIN := .venv/bin
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 .venv/docs: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 demo: .venv/installed
@@ -21,12 +21,14 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
-# Parity with the authors on lesser processors than this one, and with two threads: sums run in other orders.
+# Parity with the authors on lesser processors than this one, and with two threads: sums run in other orders. That the
+# transcription, in float64, is the authors' run does not hang on the processor, and `make test` has seen it.
+PARITY := $(BIN)/pytest tests/test_parity.py -k "not transcription"
 parity: .venv/installed
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/pytest tests/test_parity.py & first=$$!; \
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest tests/test_parity.py; second=$$?; \
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARITY) & first=$$!; \
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PARITY); second=$$?; \
 	wait $$first && exit $$second
-	TEST_THREADS=2 $(BIN)/pytest tests/test_parity.py
+	TEST_THREADS=2 $(PARITY)
 
 # What is to run on a GPU once there is one, on tiny models and the CPU.
 gpu-tiny: .venv/installed
