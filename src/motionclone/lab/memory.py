@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.budget import Cost, cheapest, peak
-from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
+from motionclone.backbones.capture import graph_cut_behind, listening, stopping_at
 from motionclone.backbones.costs import Flops, block_costs
 from motionclone.backbones.families import backbone_of
 from motionclone.errors import InputError
@@ -35,7 +35,7 @@ class Counted:
 
     weights: int  # bytes of the denoiser, or of both experts
     kept: int  # bytes for the backward pass, at the least that can be
-    cut: int  # bytes if everything is kept, with the graph cut after the guided blocks
+    cut: int  # bytes if everything is kept, with the graph cut behind the last guided attention
     naive: int  # bytes without the cut
     forward: int  # FLOPs of a plain forward pass
     extraction: int  # FLOPs of the part that reads a motion
@@ -88,7 +88,7 @@ def count(pipe: Any, settings: Settings) -> Counted:
         with (
             _FlashAttention(),
             listening(partial(backbone.tap, call), sites, _empty_energy) as energies,
-            graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
+            graph_cut_behind(energies) if cut else nullcontext(),
             saving,
         ):
             backbone.denoiser(**{**call, backbone.latents_name: latents})
