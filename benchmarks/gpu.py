@@ -36,6 +36,8 @@ from motionclone.models.devices import usable_device
 from motionclone.motion import Motion
 
 FAILED = "failed, "
+OFFLOADING = 30.0
+"""Seconds that it takes to try every way of offloading, about."""
 
 
 @dataclass
@@ -145,11 +147,11 @@ def examine(bench: Bench, name: str, ends: float) -> None:
         read = read or attempt(f"motion, {_name(dtype)}", lambda: measures.extraction(model))
         if read:
             step(f"everything kept, {_name(dtype)}", read[0], checkpointing="none")
-    of["finite"] = {_name(dtype): f"everything kept, {_name(dtype)}" in steps for dtype in precisions}
-    if not any(of["finite"].values()):
+    if not read:
         return
     motion, of["extraction seconds"] = read
-    dtype = next(dtype for dtype in precisions if of["finite"][_name(dtype)])
+    of["finite"] = {_name(dtype): f"everything kept, {_name(dtype)}" in steps for dtype in precisions}
+    dtype = next((dtype for dtype in precisions if of["finite"][_name(dtype)]), trained)  # or it was too much to keep
     model.pipe.to(dtype)
     of["dtype"] = _name(dtype)
     step("auto", motion, checkpointing="auto")
@@ -167,7 +169,7 @@ def examine(bench: Bench, name: str, ends: float) -> None:
             step(label, motion, measures.with_free(budget), checkpointing="auto")
             count(label, *costs.guided_step(budget))
     if {"plain", "auto"} <= steps.keys():
-        of |= attempt("whole preset", lambda: whole(bench, model, of, ends), needs=2 * slowest) or {}
+        of |= attempt("whole preset", lambda: whole(model, of, ends), needs=2 * slowest) or {}
     for policy in ("none", "least"):
         curve = attempt(
             f"memory over a step, {policy}",
@@ -192,17 +194,14 @@ def vary(bench: Bench, model: Model, motion: Motion, needs: float, ends: float) 
     for label, inside in {"as they are": nullcontext, **variants(model, bench.tiny)}.items():
         rows[label] = {}
         compiles = COMPILING * (label.startswith("compiled") and bench.device.type == "cuda")
-        for kind, by in {"plain": None, "guided": motion}.items():
-
-            def work(inside: Callable[[], Any] = inside, by: Motion | None = by) -> float:
-                with inside():
-                    return measures.steps(model, by, 2, checkpointing="none").seconds
-
-            seconds, why = bench.tried(f"{model.name}: {kind}, {label}", work, needs + compiles, ends)
-            rows[label][kind] = why or seconds
+        with inside():
+            for kind, by in {"plain": None, "guided": motion}.items():
+                work = lambda by=by: measures.steps(model, by, 2, checkpointing="none").seconds  # noqa: E731
+                seconds, why = bench.tried(f"{model.name}: {kind}, {label}", work, needs + compiles, ends)
+                rows[label][kind] = why or seconds
 
 
-def whole(bench: Bench, model: Model, of: dict[str, Any], ends: float) -> dict[str, Any]:
+def whole(model: Model, of: dict[str, Any], ends: float) -> dict[str, Any]:
     """Seconds of the whole preset; where that takes more than half of the time, what its steps come to."""
     seconds, sampling = {label: row["seconds"] for label, row in of["steps"].items()}, model.settings.sampling
     guided = min(sampling.guided_steps, sampling.steps)
@@ -210,7 +209,7 @@ def whole(bench: Bench, model: Model, of: dict[str, Any], ends: float) -> dict[s
     expected = of["extraction seconds"] + decoding + guided * seconds["auto"]
     expected += (sampling.steps - guided) * seconds["plain"]
     told: dict[str, Any] = {"decoding seconds": decoding, "preset seconds": expected, "preset measured": False}
-    if expected < (min(ends, bench.ends) - time.monotonic()) / 2:
+    if expected < (ends - time.monotonic()) / 2:
         told |= {"preset seconds": measures.run(model), "preset measured": True}
     return told
 
@@ -229,7 +228,7 @@ def offloads(bench: Bench, name: str, ends: float) -> None:
             measures.offload(model, mode)
         return measures.read_and_differentiated(model)
 
-    wanted = bench.attempt(f"{name}: without offloading", lambda: read(None), 0 if bench.tiny else 20, ends)
+    wanted = bench.attempt(f"{name}: without offloading", lambda: read(None), 0, ends)
     for mode in ("model", "sequential", "group") if wanted else ():
         off = bench.attempt(
             f"{name}: offload {mode}", lambda mode=mode: measures.different(wanted, read(mode)), 0, ends
@@ -264,10 +263,12 @@ def main() -> int:
     }
     parity(bench)
     for i, name in enumerate(given.models):
-        ends = time.monotonic() + bench.left / (len(given.models) - i)
-        bench.attempt(name, lambda name=name, ends=ends: examine(bench, name, ends))
+        first = i == 0  # which is offloaded, too
+        ends = time.monotonic() + bench.left * (1 + first) / (len(given.models) - i + first)
+        reserved = OFFLOADING * (first and not given.tiny)
+        bench.attempt(name, lambda name=name, ends=ends - reserved: examine(bench, name, ends))
         bench.collect()
-        if i == 0:
+        if first:
             bench.attempt(f"{name}: offloading", lambda name=name, ends=ends: offloads(bench, name, ends))
             bench.collect()
         bench.attempt("drawing", lambda: draw(bench.found, given.out_dir), ends=math.inf)
