@@ -64,9 +64,8 @@ class _Attention(TorchFunctionMode):
         if mask is None:
             return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
         mask = mask.to(query).expand(*query.shape[:-1], key.shape[-2])
-        return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, mask, torch.is_grad_enabled())[
-            0
-        ]
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        return efficient(query, key, value, mask, torch.is_grad_enabled())[0]
 
 
 def counted(name: str, settings: Settings) -> Counted:
