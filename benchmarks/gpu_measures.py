@@ -98,16 +98,6 @@ def diffusers_checkpointing(model: Model) -> Iterator[None]:
         network.disable_gradient_checkpointing()
 
 
-@contextmanager
-def channels_last(model: Model) -> Iterator[None]:
-    network = model.backbone.denoiser
-    network.to(memory_format=torch.channels_last)
-    try:
-        yield
-    finally:
-        network.to(memory_format=torch.contiguous_format)
-
-
 def extraction(model: Model) -> tuple[Motion, float]:
     """The motion of the model's clip, and the seconds of the second of two readings."""
     for _ in range(2):

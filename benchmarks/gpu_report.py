@@ -13,10 +13,10 @@ STEPS = ("step", "seconds", "plain steps", "F, counted", "kept, counted", "peak 
 
 
 def write(found: dict[str, Any], folder: Path) -> None:
-    """gpu.json, gpu.md and memory.png, over what was there."""
+    """gpu.json and gpu.md, over what was there."""
     with whole_file(folder / "gpu.json", overwrite=True) as path:
-        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    drawn = _draw(found["models"], folder / "memory.png")
+        path.write_text(json.dumps(found), encoding="utf-8")
+    drawn = "![memory over a guided step](memory.png)\n" if (folder / "memory.png").exists() else ""
     with whole_file(folder / "gpu.md", overwrite=True) as path:
         path.write_text(report(found) + drawn, encoding="utf-8")
 
@@ -55,7 +55,7 @@ def _model(name: str, of: dict[str, Any]) -> str:
         )
         for label, row in of["steps"].items()
     ]
-    lines = [f"The motion is read in {of['extraction seconds']:.2f} s."]
+    lines = [f"The motion is read in {of['extraction seconds']:.2f} s."] if "extraction seconds" in of else []
     if "preset seconds" in of:
         how = "measured" if of["preset measured"] else "extrapolated from its steps"
         lines.append(f"The whole preset takes {of['preset seconds']:.1f} s ({how}).")
@@ -67,8 +67,22 @@ def _model(name: str, of: dict[str, Any]) -> str:
     for mode, off in of.get("offloads", {}).items():
         lines.append(f"Offload {mode}: {off['indices']:.2%} of the indices differ, gradient {off['gradient']:.1e} off.")
     frames, height, width = of["video"]
-    size = f"{frames}x{height}x{width}, {of['dtype']}, F = {of['F'] / 1e12:.3g} TFLOP, weights {_size(of['weights'])}"
-    return f"## {name}\n\n{size}.\n\n{_table(STEPS, rows)}" + "\n".join(lines) + "\n\n"
+    size = f"{frames}x{height}x{width}"
+    if "dtype" in of:
+        size += f", {of['dtype']}"
+    if "F" in of:
+        size += f", F = {of['F'] / 1e12:.3g} TFLOP, weights {_size(of['weights'])}"
+    return (
+        f"## {name}\n\n{size}.\n\n{_table(STEPS, rows)}" + "\n".join(lines) + "\n\n" + _variants(of.get("variants", {}))
+    )
+
+
+def _variants(of: dict[str, dict[str, float | str]]) -> str:
+    def told(seconds: float | str) -> str:
+        return seconds if isinstance(seconds, str) else f"{seconds:.3f}"
+
+    rows = [(label, *map(told, kinds.values())) for label, kinds in of.items()]
+    return _table(("the same steps", "plain, seconds", "guided, everything kept"), rows) if rows else ""
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -80,11 +94,11 @@ def _size(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:.3g} GB"
 
 
-def _draw(models: dict[str, Any], path: Path) -> str:
-    """Memory over one guided step of each model; the line that shows it, if there is something to show."""
-    curves = {name: of["curves"] for name, of in models.items() if of.get("curves")}
+def draw(found: dict[str, Any], folder: Path) -> None:
+    """memory.png, memory over one guided step of each model, if there is something to show."""
+    curves = {name: of["curves"] for name, of in found["models"].items() if of.get("curves")}
     if not curves:
-        return ""
+        return
     mpl.use("agg")
     figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3), layout="constrained", squeeze=False)
     for axis, (name, of) in zip(axes[0], curves.items(), strict=True):
@@ -92,7 +106,6 @@ def _draw(models: dict[str, Any], path: Path) -> str:
             axis.plot(range(len(curve)), [count / 1e9 for count in curve], label=policy, linewidth=1)
         axis.set(title=name, xlabel="operation of a guided step", ylabel="GB", ylim=(0, None))
         axis.legend(frameon=False)
-    with whole_file(path, overwrite=True) as temporary:
+    with whole_file(folder / "memory.png", overwrite=True) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
     plt.close(figure)
-    return "![memory over a guided step](memory.png)\n"

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from motionclone.errors import InputError
 from motionclone.lab.memory import counted
 from motionclone.lab.parts import Parts, parts_of
 from motionclone.models import named_models
@@ -34,11 +33,7 @@ def main() -> None:
         settings = preset(preset_of(name))
         size = settings.sampling
         rest.add_row(name, *(f"{count / 1e9:.2f}" for count in astuple(parts_of(name, size))))
-        try:
-            found = counted(name, settings)
-        except InputError as error:
-            table.add_row(name, str(error))
-            continue
+        found = counted(name, settings)
         table.add_row(
             name,
             f"{size.num_frames}x{size.height}x{size.width}",

@@ -13,7 +13,7 @@ from tiny import leaving_by, state, tiny_adapter, tiny_pipe, tiny_unet
 from torch import nn
 from torch.nn import functional
 
-from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
+from motionclone.backbones.capture import graph_cut_behind, listening, stopping_at
 from motionclone.backbones.checkpointing import checkpointed
 from motionclone.backbones.families import backbone_of
 from motionclone.backbones.patching import layered, steps_heard
@@ -129,7 +129,7 @@ def gradient(backbone, sites, *, cut=True, blocks=()):
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
             listening(partial(backbone.tap, {}), sites) as found,
-            graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
+            graph_cut_behind(found) if cut else nullcontext(),
         ):
             output = backbone.denoiser(**call(latents)).sample
         total = sum(energy(*found[site], reference[site]) for site in sites)
@@ -171,8 +171,8 @@ def test_everything_is_left_as_found(backbone, sites, end, inside):
             torch.enable_grad(),
             layered(unet, "forward", lambda plain, *args, **kwargs: plain(*args, **kwargs)),
             checkpointed(backbone.denoiser, backbone.heavy_blocks()),
-            listening(partial(backbone.tap, {}), sites),
-            graph_cut_at(last),
+            listening(partial(backbone.tap, {}), sites) as heard,
+            graph_cut_behind(heard),
         ):
             hook = last.register_forward_hook(fail) if inside else None
             try:
@@ -191,10 +191,8 @@ def test_everything_is_left_as_found(backbone, sites, end, inside):
 
 @pytest.mark.parametrize("end", [None, RuntimeError, KeyboardInterrupt])
 def test_cut_gives_the_grad_mode_back(backbone, sites, end):
-    last = backbone.after(sites)
-
     def run():
-        with graph_cut_at(last):
+        with listening(partial(backbone.tap, {}), sites) as heard, graph_cut_behind(heard):
             backbone.denoiser(**call())
             assert not torch.is_grad_enabled()
             if end is not None:

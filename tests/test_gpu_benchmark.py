@@ -29,24 +29,27 @@ def test_all_of_it_runs(monkeypatch, tmp_path):
     assert [case["within"] for case in found["parity"]] == [True]
     assert of["finite"] == {"bfloat16": True, "float16": True}
     assert of["offloads"] == {mode: {"indices": 0, "gradient": 0} for mode in ("model", "sequential", "group")}
-    assert {"plain", "everything kept", "auto", "least", "diffusers' checkpoints"} < of["steps"].keys()
+    assert {"plain", "everything kept, float16", "auto", "least", "diffusers' checkpoints"} < of["steps"].keys()
     assert of["preset measured"]
-    blocks = [of["steps"][policy]["blocks"] for policy in ("everything kept", "least")]
+    blocks = [of["steps"][policy]["blocks"] for policy in ("everything kept, bfloat16", "least")]
     assert blocks[0] == 0 < blocks[1]
     assert len(of["curves"]["least"]) > len(of["curves"]["none"]) > 1000
     peaks = {policy: max(curve) for policy, curve in of["curves"].items()}
     assert peaks["none"] - peaks["least"] > 0.5 * (
-        of["steps"]["everything kept"]["counted kept"] - of["steps"]["least"]["counted kept"]
+        of["steps"]["everything kept, bfloat16"]["counted kept"] - of["steps"]["least"]["counted kept"]
     )
     report = (tmp_path / "gpu.md").read_text()
     assert "| least |" in report
+    elsewhere = {label for label, kinds in of["variants"].items() if isinstance(kinds["guided"], str)}
+    assert elsewhere == {"cudnn attention", "efficient attention"}  # which a CPU has not
+    assert "| efficient attention | failed, RuntimeError: No " in report
     assert "![memory over a guided step](memory.png)" in report
     assert (tmp_path / "memory.png").stat().st_size > 10_000
 
 
 def test_what_does_not_fit_the_time_is_a_line(monkeypatch, tmp_path):
     assert run(monkeypatch, "--tiny", "--device", "cpu", "--out-dir", tmp_path, "--minutes", "0", "ltx-video") == 0
-    assert "- ltx-video: counted: left out, 0 seconds were left." in (tmp_path / "gpu.md").read_text()
+    assert "- ltx-video: left out, 0 seconds were left." in (tmp_path / "gpu.md").read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

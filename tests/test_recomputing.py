@@ -114,6 +114,9 @@ def test_what_is_measured_is_what_autograd_keeps(pipe, motion, monkeypatch):
     assert peak(costs, frozenset()) + rest == sum(kept[key].nbytes() for key in kept.keys() - weights)
     names = [each.name for each in costs]
     assert (names[0], names[-1]) == ("down_blocks.0", "up_blocks.1")  # nothing behind the cut
+    *_, other, last = (each for each in costs[-1].inner if "motion_modules" in each.name)
+    assert [each.name for each in other.inner]  # its feed-forward; the last lies behind the last attention
+    assert not last.inner
     assert all(each.flops > 0 and each.inputs > 0 for each in costs)
 
 

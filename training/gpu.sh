@@ -33,7 +33,7 @@ stage() { # SHARE SCRIPT ARGUMENTS...
 mkdir -p "$run/mini"
 [ -d "$run/tokenizer" ] || cp -r "$mini/base/tokenizer" "$run/tokenizer"
 stage 7 vae --start-from "$mini/base/vae" --batch "$scenes" --workers "$workers"
-if [ ! -d "$run/latents" ]; then
+if [ ! -f "$run/latents/captions.json" ]; then  # written last
     "$python" "$here/latents.py" --vae "$run/vae" --out "$run/latents" --clips 100000 --minutes "$(share 10)" \
         --workers "$workers" --device "$device"
 fi

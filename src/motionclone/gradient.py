@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from motionclone.backbones.backbone import Backbone, Call, Guidable
 from motionclone.backbones.budget import Cost
-from motionclone.backbones.capture import graph_cut_at, listening
+from motionclone.backbones.capture import graph_cut_behind, listening
 from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weights_as_computed
 from motionclone.backbones.costs import block_costs
 from motionclone.backbones.patching import Forward
@@ -115,9 +115,9 @@ def _energies(
             return objective(query, key, _reference_at(site, query, motion, backbone.grid(call, query), len(latents)))
 
         with listening(partial(backbone.tap, call), sites, energy_at) as energies:
-            with graph_cut_at(backbone.after(sites)), saving:
+            with graph_cut_behind(energies), saving:
                 output = forward(**call)
-            energies.finish(sites)
+            energies.finish()
             yield output, energies, latents
 
 

@@ -27,24 +27,27 @@ NO_WINDOWS = "windows over the frames are not supported, switch them off (FreeNo
 class Heard(dict[str, Any]):
     """What was kept of every site."""
 
-    def __init__(self, keep: Keep, here: Callable[[], bool]) -> None:
+    def __init__(self, keep: Keep, sites: Sequence[str], here: Callable[[], bool]) -> None:
         super().__init__()
         self.keep, self.replaying = keep, False
         self.here = here  # whether the running code belongs to the pass that is listened to; for taps to ask
+        self.cuts = False  # whether no graph is built behind the last site
+        self._sites = sites
 
     def hear(self, site: str, query: Tensor, key: Tensor) -> None:
         """For taps. InputError if a site is called for the second time."""
-        if self.replaying:  # a checkpoint computes again, and wants the same operations
-            self.keep(site, query, key)
-            return
-        if site in self:
+        if site in self and not self.replaying:
             raise InputError(f"{site} was called more than once in one forward pass; {NO_WINDOWS}")
-        self[site] = self.keep(site, query, key)
+        kept = self.keep(site, query, key)
+        if not self.replaying:  # else a checkpoint computes again, and wants the same operations
+            self[site] = kept
+        if self.cuts and len(self) == len(self._sites) and site == next(reversed(self)):
+            torch.set_grad_enabled(False)
 
-    def finish(self, sites: Sequence[str]) -> None:
+    def finish(self) -> None:
         """The forward pass is over. InputError if a site was not heard."""
         self.replaying = True
-        missing = [site for site in sites if site not in self]
+        missing = [site for site in self._sites if site not in self]
         if missing:
             raise InputError(
                 f"no query and key were seen at {missing[0]}: guidance needs unfused projections, every block run and "
@@ -90,11 +93,11 @@ def listening(
     """
     handles: list[RemovableHandle] = []
     with only_here() as here, removing(handles):
-        heard = Heard(keep, here)
+        heard = Heard(keep, sites, here)
         for site in sites:
             handles += tap(site, heard)
         yield heard
-    heard.finish(sites)
+    heard.finish()
 
 
 class _Hearing(TorchFunctionMode):
@@ -147,20 +150,14 @@ def stopping_at(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def graph_cut_at(module: nn.Module) -> Iterator[None]:
-    """Build no graph from `module` on.
+def graph_cut_behind(heard: Heard) -> Iterator[None]:
+    """Inside the `with`, build no graph from the last site on, be it in the middle of a block.
 
-    Detaching its input would not do: in a UNet the skip connections carry the graph past it.
+    Detaching what is computed there would not do: in a UNet the skip connections carry the graph past it.
     """
     before = torch.is_grad_enabled()
-    with only_here() as here:
-
-        def cut(*_: Any) -> None:
-            if here():
-                torch.set_grad_enabled(False)
-
-        with removing([module.register_forward_pre_hook(cut)]):
-            try:
-                yield
-            finally:
-                torch.set_grad_enabled(before)
+    heard.cuts = True
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(before)

@@ -106,7 +106,7 @@ def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
         size = numbers * (4 if exact else 2) / 1e9
         return f"{size:.2f} GB for denoiser and VAE on {device.type}; of this model the rest is not counted{there}"
     taken = memory_of(facts, settings, offload=options.offload, tiling=options.vae_tiling, exact=exact)
-    at_work = f"guidance {_or_unknown(taken.guidance)} or, later, the VAE {taken.coding:.1f}"
+    at_work = f"guidance {taken.guidance:.1f} or, later, the VAE {taken.coding:.1f}"
     parts = {
         "none": f"weights {taken.weights:.1f}, and beside them {at_work}",
         "model": f"the largest of the parts, each with its work: {at_work}; weights, {taken.weights:.1f}, wait outside",
@@ -122,7 +122,3 @@ def memory_told(pipe: Any, settings: "Settings", options: ModelOptions) -> str:
         if (least := memory_of(facts, settings, **ways, exact=exact).most) + OWN <= here[0] / 1e9
     ]
     return f"{told}: too little; take {smaller[0] if smaller else 'fewer frames, a smaller size or a smaller model'}"
-
-
-def _or_unknown(size: float | None) -> str:
-    return "not counted" if size is None else f"{size:.1f}"

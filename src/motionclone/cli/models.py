@@ -73,8 +73,8 @@ def _list(console: "Console") -> None:
     console.print(table, chosen)
     console.print(
         "Memory is what a clone at the preset's size has on the GPU at once (weights of all parts, guidance, VAE), "
-        "counted from the networks' shapes and not measured; least, with --offload model --vae-tiling; + is with "
-        "guidance not counted. Run: whether its own weights were run here. Settings: where the preset is from; of a "
+        "counted from the networks' shapes and not measured; least, with --offload model --vae-tiling. "
+        "Run: whether its own weights were run here. Settings: where the preset is from; of a "
         "guess, expect to look for the weight.\n"
         "`motionclone models NAME` says more, `motionclone doctor` which models fit this machine. A folder, a model "
         "description (.toml, .yaml) or a hub id does as well: see docs/models.md."
@@ -82,8 +82,8 @@ def _list(console: "Console") -> None:
 
 
 def gigabytes(memory: "Memory") -> str:
-    """The most that is taken at once; with a plus where not all could be counted."""
-    return f"{memory.most:.{1 if memory.most >= 0.1 else 2}f}" + "+" * (memory.guidance is None)
+    """The most that is taken at once."""
+    return f"{memory.most:.{1 if memory.most >= 0.1 else 2}f}"
 
 
 def _describe(name: str, console: "Console") -> None:
@@ -145,6 +145,4 @@ def _weights(facts: "Facts") -> str:
 
 
 def _guidance(facts: "Facts") -> str:
-    if facts.kept is None:
-        return "not counted: the shapes of its denoiser alone do not tell"
     return f"keeps {facts.kept:.2f} GB for the backward pass at the least, {facts.cut:.2f} GB if that is free (faster)"

@@ -1,8 +1,8 @@
 """Count what guidance keeps in memory at a model's real size, on the meta device: nothing is loaded or computed.
 
 Counted are the distinct storages that autograd saves during one guided call of one video, parameters excluded, with
-attention that keeps what flash attention keeps (query, key, value, output and sums of rows), and the operations of
-matrix products, convolutions and attention.
+attention that keeps what flash attention keeps (query, key, value, output and sums of rows; a mask, where there is
+one), and the operations of matrix products, convolutions and attention.
 """
 
 import math
@@ -10,19 +10,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLLTX2Audio
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from motionclone.backbones.backbone import Backbone, Call
 from motionclone.backbones.budget import Cost, cheapest, peak
-from motionclone.backbones.capture import graph_cut_at, listening, stopping_at
+from motionclone.backbones.capture import graph_cut_behind, listening, stopping_at
 from motionclone.backbones.costs import Flops, block_costs
 from motionclone.backbones.families import backbone_of
-from motionclone.errors import InputError
 from motionclone.models import HubModel, load_pipeline, named_models
 from motionclone.motion import SparseMap
 from motionclone.objectives import energy
@@ -35,7 +37,7 @@ class Counted:
 
     weights: int  # bytes of the denoiser, or of both experts
     kept: int  # bytes for the backward pass, at the least that can be
-    cut: int  # bytes if everything is kept, with the graph cut after the guided blocks
+    cut: int  # bytes if everything is kept, with the graph cut behind the last guided attention
     naive: int  # bytes without the cut
     forward: int  # FLOPs of a plain forward pass
     extraction: int  # FLOPs of the part that reads a motion
@@ -51,22 +53,26 @@ class Counted:
         return 2 * self.forward + self.backward + choice.flops, choice.peak + self.rest
 
 
-class _FlashAttention(TorchFunctionMode):
-    """Attention as a GPU computes it, which keeps query, key, value, output and the rows' sums; masks are left out."""
+class _Attention(TorchFunctionMode):
+    """Attention as a GPU computes it, which keeps query, key, value, output, the rows' sums and masks, as numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is functional.scaled_dot_product_attention:
-            named = dict(zip(("query", "key", "value"), args, strict=False)) | (kwargs or {})
-            flash = torch.ops.aten._scaled_dot_product_flash_attention
-            return flash(named["query"], named["key"], named["value"])[0]
-        return func(*args, **(kwargs or {}))
+        if func is not functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        named = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | (kwargs or {})
+        query, key, value, mask = named["query"], named["key"], named["value"], named.get("attn_mask")
+        if mask is None:
+            return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
+        mask = mask.to(query).expand(*query.shape[:-1], key.shape[-2])
+        efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+        return efficient(query, key, value, mask, torch.is_grad_enabled())[0]
 
 
 def counted(name: str, settings: Settings) -> Counted:
     """What a model that has a name keeps at the size and blocks of the settings.
 
     Raises:
-        InputError: if it has no such blocks, cannot take the size or cannot be counted without computing.
+        InputError: if it has no such blocks or cannot take the size.
     """
     return count(_on_meta(name), settings)
 
@@ -82,16 +88,17 @@ def count(pipe: Any, settings: Settings) -> Counted:
     sampling = settings.sampling
     shape = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
     call = backbone.denoiser_call(torch.empty(shape, device="meta"), settings.extraction.t_alpha, "")
+    in_a_run = call | _IN_A_RUN.get(type(pipe).__name__, {})
 
     def run(saving: AbstractContextManager[Any], *, cut: bool = True, backward: bool = False) -> None:
-        latents = call[backbone.latents_name].clone().requires_grad_()
+        latents = in_a_run[backbone.latents_name].clone().requires_grad_()
         with (
-            _FlashAttention(),
+            _Attention(),
             listening(partial(backbone.tap, call), sites, _empty_energy) as energies,
-            graph_cut_at(backbone.after(sites)) if cut else nullcontext(),
+            graph_cut_behind(energies) if cut else nullcontext(),
             saving,
         ):
-            backbone.denoiser(**{**call, backbone.latents_name: latents})
+            backbone.denoiser(**{**in_a_run, backbone.latents_name: latents})
         if backward:
             torch.autograd.grad(torch.stack(list(energies.values())).sum(), latents)
 
@@ -101,8 +108,8 @@ def count(pipe: Any, settings: Settings) -> Counted:
         total: int = counting.total
         return total
 
-    with torch.no_grad(), _FlashAttention():
-        forward = operations(lambda: backbone.denoiser(**call))
+    with torch.no_grad(), _Attention():
+        forward = operations(lambda: backbone.denoiser(**in_a_run))
         extraction = operations(lambda: _read(backbone, call, sites))
     costs, rest = block_costs(backbone.denoiser, backbone.heavy_blocks(), run)
     whole, outside = block_costs(backbone.denoiser, backbone.heavy_blocks(), partial(run, cut=False))
@@ -159,24 +166,54 @@ WORDS: dict[str, tuple[tuple[int, ...] | None, ...]] = {
     "WanPipeline": ((1, 512, 4096), None),
     "LTXPipeline": ((1, 128, 4096), (1, 128)),
     "HunyuanVideoPipeline": ((1, 256, 4096), (1, 768), (1, 256)),
+    "HunyuanVideo15Pipeline": ((1, 1000, 3584), (1, 1000), (1, 256, 1472), (1, 256)),
+    "LTX2Pipeline": ((1, 1024, 3840), (1, 1024)),
 }
-"""Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries.
+"""Of one prompt, as the pipelines' encode_prompt returns it: shapes of the embeddings, masks and summaries."""
 
-Not here are HunyuanVideo-1.5, whose denoiser looks at values, which tensors on the meta device do not have, and LTX-2,
-whose sound comes from further networks.
-"""
+_IN_A_RUN: dict[str, Call] = {"LTX2Pipeline": {"isolate_modalities": False}}
+"""What a run tells the denoiser otherwise than a reading: LTX-2 reads clips that are silent, and makes sound."""
 
 
 def _on_meta(name: str) -> Any:
     """The pipeline of a named model without weights; its text encoders are replaced by the shape of their output."""
     model = named_models()[name]
-    if isinstance(model, HubModel) and model.pipeline not in WORDS:
-        raise InputError(f"the memory of {name} cannot be counted from the shapes of its denoiser alone.")
     if model == named_models()["mini"]:
         return load_pipeline(name, device="cpu").to("meta")
     pipe = load_pipeline(name, device="cpu", weights=False)
     dtype = getattr(torch, model.dtype) if isinstance(model, HubModel) else torch.float16
-    shapes = WORDS[type(pipe).__name__]
-    words = tuple(shape and torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
+    kind = type(pipe).__name__
+    looks_at_values = kind == "HunyuanVideo15Pipeline"
+
+    def part(shape: tuple[int, ...] | None) -> Tensor | None:
+        if looks_at_values and shape is not None and len(shape) == 2:  # a mask
+            return torch.ones(shape)
+        return None if shape is None else torch.empty(shape, dtype=dtype, device="meta")
+
+    words = tuple(map(part, WORDS[kind]))
     pipe.encode_prompt = lambda *_, **__: words
+    if looks_at_values:
+        _give_values(pipe.transformer)
+    if kind == "LTX2Pipeline":
+        with torch.device("meta"):
+            pipe.audio_vae = AutoencoderKLLTX2Audio()
+        pipe.tokenizer = SimpleNamespace(padding_side="left")
+        pipe.connectors = lambda words, mask, **_: (words, words, mask)
     return pipe
+
+
+def _give_values(transformer: Any) -> None:
+    """HunyuanVideo-1.5 sorts its words by masks and looks whether a picture is shown, for which shapes will not do.
+
+    Masks and pictures have values, therefore, and only where the network computes with them do they become shapes.
+    """
+
+    def show_nothing(_network: nn.Module, args: Any, kwargs: Any) -> Any:
+        return args, kwargs | {"image_embeds": torch.zeros_like(kwargs["image_embeds"], device="cpu")}
+
+    def take_shapes(_part: nn.Module, args: Any) -> Any:
+        return tree_map(lambda each: each.to("meta") if torch.is_tensor(each) else each, args)
+
+    transformer.register_forward_pre_hook(show_nothing, with_kwargs=True)
+    for part in (transformer.context_embedder, transformer.image_embedder, *transformer.transformer_blocks):
+        part.register_forward_pre_hook(take_shapes)

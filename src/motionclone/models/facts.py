@@ -38,9 +38,9 @@ class Facts(BaseModel, frozen=True, extra="forbid"):
     exact_vae: bool = False
     """The VAE is float32 whatever the rest is."""
     others: float = 0.0
-    kept: float | None = None
-    """By guidance for its backward pass, at the least; None where that cannot be counted."""
-    cut: float | None = None
+    kept: float
+    """By guidance for its backward pass, at the least."""
+    cut: float
     """In its place if everything is kept."""
     coding: float
     """The VAE has at once for a whole video, encoding or decoding, beyond its weights."""
@@ -53,9 +53,9 @@ class Memory:
     """GB that a clone takes on its device at once."""
 
     weights: float
-    guidance: float | None  # None if it cannot be counted
+    guidance: float
     coding: float  # by the VAE
-    most: float  # at the busiest moment; at least, if guidance was not counted
+    most: float  # at the busiest moment
 
 
 @cache
@@ -82,16 +82,14 @@ def memory_of(
     wider_vae = 1 if facts.exact_vae else wider
     parts = [wider * facts.text_encoders, wider * facts.denoiser, wider_vae * facts.vae, wider * facts.others]
     weights = sum(parts) + (facts.experts - 1) * wider * facts.denoiser
-    kept = _guided(facts, settings)
-    guidance = None if kept is None else kept * larger * wider
+    guidance = _guided(facts, settings) * larger * wider
     coding = min(facts.coding * larger, facts.tiled if tiling else float("inf")) * wider_vae
-    at_work = guidance or 0.0
     if offload == "none":
-        most = weights + max(at_work, coding)
+        most = weights + max(guidance, coding)
     elif offload == "model":
-        most = max(parts[0], parts[1] + at_work, parts[2] + coding)
+        most = max(parts[0], parts[1] + guidance, parts[2] + coding)
     else:  # one layer at a time
-        most = max(at_work, coding)
+        most = max(guidance, coding)
     return Memory(weights, guidance, coding, most)
 
 
@@ -109,7 +107,7 @@ OWN = 1.0
 def fitting_models(free: float) -> dict[str, str]:
     """The real models that a GPU with so many GB free can run at their presets' sizes, with the options they need.
 
-    The largest first; left out is what could not be counted.
+    The largest first.
     """
     found = {}
     for name, facts in known_facts().items():
@@ -118,13 +116,13 @@ def fitting_models(free: float) -> dict[str, str]:
         settings = preset(preset_of(name))
         for options, ways in WAYS:
             memory = memory_of(facts, settings, **ways)
-            if memory.guidance is not None and memory.most + OWN <= free:
+            if memory.most + OWN <= free:
                 found[name] = options
                 break
     return dict(sorted(found.items(), key=lambda each: -known_facts()[each[0]].denoiser))
 
 
-def _guided(facts: Facts, settings: Settings) -> float | None:
+def _guided(facts: Facts, settings: Settings) -> float:
     if settings.guidance.off:
         return 0.0
     if settings.guidance.checkpointing == "none":
