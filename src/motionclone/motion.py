@@ -20,7 +20,9 @@ from motionclone.errors import InputError, in_one_line
 from motionclone.files import as_path, check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
-FORMAT = "motionclone.motion/1"
+_KIND, VERSION = "motionclone.motion/", 1
+FORMAT = f"{_KIND}{VERSION}"
+"""What a motion file says it is; the version goes up when older programs would read a file wrongly."""
 SUFFIX = ".safetensors"
 MOTION_FILE = f"motion{SUFFIX}"
 """Its name in a folder, or on the hub."""
@@ -291,6 +293,12 @@ def load_motion(place: str | Path, *, revision: str | None = None) -> Motion:
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
             "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
+    version = header.get("format", "").removeprefix(_KIND)
+    if version != header.get("format") and version.isdecimal() and int(version) > VERSION:
+        raise InputError(
+            f"{path} is a motion of format {version}, which a newer motionclone wrote, and this one reads formats up "
+            f"to {VERSION}; update motionclone, or extract the motion again."
+        )
     if header.get("format") != FORMAT:
         raise InputError(
             f"{path} is a safetensors file but not a motion of format {FORMAT}, such as `motionclone extract` makes."
