@@ -5,6 +5,7 @@ query frame, then the key frame.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -293,10 +294,10 @@ def load_motion(place: str | Path, *, revision: str | None = None) -> Motion:
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
             "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
-    version = header.get("format", "").removeprefix(_KIND)
-    if version != header.get("format") and version.isdecimal() and int(version) > VERSION:
+    newer = re.fullmatch(rf"{re.escape(_KIND)}(\d{{1,9}})", header.get("format", ""), re.ASCII)
+    if newer is not None and int(newer[1]) > VERSION:
         raise InputError(
-            f"{path} is a motion of format {version}, which a newer motionclone wrote, and this one reads formats up "
+            f"{path} is a motion of format {newer[1]}, which a newer motionclone wrote, and this one reads formats up "
             f"to {VERSION}; update motionclone, or extract the motion again."
         )
     if header.get("format") != FORMAT:
