@@ -169,7 +169,10 @@ def test_a_file_of_a_newer_version_says_so(tmp_path):
     whole, path = motion().to_bytes(), tmp_path / "motion.safetensors"
     assert FORMAT == "motionclone.motion/1"
     for format, told in [
-        ("motionclone.motion/2", "a motion of format 2, which a newer motionclone wrote"),
+        (
+            "motionclone.motion/2",
+            "is a motionclone.motion/2, which a newer motionclone wrote, and this one reads motionclone.motion/1;",
+        ),
         ("motionclone.motion/x", "not a motion"),
     ]:
         length = int.from_bytes(whole[:8], "little")

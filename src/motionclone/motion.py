@@ -21,9 +21,8 @@ from motionclone.errors import InputError, in_one_line
 from motionclone.files import as_path, check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
-_KIND, VERSION = "motionclone.motion/", 1
-FORMAT = f"{_KIND}{VERSION}"
-"""What a motion file says it is; the version goes up when older programs would read a file wrongly."""
+FORMAT = "motionclone.motion/1"
+"""What a motion file says it is; the number goes up when older programs would read a file wrongly."""
 SUFFIX = ".safetensors"
 MOTION_FILE = f"motion{SUFFIX}"
 """Its name in a folder, or on the hub."""
@@ -294,16 +293,11 @@ def load_motion(place: str | Path, *, revision: str | None = None) -> Motion:
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
             "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
-    newer = re.fullmatch(rf"{re.escape(_KIND)}(\d{{1,9}})", header.get("format", ""), re.ASCII)
-    if newer is not None and int(newer[1]) > VERSION:
-        raise InputError(
-            f"{path} is a motion of format {newer[1]}, which a newer motionclone wrote, and this one reads formats up "
-            f"to {VERSION}; update motionclone, or extract the motion again."
-        )
-    if header.get("format") != FORMAT:
-        raise InputError(
-            f"{path} is a safetensors file but not a motion of format {FORMAT}, such as `motionclone extract` makes."
-        )
+    if (told := header.get("format", "")) != FORMAT:
+        why = "is a safetensors file but not a motion of format {}, such as `motionclone extract` makes"
+        if re.fullmatch(r"motionclone\.motion/[1-9]\d{0,8}", told, re.ASCII):
+            why = f"is a {told}, which a newer motionclone wrote, and this one reads {{}}; update it, or extract again"
+        raise InputError(f"{path} {why.format(FORMAT)}.")
     try:
         record = provenance_from(header["record"])
         grid = grid_from(header["grid"])
