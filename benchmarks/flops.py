@@ -2,7 +2,8 @@
 
     python benchmarks/flops.py [MODEL ...]
 
-F is one forward pass of the denoiser for one video; an unguided step is 2 F, and so is the plain part of a guided one.
+F is one forward pass of the denoiser for one video; an unguided step is 2 F, and so is the plain part of a guided one,
+unless the preset has no classifier-free guidance: then both are 1 F.
 """
 
 import argparse
@@ -22,7 +23,8 @@ HEAD = """# What guidance costs
 
 Counted at the presets' sizes on the meta device by `python benchmarks/flops.py`, which wrote this page; nothing was
 timed ([what waits for a GPU](memory.md#speed)). F is one forward pass of the denoiser for one video, in TFLOP (10^12
-operations of matrix products, convolutions and attention). A plain step with classifier-free guidance is 2 F.
+operations of matrix products, convolutions and attention). A plain step with classifier-free guidance is 2 F, without
+(`lightning-4step`, `lightning-8step`, `wan2.1-lightx2v`) 1 F.
 
 """
 COLUMNS = ("model", "video", "F", "extraction", "guided step, everything kept", "kept", "with the least memory", "kept")
@@ -44,13 +46,19 @@ about the least that ours can do with, and ours gets cheaper with every GB that 
 """
 
 
+def halves_of(settings: Settings) -> int:
+    """Forward passes of a plain step."""
+    return 2 if settings.sampling.guidance_scale > 1 else 1
+
+
 def row(name: str, settings: Settings, found: Counted) -> str:
     """One line of the first table."""
     sampling = settings.sampling
     size = f"{sampling.num_frames}x{sampling.height}x{sampling.width}"
-    (every, kept), (least, few) = found.guided_step(), found.guided_step(0)
+    halves = halves_of(settings)
+    (every, kept), (least, few) = found.guided_step(halves=halves), found.guided_step(0, halves)
     guided = min(sampling.guided_steps, sampling.steps)
-    run = found.extraction + guided * every + (sampling.steps - guided) * 2 * found.forward
+    run = found.extraction + guided * every + (sampling.steps - guided) * halves * found.forward
     plain = PLAIN_STEPS * 2 * found.forward
     cells = (
         name,
@@ -66,9 +74,9 @@ def row(name: str, settings: Settings, found: Counted) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def budgets(name: str, found: Counted) -> str:
+def budgets(name: str, settings: Settings, found: Counted) -> str:
     """One line of the second."""
-    steps = (found.guided_step(each * 1e9) for each in BUDGETS)
+    steps = (found.guided_step(each * 1e9, halves_of(settings)) for each in BUDGETS)
     cells = [
         f"{flops / found.forward:.2f} F" if kept <= each * 1e9 else ""
         for each, (flops, kept) in zip(BUDGETS, steps, strict=True)
@@ -99,8 +107,8 @@ def main() -> None:
             continue
         print(f"{name}: kept {found.kept / 1e9:.2f}, cut {found.cut / 1e9:.2f} GB")
         rows += row(name, settings, found)
-        others += budgets(name, found)
-        theirs += beside_diffusers(name, found)
+        others += budgets(name, settings, found)
+        theirs += beside_diffusers(name, found) if halves_of(settings) == 2 else ""
     missing = (
         f"\nNot counted: {', '.join(left_out)}, whose denoisers the shapes alone do not tell.\n" if left_out else ""
     )
