@@ -134,7 +134,7 @@ def test_animatediff_lightning(fetched: Callable[[str, str], None], steps: int) 
     )
 
 
-def test_wan_with_lightx2v(fetched: Callable[[str, str], None]) -> None:
+def test_wan_with_lightx2v(fetched: Callable[[str, str], None], tmp_path: Path) -> None:
     fetched("Wan-AI/Wan2.1-T2V-14B-Diffusers", "wan")
     fetched("lightx2v/Wan2.1-Distill-Loras", "loras")
     pipe = load_pipeline("wan2.1-lightx2v", device="cpu")
@@ -154,6 +154,11 @@ def test_wan_with_lightx2v(fetched: Callable[[str, str], None]) -> None:
     with pytest.raises(InputError, match=r"distilled for 4 steps, at t = 1000, 937.5, 833.333, 625; ask for as many"):
         check_schedule(pipe.scheduler, 8, 4, 0.16)
     assert name_of("Wan-AI/Wan2.1-T2V-14B-Diffusers") == "wan2.1-14b"
+    pipe.save_pretrained(tmp_path)
+    again = load_pipeline(tmp_path, device="cpu").scheduler
+    assert type(again) is DistilledFlowScheduler
+    again.set_timesteps(4)
+    assert torch.equal(again.sigmas, pipe.scheduler.sigmas)
 
 
 def test_steps_of_a_distilled_model_are_saved_with_it(tmp_path: Path) -> None:
