@@ -2,7 +2,8 @@
 
     python benchmarks/flops.py [MODEL ...]
 
-F is one forward pass of the denoiser for one video; an unguided step is 2 F, and so is the plain part of a guided one.
+F is one forward pass of the denoiser for one video; an unguided step is 2 F, and so is the plain part of a guided one,
+unless there is no classifier-free guidance: then both are 1 F.
 """
 
 import argparse
@@ -22,7 +23,8 @@ HEAD = """# What guidance costs
 
 Counted at the presets' sizes on the meta device by `python benchmarks/flops.py`, which wrote this page; nothing was
 timed ([what waits for a GPU](memory.md#speed)). F is one forward pass of the denoiser for one video, in TFLOP (10^12
-operations of matrix products, convolutions and attention). A plain step with classifier-free guidance is 2 F.
+operations of matrix products, convolutions and attention). A plain step with classifier-free guidance is 2 F, without
+(distilled models, and `hunyuanvideo`, which is told its scale) 1 F.
 
 """
 COLUMNS = ("model", "video", "F", "extraction", "guided step, everything kept", "kept", "with the least memory", "kept")
@@ -33,6 +35,7 @@ What a guided step costs where so much memory is free for the backward pass (`ch
 | model | {" | ".join(f"{each} GB" for each in BUDGETS)} |
 |---|{"---|" * len(BUDGETS)}
 """
+TOLD_ITS_SCALE = ("hunyuanvideo",)
 BEFORE = {"animatediff": 3.60, "cogvideox-2b": 3.49, "wan2.1-1.3b": 3.46, "ltx-video": 3.21}
 AGO = """
 Before that was chosen, every block was computed again whatever was free, and blocks in blocks twice. A guided step of
@@ -42,9 +45,9 @@ the authors' code, which keeps everything, is 2.57 F of AnimateDiff:
 |---|---|---|---|---|---|
 """
 RUNS = f"""
-What a preset's run costs, the reading of its motion with it, in plain runs of {PLAIN_STEPS} steps. Without VAE, text
-encoders and SparseCtrl (`image`, `sketch`). In every step LTX-2's pipeline by default calls its denoiser twice more,
-guided or not, which are not counted:
+What a preset's run costs, the reading of its motion with it, in plain runs of {PLAIN_STEPS} steps; of a distilled
+model, in such runs of what it is distilled from. Without VAE, text encoders and SparseCtrl (`image`, `sketch`). In
+every step LTX-2's pipeline by default calls its denoiser twice more, guided or not, which are not counted:
 
 | preset | model | steps | of these guided | everything kept | with the least memory |
 |---|---|---|---|---|---|
@@ -64,10 +67,15 @@ def line(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
+def halves_of(name: str, settings: Settings) -> int:
+    """Forward passes of a plain step."""
+    return 1 if name in TOLD_ITS_SCALE or settings.sampling.guidance_scale <= 1 else 2
+
+
 def row(name: str, settings: Settings, found: Counted) -> str:
     """One line of the first table."""
-    sampling = settings.sampling
-    (every, kept), (least, few) = found.guided_step(), found.guided_step(0)
+    sampling, halves = settings.sampling, halves_of(name, settings)
+    (every, kept), (least, few) = found.guided_step(halves=halves), found.guided_step(0, halves)
     return line(
         name,
         f"{sampling.num_frames}x{sampling.height}x{sampling.width}",
@@ -105,16 +113,18 @@ def runs(name: str, counted_with: Settings, found: Counted) -> str:
         ):
             raise ValueError(f"{each} is of another size, or of other blocks, than {name} was counted with.")
         guided = min(sampling.guided_steps, sampling.steps)
-        rest = found.extraction + (sampling.steps - guided) * 2 * found.forward
-        costs = (rest + guided * found.guided_step(budget)[0] for budget in (math.inf, 0))
-        times = (f"{cost / (PLAIN_STEPS * 2 * found.forward):.1f}" for cost in costs)
+        halves = halves_of(name, settings)
+        rest = found.extraction + (sampling.steps - guided) * halves * found.forward
+        plain = PLAIN_STEPS * found.forward * (1 if name in TOLD_ITS_SCALE else 2)
+        costs = (rest + guided * found.guided_step(budget, halves)[0] for budget in (math.inf, 0))
+        times = (f"{cost / plain:.1f}" for cost in costs)
         lines += line(each, name, sampling.steps, guided, *times)
     return lines
 
 
-def budgets(name: str, found: Counted) -> str:
+def budgets(name: str, settings: Settings, found: Counted) -> str:
     """One line of what it costs at how much memory."""
-    steps = (found.guided_step(each * 1e9) for each in BUDGETS)
+    steps = (found.guided_step(each * 1e9, halves_of(name, settings)) for each in BUDGETS)
     fitting = zip(BUDGETS, steps, strict=True)
     return line(
         name, *(f"{flops / found.forward:.2f} F" if kept <= each * 1e9 else "" for each, (flops, kept) in fitting)
@@ -139,10 +149,10 @@ def main() -> None:
         found = counted(name, settings)
         print(f"{name}: kept {found.kept / 1e9:.2f}, cut {found.cut / 1e9:.2f} GB")
         first += row(name, settings, found)
-        others += budgets(name, found)
+        others += budgets(name, settings, found)
         before += ago(name, found)
         presets += runs(name, settings, found)
-        theirs += beside_diffusers(name, found)
+        theirs += beside_diffusers(name, found) if halves_of(name, settings) == 2 else ""
     titles = line(*COLUMNS) + f"|{'---|' * len(COLUMNS)}\n"
     tables = (titles + first, MIDDLE + others, AGO + before, RUNS + presets, THEIRS + theirs)
     PAGE.write_text(HEAD + "".join(tables), encoding="utf-8")

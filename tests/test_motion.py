@@ -165,6 +165,25 @@ def test_other_safetensors_file(tmp_path):
     assert "not a motion" in refusal(path)
 
 
+def test_a_file_of_a_newer_version_says_so(tmp_path):
+    whole, path = motion().to_bytes(), tmp_path / "motion.safetensors"
+    assert FORMAT == "motionclone.motion/1"
+    for format, told in [
+        (
+            "motionclone.motion/2",
+            "is a motionclone.motion/2, which a newer motionclone wrote, and this one reads motionclone.motion/1;",
+        ),
+        ("motionclone.motion/x", "not a motion"),
+    ]:
+        length = int.from_bytes(whole[:8], "little")
+        header = json.loads(whole[8 : 8 + length])
+        assert header["__metadata__"]["format"] == FORMAT
+        header["__metadata__"]["format"] = format
+        changed = json.dumps(header).encode()
+        path.write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + length :])
+        assert told in refusal(path)
+
+
 def test_dtype_that_nobody_knows(tmp_path):
     header = json.dumps({"x": {"dtype": "Q3", "shape": [1], "data_offsets": [0, 1]}}).encode()
     path = tmp_path / "motion.safetensors"

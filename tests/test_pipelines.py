@@ -502,7 +502,7 @@ def test_paths_in_a_description_start_at_the_file(tmp_path: Path, suffix: str) -
         ("./no/such/folder", None, "there is no model './no/such/folder'"),
         ("missing.toml", None, "there is no model description"),
         ("model.toml", 'base = "a/b"', "motion_adapter: Field required"),
-        ("model.toml", 'base = "a/b"\nmotion_adapter = "c/d"\nlora = "e"', "lora: Extra inputs"),
+        ("model.toml", 'base = "a/b"\nmotion_adapter = "c/d"\nloar = "e"', "loar: Extra inputs"),
         ("model.toml", "base =", "cannot be read"),
         ("model.yaml", "just words", "is no model description"),
         ("model.toml", 'base = "./sd"\nmotion_adapter = "c/d"', "there is no base .*sd"),

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from motionclone.cloning import Generated, clone
-from motionclone.lab.sweep import TALLEST, Tried, sheet, sweep
+from motionclone.lab.metrics import load_embedder
+from motionclone.lab.sweep import TALLEST, Tried, _scorer, sheet, sweep
 from motionclone.media.reading import read_clip
 from motionclone.media.writing import read_provenance
 from motionclone.models import load_pipeline
@@ -49,6 +50,28 @@ def test_a_sheet_has_a_row_for_every_seed_and_the_reference_before_it():
     assert sheet(torch.zeros(2, 3, 720, 1280), large).shape[2] == 24 + TALLEST
 
 
+def test_scores_on_request_are_those_of_score_for_every_video(run, model, clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ("--strengths", "0,1", "--seeds", "3", "--model", str(model), *SMALL, "--scores")
+    code, said = run("sweep", clip, "a red star", *more, "-o", "sheet.mp4")
+    assert code == 0, said
+    first, second = (each["scores"] for each in read_provenance(tmp_path / "sheet.mp4")["sheet"])
+    assert {"flow_explained", "camera_gain", "text", "leakage"} <= first.keys() == second.keys()
+    assert first != second
+    assert all(f"{each[name]:.3f}" in said for each in (first, second) for name in ("text", "leakage"))
+
+
+def test_scores_are_held_against_the_reference():
+    rows = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    smooth = torch.nn.functional.avg_pool2d(rows, 5, 1, 2) * 3
+    moving = torch.stack([smooth[..., 2 * i : 2 * i + 64] for i in range(6)]).clamp(-1, 1)
+    scores = _scorer(moving, "a red star", load_embedder("mini"))
+    itself, still = scores(moving), scores(moving[:1].repeat(6, 1, 1, 1))
+    assert itself["flow_explained"] == pytest.approx(1)
+    assert still["flow_explained"] == pytest.approx(0, abs=0.05)
+    assert still["consistency"] == pytest.approx(1, abs=1e-3)
+
+
 def test_the_command_writes_a_sheet_and_prints_what_makes_the_picked_one(run, model, clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = ("--strengths", "0,1", "--seeds", "3", "--model", str(model), "--negative-prompt", "dull grey", *SMALL)
@@ -80,6 +103,7 @@ def test_the_command_writes_a_sheet_and_prints_what_makes_the_picked_one(run, mo
         (("--seeds", ",".join(map(str, range(20)))), "80 videos; a sheet has 64 at most"),
         (("--strength", "1"), "give --strengths in place of --strength"),
         (("--seed", "1"), "give --seeds in place of --seed"),
+        (("--judge", "mini"), "--judge does not act without --scores"),
         (("--weight", "3"), "--weight does not act: --strength is 2"),
         (("-o", "sheet.json"), "must end in .mp4, .webm or .gif"),
         (("-o", "there.mp4"), "pass --overwrite"),

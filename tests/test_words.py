@@ -89,8 +89,8 @@ LINES = {
     "clone tiger.mp4 p \u2013frames 4": "\u2013frames begins with a long dash; type --frames",
     "extract tiger.mp4 --steps 4": "has no option --steps, which is one of clone, sweep, generate or evaluate",
     "clone tiger.mp4 p --preset obejct": "did you mean object?",
-    "clone tiger.mp4 p --preset WAN": "did you mean wan2.1-1.3b, wan2.1-14b, wan2.2-5b or wan2.2-a14b?",
-    "clone tiger.mp4 p --model wan2.1": "did you mean wan2.1-1.3b or wan2.1-14b?",
+    "clone tiger.mp4 p --preset WAN": "wan2.1-1.3b, wan2.1-14b, wan2.1-lightx2v, wan2.2-5b or wan2.2-a14b?",
+    "clone tiger.mp4 p --model wan2.1": "did you mean wan2.1-1.3b, wan2.1-14b or wan2.1-lightx2v?",
     "clone tiger.mp4 p --model sd15": "did you mean animatediff, which is Stable Diffusion 1.5",
     "clone tiger.mp4 p --model https://huggingface.co/Wan-AI/Wan2.1-T2V/tree/main": "its id, Wan-AI/Wan2.1-T2V?",
     "clone tiger.mp4 p --model tiger.mp4": "tiger.mp4 is a video, and a model was expected",
@@ -343,12 +343,7 @@ def test_a_preview_in_four_steps_is_guided_and_says_nothing(name, monkeypatch):
     family = "wan2.2-a14b" if name in ("wan-2.2", "wan-2.2-i2v") else kin[name[:3]]
     settings = preset(family).in_steps(4)
     size = {"num_frames": tiny.num_frames, "height": tiny.height, "width": tiny.width}
-    settings = settings.model_copy(
-        update={
-            "sampling": settings.sampling.model_copy(update=size),
-            "guidance": settings.guidance.model_copy(update={"weight": tiny.weight}),
-        }
-    )
+    settings = settings.model_copy(update={"sampling": settings.sampling.model_copy(update=size)})
     frames = torch.rand(tiny.num_frames, 3, tiny.height, tiny.width) * 2 - 1
     motion = extract_motion(pipe, frames, settings.extraction.model_copy(update={"blocks": (tiny.block,)}))
     condition = Condition(frames[:1]) if backbone.shown_frames else None

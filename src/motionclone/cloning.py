@@ -286,7 +286,7 @@ def generate(
     device = pipe._execution_device
     tiles = f"use {named('vae_tiling', True)} or {named('offload', 'model')}, or fewer or smaller frames"
     with (
-        torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=condition is not None),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
         motion_guidance(backbone, motion, settings, on_guided_step=on_step and guided.append) as trace,
         backbone.prepared(sampling),
         steps_heard(pipe.scheduler, end_of_step, pipe),
@@ -295,8 +295,8 @@ def generate(
     ):
         # Several pictures go in as tensors: as PIL images they would be rounded to 8 bits.
         warnings.filterwarnings("ignore", "Passing `image` as a list of 4d", FutureWarning)
-        if condition is not None:  # the picture's latents are sampled from the global generator
-            torch.manual_seed(generator_of(seed, "vae").initial_seed())
+        # Some pipelines draw a picture's latents, or have their schedulers draw noise, from the global generator.
+        torch.manual_seed(generator_of(seed, "vae").initial_seed())
         video = pipe(
             **shown,
             **call_arguments(backbone, prompt, settings),

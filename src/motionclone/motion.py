@@ -5,6 +5,7 @@ query frame, then the key frame.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from motionclone.files import as_path, check_kind, whole_file
 from motionclone.provenance import Provenance, grid_from, provenance_from
 
 FORMAT = "motionclone.motion/1"
+"""What a motion file says it is; the number goes up when older programs would read a file wrongly."""
 SUFFIX = ".safetensors"
 MOTION_FILE = f"motion{SUFFIX}"
 """Its name in a folder, or on the hub."""
@@ -291,10 +293,11 @@ def load_motion(place: str | Path, *, revision: str | None = None) -> Motion:
             f"{path} is not a readable safetensors file ({error}); motion files are made by `motionclone extract`, "
             "or extract_motion; pickled files (.pt, .ckpt) are refused."
         ) from error
-    if header.get("format") != FORMAT:
-        raise InputError(
-            f"{path} is a safetensors file but not a motion of format {FORMAT}, such as `motionclone extract` makes."
-        )
+    if (told := header.get("format", "")) != FORMAT:
+        why = "is a safetensors file but not a motion of format {}, such as `motionclone extract` makes"
+        if re.fullmatch(r"motionclone\.motion/[1-9]\d{0,8}", told, re.ASCII):
+            why = f"is a {told}, which a newer motionclone wrote, and this one reads {{}}; update it, or extract again"
+        raise InputError(f"{path} {why.format(FORMAT)}.")
     try:
         record = provenance_from(header["record"])
         grid = grid_from(header["grid"])

@@ -51,7 +51,9 @@ class Plan:
         return self.steps.get(coming_step(scheduler, timestep, self.first))
 
 
-def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: float = 0.0) -> Plan:
+def plan_run(
+    scheduler: Any, timestep: float, settings: Guidance, guided_from: float = 0.0, eta: float | None = None
+) -> Plan:
     """The plan of a run whose first step the scheduler is about to take.
 
     Args:
@@ -59,6 +61,7 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
         timestep: that the denoiser is called with.
         settings: strength or weight, update rule, share of the schedule, ramps.
         guided_from: the lowest timestep at which the denoiser is called.
+        eta: share of noise that the run draws anew, if the scheduler is told one.
     """
     schedule, first = scheduler.timesteps, coming_step(scheduler, timestep)
     if settings.off:
@@ -86,8 +89,8 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
     if settings.rule == "noise" and settings.match_direction:
         matching = {index: matching_weight(step.now, step.after) for index, step in steps.items()}
         steps = {index: replace(step, weight=step.weight * matching[index]) for index, step in steps.items()}
-    if settings.rule == "direction" and steps and not has_first_order_steps(scheduler):
-        steps = _through_solver(steps, solver_responses(scheduler, first))
+    if settings.rule == "direction" and steps and not has_first_order_steps(scheduler, eta):
+        steps = _through_solver(steps, solver_responses(scheduler, first, eta))
     shortfall = None
     fraction = f"{named('guided_fraction')} {settings.guided_fraction:g}"
     if not covered:
@@ -104,6 +107,8 @@ def plan_run(scheduler: Any, timestep: float, settings: Guidance, guided_from: f
         )
     else:
         shortfall = _too_weak(settings, reached, len(covered))
+    if settings.strength is not None:  # the last step leaves no noise, and so is not moved: it needs no gradient
+        steps = {index: step for index, step in steps.items() if step.move > 0}
     return Plan(schedule, first, steps, shortfall)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from motionclone.backbones.backbone import Guidable, named_arguments, with_increment
 from motionclone.backbones.families import Pipeline, backbone_of, check_denoiser
 from motionclone.backbones.modular import is_modular
-from motionclone.backbones.patching import Forward, is_call_of, is_under, layered
+from motionclone.backbones.patching import Forward, eta_of, is_call_of, is_under, layered
 from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing, within_memory
 from motionclone.calling import check_function
@@ -185,7 +185,7 @@ def motion_guidance(
         if not plans or not plans[-1].goes_on(runner.scheduler, timestep):  # a run begins
             if whole is not None:
                 _check_steps(runner.scheduler, whole)
-            plans.append(plan_run(runner.scheduler, timestep, settings, backbone.guided_from))
+            plans.append(plan_run(runner.scheduler, timestep, settings, backbone.guided_from, eta_of(runner)))
             if plans[-1].steps:
                 check_denoiser(backbone.denoiser)
         if last is not None and last.has_step(plans[-1], timestep, latents):

@@ -1,15 +1,16 @@
 """Where the steps go: the paper's uneven DDIM schedule, most of it on the guided, noisy part (Sec. 4.1)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers import (
     SchedulerMixin as SchedulerMixin,
 )  # pipelines saved with our scheduler look here for how to load it
+from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
@@ -160,13 +161,52 @@ class UnevenDDIMScheduler(DDIMScheduler):  # type: ignore[misc]
         return DDIMSchedulerOutput(prev_sample=earlier, pred_original_sample=clean)
 
 
+class DistilledFlowScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
+    """diffusers' Euler for flow models, on the noise levels that a model was distilled for and on no others.
+
+    Make one with their timesteps, the largest first; give it to a pipeline as `pipe.scheduler`.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, distilled_timesteps: Sequence[float] = (1000.0,), num_train_timesteps: int = 1000) -> None:
+        super().__init__(num_train_timesteps=num_train_timesteps, shift=1.0)
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        sigmas: Sequence[float] | None = None,
+        mu: float | None = None,
+        timesteps: Sequence[float] | None = None,
+    ) -> None:
+        """Called by the pipeline, of whose own spacing only the count matters. InputError for another count."""
+        asked = next((len(given) for given in (sigmas, timesteps) if given is not None), num_inference_steps)
+        self.check_steps(asked)
+        config = self.config
+        super().set_timesteps(
+            sigmas=[t / config.num_train_timesteps for t in config.distilled_timesteps], device=device
+        )
+
+    def check_steps(self, steps: int | None) -> None:
+        """InputError for a number of steps that the model was not distilled for."""
+        known = self.config.distilled_timesteps
+        if steps != len(known):
+            levels = ", ".join(f"{t:g}" for t in known)
+            raise InputError(f"this model was distilled for {len(known)} steps, at t = {levels}; ask for as many.")
+
+
 def keeps_its_steps(scheduler: Any) -> bool:
     """Whether a scheduler is no DDIM, in whose place the uneven schedule stands."""
     return not isinstance(scheduler, DDIMScheduler)
 
 
 def check_schedule(scheduler: Any, steps: int, guided_steps: int, guided_fraction: float) -> None:
-    """InputError if the counts do not fit; schedulers other than DDIM keep their own timesteps, whatever the counts."""
+    """InputError if the counts do not fit; schedulers other than DDIM keep their own timesteps, whatever the counts.
+
+    Those of distilled models have as many steps as these were distilled for.
+    """
+    if isinstance(scheduler, DistilledFlowScheduler):
+        scheduler.check_steps(steps)
     if not keeps_its_steps(scheduler):
         uneven_timesteps(steps, guided_steps, guided_fraction, scheduler.config.num_train_timesteps)
 

@@ -110,11 +110,11 @@ def noise_levels(scheduler: Any, timestep: float, index: int | None = None) -> t
     return now, noise_level(scheduler, later[0]) if later else NoiseLevel(1.0, 0.0)
 
 
-def has_first_order_steps(scheduler: Any) -> bool:
+def has_first_order_steps(scheduler: Any, eta: float | None = None) -> bool:
     """Whether a step is the deterministic one of DDIM or Euler, whose response `output_increment` knows."""
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return not scheduler.config.get("stochastic_sampling")
-    return isinstance(scheduler, DDIMScheduler | CogVideoXDDIMScheduler)
+    return isinstance(scheduler, DDIMScheduler | CogVideoXDDIMScheduler) and not eta
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Response:
     """dz_after / dz: what becomes of a change of the latents in the step."""
 
 
-def solver_responses(scheduler: Any, first: int) -> dict[int, Response]:
+def solver_responses(scheduler: Any, first: int, eta: float | None = None) -> dict[int, Response]:
     """How the solver answers in every step from `first`, the coming one, to the end of its run.
 
     Multistep solvers use an output in several steps, with opposite signs; correctors replace half of what the step
@@ -141,11 +141,12 @@ def solver_responses(scheduler: Any, first: int) -> dict[int, Response]:
     Args:
         scheduler: about to step; it is left alone.
         first: index of the coming step.
+        eta: share of noise that the run draws anew, as TCD and DDIM are told it; by default the scheduler's own.
 
     Raises:
         InputError: if its steps are not affine, as those of schedulers that clip.
     """
-    still, changes, doubled = (_run(scheduler, first, change) for change in (0.0, 1.0, 2.0))
+    still, changes, doubled = (_run(scheduler, first, change, eta) for change in (0.0, 1.0, 2.0))
     changes, doubled = changes - still, doubled - still
     if not torch.allclose(doubled, 2 * changes, rtol=1e-2, atol=1e-3, equal_nan=True):
         raise InputError(
@@ -183,7 +184,7 @@ def _oldest(by_latents: Tensor, row: int) -> Tensor:
 
 
 @torch.no_grad()
-def _run(scheduler: Any, first: int, change: float) -> Tensor:
+def _run(scheduler: Any, first: int, change: float, eta: float | None) -> Tensor:
     """Numbers in place of latents before every step from `first`, and at the end: (steps + 1, 2 steps).
 
     Number i has had the change as its output in step i, and number steps + i was raised by it before step i.
@@ -195,6 +196,8 @@ def _run(scheduler: Any, first: int, change: float) -> Tensor:
     arguments: dict[str, Any] = {"return_dict": False}
     if "generator" in takes:  # the same noise in every run
         arguments["generator"] = torch.Generator().manual_seed(0)
+    if "eta" in takes and eta is not None:
+        arguments["eta"] = eta
     if hasattr(solver, "noise_sampler_seed"):
         solver.noise_sampler, solver.noise_sampler_seed = None, 0
     told_its_past = "old_pred_original_sample" in takes  # CogVideoX's DPM solver

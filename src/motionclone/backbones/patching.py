@@ -62,6 +62,21 @@ def is_under(pipe: Any) -> bool:
     return True
 
 
+def eta_of(pipe: Any) -> float | None:
+    """The share of noise that the running call of a pipeline tells the scheduler to draw anew; None if it tells none.
+
+    diffusers' pipelines keep it, with what else their schedulers' steps take, in a variable of that name.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_varnames[:1] == ("self",) and frame.f_locals.get("self") is pipe:
+            told = frame.f_locals.get("extra_step_kwargs")
+            if isinstance(told, dict):
+                return told.get("eta")
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
 class _Layered:
     """Stands in for a method. With no layers left it does what the method does."""
 

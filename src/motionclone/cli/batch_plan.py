@@ -90,7 +90,7 @@ def plan_of(rows: Rows, numbers: Sequence[int], done: frozenset[str]) -> Plan:
         backbone, sampling = backbone_of(pipe), settings.sampling
         twice = sampling.guidance_scale > 1 and "negative_prompt" in backbone.pipeline_arguments(sampling)
         plan.forwards += sampling.steps * (1 + twice)
-        plan.guided += sampling.guided_steps if settings.guidance.weight else 0
+        plan.guided += 0 if settings.guidance.off else sampling.guided_steps
         pixels = sampling.num_frames * sampling.height * sampling.width
         plan.size += _VIDEO * pixels + _RECORD
         fresh = task.motion is not None and task.motion not in plan.motions

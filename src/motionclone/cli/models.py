@@ -75,7 +75,7 @@ def _list(console: "Console") -> None:
         "Memory is what a clone at the preset's size has on the GPU at once (weights of all parts, guidance, VAE), "
         "counted from the networks' shapes and not measured; least, with --offload model --vae-tiling. "
         "Run: whether its own weights were run here. Settings: where the preset is from; of a "
-        "guess, expect to look for the weight.\n"
+        "guess, expect to look for the block.\n"
         "`motionclone models NAME` says more, `motionclone doctor` which models fit this machine. A folder, a model "
         "description (.toml, .yaml) or a hub id does as well: see docs/models.md."
     )
@@ -134,7 +134,8 @@ def _place(name: str) -> str:
 
     parts = named_models()[name]
     if isinstance(parts, HubModel):
-        return f"{parts.hub_id}, {parts.dtype}"
+        lora = f" and {parts.lora}" if parts.lora else ""
+        return f"{parts.hub_id}{lora}, {parts.dtype}"
     return "bundled" if name in ("mini", "mini-dit") else f"{parts.base} and {parts.motion_adapter}, float16"
 
 

@@ -24,6 +24,7 @@ class Sources:
     def files(self) -> list[Path]:
         """All that lies here, a model's parts included: none of it may be overwritten."""
         from motionclone.models import ModelDescription, named_models, read_model_description
+        from motionclone.models.description import PLACES
 
         places = [place for place in (self.model, self.control) if place is not None and is_local(place)]
         found = [Path(place).expanduser() for place in places]
@@ -31,7 +32,7 @@ class Sources:
         if is_local(self.model) and found[0].suffix in (".toml", ".yaml", ".yml"):
             model = read_model_description(found[0])
         if isinstance(model, ModelDescription):
-            found += [Path(part) for part in model.model_dump().values() if isinstance(part, str)]
+            found += [Path(place) for name in PLACES if (place := getattr(model, name)) is not None]
         return [*found, self.material, *self.pictures]
 
 

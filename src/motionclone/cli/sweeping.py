@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from motionclone.cli.foretelling import foretell
 from motionclone.cli.making import asked_to_clone
+from motionclone.cli.measuring import Judge, check_judge
 from motionclone.cli.options import (
     ConditioningOptions,
     ExtractionOptions,
@@ -42,6 +43,8 @@ def sweep(
     output: Output = None,
     strengths: str = "0.5,1,1.5,2",
     seeds: str = "0,1",
+    scores: bool = False,
+    judge: Judge | None = None,
     reference_options: ReferenceOptions = ReferenceOptions(),
     picture_options: PictureOptions = PictureOptions(),
     conditioning_options: ConditioningOptions = ConditioningOptions(),
@@ -69,6 +72,10 @@ def sweep(
         Of the columns, with commas between; 0 is the video without guidance.
     seeds
         Of the rows, likewise.
+    scores
+        Score every video against the reference, as `motionclone score` does: shown, and kept in the sheet's record.
+    judge
+        With --scores, the CLIP that judges looks: the folder or hub id of one, or mini, which it is by default.
     overwrite
         Replace a file that is there.
     prompt_metadata
@@ -85,6 +92,10 @@ def sweep(
     for name, given in (("strength", generation_options.strength), ("seed", settings_options.seed)):
         if given is not None:
             raise InputError(f"a sheet has more than one {name}; give --{name}s in place of --{name}.")
+    if judge is not None and not scores:
+        raise InputError("--judge does not act without --scores; leave it out, or give --scores.")
+    if judge is not None:
+        check_judge(judge)
     parts = (settings_options, extraction_options, generation_options, conditioning_options)
     given = typed(model_options, *parts)
     job, sources, settings = asked_to_clone(
@@ -107,6 +118,11 @@ def sweep(
             foretell(ready.pipe, ready.settings, model_options, [output])
             return
         clip = ready.clip
+        embedder = None
+        if scores:
+            from motionclone.lab.metrics import load_embedder
+
+            embedder = load_embedder(judge or "mini")
         with progress_bars() as bar:
             tried = make_all(
                 ready.pipe,
@@ -117,11 +133,13 @@ def sweep(
                 rows,
                 condition=ready.condition,
                 source=source_facts(bare_name(reference.name), clip, reference_options),
+                judge=embedder,
                 on_step=lambda strength, seed, step: bar(f"{strength:g}, seed {seed}", step),
             )
         provenance = Made(ready.job, tried[0].generated, clip.fps, None).public
         provenance["sheet"] = [
             {"strength": each.strength, "seed": each.seed, "energies": each.generated.record["energies"]}
+            | ({"scores": dict(each.scores)} if each.scores else {})
             for each in tried
         ]
         write_video(output, sheet(clip.frames, tried), clip.fps, provenance=provenance, overwrite=overwrite)
@@ -160,11 +178,16 @@ def _print(tried: "list[Tried]", command: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("strength", "seed", "distance from the reference's motion", title="pick one by eye")
+    from motionclone.lab.sweep import SHOWN
+
+    shown = SHOWN if tried[0].scores else ()
+    columns = ("strength", "seed", "distance from the reference's motion", *(name.replace("_", " ") for name in shown))
+    table = Table(*columns, title="pick one by eye")
     for each in tried:
         energies = each.generated.record["energies"]
         fell = f"{energies[0]:.4f} to {energies[-1]:.4f}" if energies else "not guided"
-        table.add_row(f"{each.strength:g}", str(each.seed), fell)
+        values = (f"{each.scores[name]:.3f}" if name in each.scores else "" for name in shown)
+        table.add_row(f"{each.strength:g}", str(each.seed), fell, *values)
     Console().print(table)
     print("to make it, with the strength and the seed that you picked:")
     print(printable(f"{shlex.join(command)} --strength {tried[0].strength:g} --seed {tried[0].seed}"))

@@ -46,11 +46,16 @@ class Counted:
     rest: int  # bytes kept outside all blocks
     by_diffusers: tuple[int, int]  # a guided step's FLOPs, and bytes kept, with its enable_gradient_checkpointing()
 
-    def guided_step(self, budget: float = math.inf) -> tuple[int, int]:
-        """FLOPs of a guided step with classifier-free guidance that may keep so many bytes, and the bytes it keeps."""
+    def guided_step(self, budget: float = math.inf, halves: int = 2) -> tuple[int, int]:
+        """FLOPs of a guided step that may keep so many bytes, and the bytes it keeps.
+
+        Args:
+            budget: bytes.
+            halves: forward passes of a plain step, 2 with classifier-free guidance and 1 without.
+        """
         most = peak(self.costs, frozenset())
         choice = cheapest(self.costs, int(min(budget - self.rest, most)))
-        return 2 * self.forward + self.backward + choice.flops, choice.peak + self.rest
+        return halves * self.forward + self.backward + choice.flops, choice.peak + self.rest
 
 
 class _Attention(TorchFunctionMode):

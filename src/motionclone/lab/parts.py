@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from motionclone.lab.peaks import peak_of
 from motionclone.models import HubModel, load_pipeline, named_models
+from motionclone.models.mini_words import MINI_MODELS
 from motionclone.settings import Sampling
 
 # The text encoders that come with each pipeline, where their configurations differ from the defaults of their classes.
@@ -81,7 +82,7 @@ def parts_of(name: str, sampling: Sampling) -> Parts:
     """
     model = named_models()[name]
     if not isinstance(model, HubModel):
-        return _of_stable_diffusion(sampling) if name == "animatediff" else _of_pipeline(name, sampling)
+        return _of_pipeline(name, sampling) if name in MINI_MODELS else _of_stable_diffusion(name, sampling)
     dtype = getattr(torch, model.dtype)
     exact = torch.float32 if model.autoencoder == "AutoencoderKLWan" else dtype  # as `load_pipeline` does
     encoders = _TEXT_ENCODERS[model.pipeline]
@@ -106,9 +107,9 @@ def _of_sound() -> list[nn.Module]:
     return [part().to(torch.bfloat16) for part in (diffusers.AutoencoderKLLTX2Audio, LTX2TextConnectors, LTX2Vocoder)]
 
 
-def _of_stable_diffusion(sampling: Sampling) -> Parts:
+def _of_stable_diffusion(name: str, sampling: Sampling) -> Parts:
     """Stable Diffusion 1.5; AnimateDiff's VAE works on the frames of a video together."""
-    pipe = load_pipeline("animatediff", device="cpu", weights=False)
+    pipe = load_pipeline(name, device="cpu", weights=False)
     with torch.device("meta"):
         text = _text_encoder(*_CLIP_L).half()
     video = torch.empty(sampling.num_frames, 3, sampling.height, sampling.width, device="meta", dtype=torch.float16)

@@ -11,6 +11,8 @@ from diffusers import (
     AnimateDiffSparseControlNetPipeline,
     AutoencoderKL,
     DDIMScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
     MotionAdapter,
     SparseControlNetModel,
     UNet2DConditionModel,
@@ -21,11 +23,11 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from motionclone.errors import InputError
 from motionclone.models.checkpoints import load_dreambooth, load_motion_module, load_sparse_control
 from motionclone.models.configs import read_config
-from motionclone.models.description import PLACES, ModelDescription
-from motionclone.models.lora import LORA_FILES, merge_domain_adapter
+from motionclone.models.description import PLACES, ModelDescription, Sampler
+from motionclone.models.lora import LORA_FILES, merge_lora
 from motionclone.models.networks import files_of, load_part
 from motionclone.models.parts import check_choices, check_words, load_scheduler, load_tokenizer
-from motionclone.models.places import Located, check_place, locate, path_of
+from motionclone.models.places import Located, check_place, locate, locate_part, path_of
 from motionclone.models.texts import read_mapping, said
 from motionclone.models.weights import fill
 
@@ -49,7 +51,7 @@ def assemble(
     """
     _check_places(description)
     base, index = _locate_base(description, pickled)
-    adapter, adapter_source = _load_motion_adapter(description.motion_adapter, dtype, pickled)
+    adapter, adapter_source = _load_motion_adapter(description, dtype, pickled)
     sources = {"base": base.source, "motion_adapter": adapter_source}
     components = _load_base(description, base.path, "text_encoder_2" in index, dtype, pickled)
     unet = components.pop("unet")
@@ -57,8 +59,12 @@ def assemble(
         sources["dreambooth"] = path_of(description.dreambooth).name
     if description.domain_adapter is not None and (follows_pictures or description.domain_adapter_for == "everything"):
         lora = locate(description.domain_adapter, "domain_adapter", LORA_FILES)
-        merge_domain_adapter(unet, lora.path, description.domain_adapter_scale)
+        merge_lora(unet, lora.path, description.domain_adapter_scale, "domain adapter")
         sources["domain_adapter"] = f"{lora.source} x {description.domain_adapter_scale:g}"
+    if description.lora is not None:
+        lora = locate_part(description.lora, description.lora_file, "lora", LORA_FILES)
+        merge_lora(unet, lora.path, description.lora_scale)
+        sources["lora"] = f"{lora.source} x {description.lora_scale:g}"
     components["unet"] = _join(unet, adapter, f"{description.motion_adapter} on {description.base}")
     if "text_encoder_2" not in index:
         return AnimateDiffPipeline(**components, motion_adapter=None), sources
@@ -100,7 +106,7 @@ def _load_base(
     description: ModelDescription, folder: Path, large: bool, dtype: torch.dtype, pickled: bool
 ) -> dict[str, Any]:
     """Everything in a pipeline of Stable Diffusion that AnimateDiff takes over."""
-    components: dict[str, Any] = {"scheduler": animatediff_scheduler(folder / "scheduler")}
+    components: dict[str, Any] = {"scheduler": animatediff_scheduler(folder / "scheduler", description.scheduler)}
     if description.dreambooth is not None:
         file = path_of(description.dreambooth)
         components |= zip(_NETWORKS, load_dreambooth(file, folder, dtype), strict=True)
@@ -138,8 +144,9 @@ def _listed(value: Any, count: int) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value] * count
 
 
-def _load_motion_adapter(place: str, dtype: torch.dtype, pickled: bool) -> tuple[MotionAdapter, str]:
-    found = locate(place, "motion_adapter", files_of(pickled=pickled))
+def _load_motion_adapter(description: ModelDescription, dtype: torch.dtype, pickled: bool) -> tuple[MotionAdapter, str]:
+    place = description.motion_adapter
+    found = locate_part(place, description.motion_adapter_file, "motion_adapter", files_of(pickled=pickled))
     if found.path.is_file():
         return load_motion_module(found.path, dtype), found.source
     if read_config(MotionAdapter, found.path).get("conv_in_channels"):
@@ -150,9 +157,12 @@ def _load_motion_adapter(place: str, dtype: torch.dtype, pickled: bool) -> tuple
     return load_part(MotionAdapter, found.path, "", dtype, pickled), found.source
 
 
-def animatediff_scheduler(place: Path) -> DDIMScheduler:
-    """DDIM on the linear betas AnimateDiff was trained with, unless the base's scheduler is that already."""
+def animatediff_scheduler(place: Path, sampler: Sampler = "ddim") -> Any:
+    """A sampler on the linear betas AnimateDiff was trained with; the base's scheduler if it is that DDIM already."""
     config = read_mapping(place / "scheduler_config.json")
+    if sampler != "ddim":
+        check_choices(config, place)
+        return few_step_scheduler(sampler, config.get("prediction_type", "epsilon"))
     if config.get("_class_name") == "DDIMScheduler" and BETAS.items() <= config.items():
         return load_scheduler(DDIMScheduler, place, clip_sample=False)
     check_choices(config, place)
@@ -163,6 +173,13 @@ def animatediff_scheduler(place: Path) -> DDIMScheduler:
         timestep_spacing="linspace",
         prediction_type=config.get("prediction_type", "epsilon"),
     )
+
+
+def few_step_scheduler(sampler: Sampler, prediction_type: str = "epsilon") -> Any:
+    """What distilled models go through their steps with: AnimateLCM's sampler, or that of AnimateDiff-Lightning."""
+    if sampler == "lcm":
+        return LCMScheduler(**BETAS, prediction_type=prediction_type)
+    return EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing", prediction_type=prediction_type)
 
 
 def _join(unet: UNet2DConditionModel, adapter: MotionAdapter, source: str) -> UNetMotionModel:

@@ -9,9 +9,12 @@ from motionclone.errors import InputError, in_one_line
 from motionclone.models.places import could_be_hub_id, path_of
 from motionclone.models.texts import read_mapping, said
 
-PLACES = ("base", "motion_adapter", "dreambooth", "domain_adapter", "image_control", "sketch_control")
+PLACES = ("base", "motion_adapter", "dreambooth", "domain_adapter", "lora", "image_control", "sketch_control")
 
 Place = Annotated[str, Field(min_length=1, max_length=4096)]
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", max_length=200)]
+"""Of a file in a folder or repository, not outside it."""
+Sampler = Literal["ddim", "lcm", "euler-trailing"]
 
 
 class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -24,6 +27,8 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     """Stable Diffusion 1.x or XL in diffusers' layout: a folder with model_index.json, or on the hub."""
     motion_adapter: Place
     """A MotionAdapter (folder, or on the hub), or an original motion module file such as v3_sd15_mm.ckpt."""
+    motion_adapter_file: FileName | None = None
+    """The file of a folder or repository that has several, each a motion module of its own."""
     dreambooth: Place | None = None
     """A single-file checkpoint of Stable Diffusion 1.x; its UNet, VAE and text encoder take the place of the base's."""
     domain_adapter: Place | None = None
@@ -31,6 +36,14 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     domain_adapter_scale: float = Field(default=1.0, ge=-10, le=10)
     domain_adapter_for: Literal["pictures", "everything"] = "pictures"
     """When it is merged: where pictures or sketches are followed, as the authors do, or always."""
+    lora: Place | None = None
+    """A LoRA that is always merged into the UNet, such as one that makes few steps enough: likewise."""
+    lora_file: FileName | None = None
+    """The file of a folder or repository that has several."""
+    lora_scale: float = Field(default=1.0, ge=-10, le=10)
+    scheduler: Sampler = "ddim"
+    """What goes through the steps, on the betas that AnimateDiff was trained with: models distilled to few steps have
+    a sampler of their own."""
     image_control: Place | None = None
     """SparseCtrl for pictures: a folder, on the hub, or an original file such as v3_sd15_sparsectrl_rgb.ckpt."""
     sketch_control: Place | None = None

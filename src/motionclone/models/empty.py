@@ -22,15 +22,16 @@ from diffusers import (
 )
 from transformers import CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from motionclone.models.animatediff import BETAS, animatediff_scheduler
+from motionclone.models.animatediff import BETAS, animatediff_scheduler, few_step_scheduler
 from motionclone.models.configs import read_config
-from motionclone.models.description import ModelDescription
+from motionclone.models.description import ModelDescription, Sampler
 from motionclone.models.known import HubModel
 from motionclone.models.mini_dit import FramewiseAutoencoder
 from motionclone.models.networks import empty_network, stored_weights
 from motionclone.models.parts import load_scheduler, load_tokenizer
-from motionclone.models.places import locate
+from motionclone.models.places import locate, locate_part
 from motionclone.models.saved import classes_of, read_index
+from motionclone.schedule import DistilledFlowScheduler
 
 _READABLE = ["*.json", "*.txt", "*.model"]
 _SCHEDULERS = {"CogVideoXPipeline": "CogVideoXDDIMScheduler", "WanPipeline": "UniPCMultistepScheduler"}
@@ -48,19 +49,22 @@ def empty_hub_model(model: HubModel) -> Any:
             known["transformer_2"] = getattr(diffusers, model.network)(**model.transformer).to(dtype)
     kind = getattr(diffusers, model.pipeline)
     parts = dict.fromkeys(inspect.signature(kind).parameters.keys() - model.options.keys())
-    known["scheduler"] = getattr(diffusers, _SCHEDULERS.get(model.pipeline, "FlowMatchEulerDiscreteScheduler"))()
+    if model.distilled_timesteps is not None:
+        known["scheduler"] = DistilledFlowScheduler(model.distilled_timesteps)
+    else:
+        known["scheduler"] = getattr(diffusers, _SCHEDULERS.get(model.pipeline, "FlowMatchEulerDiscreteScheduler"))()
     if "guider" in parts:
         known["guider"] = diffusers.ClassifierFreeGuidance()
     return kind(**{**parts, **known}, **model.options)
 
 
-def empty_animatediff(follows_pictures: bool = False) -> Any:
-    """Stable Diffusion 1.5 with a v3 motion module, likewise."""
+def empty_animatediff(sampler: Sampler = "ddim", follows_pictures: bool = False) -> Any:
+    """Stable Diffusion 1.5 with a v3 motion module, likewise; those of few steps are of the second version's shape."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(
             sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280)
         )
-        adapter = MotionAdapter(use_motion_mid_block=False)
+        adapter = MotionAdapter(use_motion_mid_block=sampler != "ddim")
         network = UNetMotionModel.from_unet2d(unet, adapter, load_weights=False).half()
         vae = AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),
@@ -69,14 +73,17 @@ def empty_animatediff(follows_pictures: bool = False) -> Any:
             layers_per_block=2,
             sample_size=512,
         ).half()
-    parts = {"vae": vae, "unet": network, "scheduler": DDIMScheduler(**BETAS, clip_sample=False)}
+    ddim = sampler == "ddim"
+    scheduler = DDIMScheduler(**BETAS, clip_sample=False) if ddim else few_step_scheduler(sampler)
+    parts = {"vae": vae, "unet": network, "scheduler": scheduler}
     return _animatediff(parts | dict.fromkeys(("text_encoder", "tokenizer")), _control(None, follows_pictures))
 
 
 def empty_assembled(description: ModelDescription, control: str | None, pickled: bool) -> Any:
     """The pipeline of a description, as far as its configurations tell; original files are taken for the usual ones."""
     base = locate(description.base, "base", ["model_index.json", *(f"*/{name}" for name in _READABLE)]).path
-    adapter = locate(description.motion_adapter, "motion_adapter", _READABLE).path
+    place, file = description.motion_adapter, description.motion_adapter_file
+    adapter = locate_part(place, file, "motion_adapter", _READABLE).path
     unet = _network(UNet2DConditionModel, base, "unet", pickled)
     with init_empty_weights():
         module = MotionAdapter() if adapter.is_file() else _network(MotionAdapter, adapter, "", pickled)
@@ -86,7 +93,8 @@ def empty_assembled(description: ModelDescription, control: str | None, pickled:
     parts |= {name.replace("tokenizer", "text_encoder"): None for name in tokenizers}
     parts |= {"unet": network, "vae": _network(AutoencoderKL, base, "vae", pickled)}
     return _animatediff(
-        {**parts, "scheduler": animatediff_scheduler(base / "scheduler")}, _control(control, control is not None)
+        {**parts, "scheduler": animatediff_scheduler(base / "scheduler", description.scheduler)},
+        _control(control, control is not None),
     )
 
 

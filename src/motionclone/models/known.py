@@ -33,6 +33,11 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     """Of the pipeline."""
     dtype: Literal["float16", "bfloat16"] = "bfloat16"
     """What it was trained in."""
+    lora: str | None = None
+    """Organisation/name@commit of a LoRA for few steps, that is merged into the transformer; and its file there."""
+    lora_file: str | None = None
+    distilled_timesteps: tuple[float, ...] | None = None
+    """The only ones that it then has, of Euler's steps without classifier-free guidance."""
 
     @property
     def place(self) -> str:
@@ -125,6 +130,15 @@ _ON_THE_HUB: dict[str, dict[str, Any]] = {
         "revision": "38ec498cb3208fb688890f8cc7e94ede2cbd7f68",
         **_WAN,
     },
+    # Euler on 1000, 750, 500 and 250 shifted by 5, as in LightX2V's own code (WanStepDistillScheduler).
+    "wan2.1-lightx2v": {
+        "hub_id": "Wan-AI/Wan2.1-T2V-14B-Diffusers",
+        "revision": "38ec498cb3208fb688890f8cc7e94ede2cbd7f68",
+        "lora": "lightx2v/Wan2.1-Distill-Loras@27ae38da91014b947dd39cc3fa78b97cd7b386dd",
+        "lora_file": "wan2.1_t2v_14b_lora_rank64_lightx2v_4step.safetensors",
+        "distilled_timesteps": (1000.0, 937.5, 2500 / 3, 625.0),
+        **_WAN,
+    },
     "wan2.2-a14b": {
         "hub_id": "Wan-AI/Wan2.2-T2V-A14B-Diffusers",
         "revision": "5be7df9619b54f4e2667b2755bc6a756675b5cd7",
@@ -164,12 +178,43 @@ _ANIMATEDIFF = ModelDescription(
 )
 
 
+_ANIMATELCM = "wangfuyun/AnimateLCM@76d7e23ed24c70fa890de55200a6072aeb189f29"
+# SparseCtrl and the domain adapter are the third version's, and these motion modules of another.
+_NO_PICTURES = dict.fromkeys(("domain_adapter", "image_control", "sketch_control"))
+_FEW_STEPS = {
+    # https://huggingface.co/wangfuyun/AnimateLCM: the LoRA at 0.8, LCM on linear betas.
+    "animatelcm": _ANIMATEDIFF.model_copy(
+        update={
+            "motion_adapter": _ANIMATELCM,
+            "lora": _ANIMATELCM,
+            "lora_file": "AnimateLCM_sd15_t2v_lora.safetensors",
+            "lora_scale": 0.8,
+            "scheduler": "lcm",
+            **_NO_PICTURES,
+        }
+    ),
+    # https://huggingface.co/ByteDance/AnimateDiff-Lightning: Euler on trailing timesteps and linear betas.
+    **{
+        f"lightning-{steps}step": _ANIMATEDIFF.model_copy(
+            update={
+                "motion_adapter": "ByteDance/AnimateDiff-Lightning@027c893eec01df7330f5d4b733bc9485ee02e8b2",
+                "motion_adapter_file": f"animatediff_lightning_{steps}step_diffusers.safetensors",
+                "scheduler": "euler-trailing",
+                **_NO_PICTURES,
+            }
+        )
+        for steps in (4, 8)
+    },
+}
+
+
 def named_models() -> Mapping[str, ModelDescription | HubModel]:
     """Every model that `load_pipeline` knows by name, with where its parts are; `mini-dit` is made of `mini`'s."""
     return {
         "mini": folder_description(MINI),
         MINI_DIT: folder_description(MINI),
         "animatediff": _ANIMATEDIFF,
+        **_FEW_STEPS,
         **{name: HubModel.model_validate(parts) for name, parts in _ON_THE_HUB.items()},
     }
 
@@ -217,7 +262,8 @@ def find_named(model: str) -> ModelDescription | HubModel | None:
 
 def name_of(model: str) -> str:
     """The name of the model with this name or hub id, whatever its revision; anything else is returned as it is."""
-    names = {parts.hub_id: name for name, parts in named_models().items() if isinstance(parts, HubModel)}
+    hub = {name: parts for name, parts in named_models().items() if isinstance(parts, HubModel)}
+    names = {parts.hub_id: name for name, parts in hub.items() if parts.lora is None}
     known = model.partition("@")[0]
     return names.get(known, known if known in named_models() else model)
 

@@ -32,11 +32,13 @@ from motionclone.models.empty import (
     empty_saved,
 )
 from motionclone.models.known import MINI, MINI_DIT, HubModel, find_named, following, meant, named_models
+from motionclone.models.lora import LORA_FILES, merge_lora
 from motionclone.models.mini_dit import assemble_mini_dit
 from motionclone.models.networks import reading
-from motionclone.models.places import check_place, could_be_hub_id, path_of
+from motionclone.models.places import check_place, could_be_hub_id, locate_part, path_of
 from motionclone.models.saved import load_saved, read_index
 from motionclone.models.texts import said
+from motionclone.schedule import DistilledFlowScheduler
 
 
 def load_pipeline(
@@ -109,8 +111,11 @@ def load_pipeline(
             pipe, sources = assemble_mini_dit(MINI, dtype), {"model": MINI_DIT}
         elif isinstance(found, ModelDescription):
             pipe, sources = assemble(found, dtype, control is not None, pickled)
+        elif isinstance(found, HubModel):
+            pipe, sources = load_saved(found.place, dtype, pickled)
+            sources |= _distilled(pipe, found)
         else:
-            pipe, sources = load_saved(found.place if isinstance(found, HubModel) else found, dtype, pickled)
+            pipe, sources = load_saved(found, dtype, pickled)
         if control is not None and (weights or not isinstance(pipe, AnimateDiffSparseControlNetPipeline)):
             pipe, of_control = _controlled(pipe, control, place, dtype, pickled)
             sources |= of_control
@@ -138,13 +143,24 @@ def load_pipeline(
     return pipe
 
 
+def _distilled(pipe: Any, model: HubModel) -> dict[str, str]:
+    """Give a pipeline the LoRA and the steps that its model has for few of them; and say where the LoRA is from."""
+    if model.distilled_timesteps is not None:
+        pipe.scheduler = DistilledFlowScheduler(model.distilled_timesteps)
+    if model.lora is None:
+        return {}
+    lora = locate_part(model.lora, model.lora_file, "lora", LORA_FILES)
+    merge_lora(pipe.transformer, lora.path, 1.0)
+    return {"lora": f"{lora.source} x 1"}
+
+
 def _empty(model: Any, found: ModelDescription | HubModel | str, place: str | None, control: Any, pickled: bool) -> Any:
     if model == MINI_DIT:
         return empty_mini_dit(MINI)
     if isinstance(found, HubModel):
         return empty_hub_model(found)
-    if found == named_models()["animatediff"]:
-        return empty_animatediff(control is not None)
+    if isinstance(found, ModelDescription) and found in named_models().values() and found != named_models()["mini"]:
+        return empty_animatediff(found.scheduler, control is not None)
     if isinstance(found, ModelDescription):
         return empty_assembled(found, place if control is not None else None, pickled)
     return empty_saved(found, pickled)

@@ -57,3 +57,19 @@ def locate(place: str, what: str, files: Sequence[str]) -> Located:
     assert hub is not None  # or check_place had refused it
     folder = fetch(hub, files)
     return Located(folder, f"{hub.hub_id}@{folder.name}")
+
+
+def locate_part(place: str, file: str | None, what: str, files: Sequence[str]) -> Located:
+    """Find a place, or one file of it that is named; without a name, fetch these files (patterns).
+
+    Raises:
+        InputError: likewise, or there is no file of that name.
+    """
+    if file is None:
+        return locate(place, what, files)
+    found = locate(place, what, [file])
+    path = found.path / file
+    if not path.is_file():
+        why = f"{place} is a file itself" if found.path.is_file() else f"{place} has no {file}"
+        raise InputError(f"{why}; {what}_file is the name of a file in a folder or repository, as it is written there.")
+    return Located(path, f"{found.source}/{file}")

@@ -32,7 +32,8 @@ def preset_for(model: str) -> tuple[str | None, Settings | None]:
     with reading(said(found, 80)):
         own, network = read_config_of(found, index, "transformer"), index["transformer"][1]
     named = {name: known for name, known in named_models().items() if name in preset_names()}
-    kin = {name: known for name, known in named.items() if isinstance(known, HubModel) and known.network == network}
+    hub = {name: known for name, known in named.items() if isinstance(known, HubModel) and known.lora is None}
+    kin = {name: known for name, known in hub.items() if known.network == network}
     if not kin:
         return None, None
     nearest = min(kin, key=lambda name: _differences(own, index, kin[name]))

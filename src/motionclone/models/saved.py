@@ -8,6 +8,7 @@ import transformers
 from diffusers import ModelMixin, SchedulerMixin
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from motionclone import schedule
 from motionclone.errors import InputError
 from motionclone.models.networks import files_of, load_part
 from motionclone.models.parts import check_words, load_scheduler, load_tokenizer
@@ -119,7 +120,8 @@ def _kind_of(part: list[Any], place: str) -> Any:
     if part == [None, None]:
         return None
     library, kind = part if len(part) == 2 else (None, None)
-    module: Any = {"diffusers": diffusers, "transformers": transformers}.get(str(library))
+    libraries = {"diffusers": diffusers, "transformers": transformers, schedule.__name__: schedule}
+    module: Any = libraries.get(str(library))
     if module is None and isinstance(library, str):  # the pipeline's own, such as LTX-2's vocoder
         module = getattr(diffusers.pipelines, library, None)
     found = getattr(module, kind, None) if isinstance(kind, str) else None
