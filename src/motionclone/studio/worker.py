@@ -51,12 +51,14 @@ class Worker:
         self._thread = Thread(target=self._work, name="motionclone studio worker", daemon=True)
         self._thread.start()
 
-    def submit(self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes) -> Entry:
-        """Put a job at the end of the line. InputError if that is too long."""
+    def submit(
+        self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes, picture: Path | None = None
+    ) -> Entry:
+        """Put a job at the end of the line, as `Store.add`. InputError if that is too long."""
         with self._news:
             if len(self._waiting()) >= MOST_WAITING:
                 raise InputError(f"{MOST_WAITING} jobs wait already; come back later.")
-            entry = self.store.add(asked, clip, reference, model, poster)
+            entry = self.store.add(asked, clip, reference, model, poster, picture)
             self._news.notify_all()
         return entry
 
