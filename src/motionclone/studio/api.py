@@ -20,11 +20,12 @@ def add_api(desk: Desk, asking: list[Any]) -> None:
 
     def make(
         clip: str | None, example: str | None, prompt: str, start: float, end: float | None, strength: float,
-        steps: int, seed: int, unguided: bool,
+        steps: int, seed: int, unguided: bool, crop: list[float] | None, flip: bool, image: str | None,
+        sketch: str | None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Put a video in line, of a clip or, without one, an example; how its job stands, with its id."""
+        """Put a video in line, of a clip or a motion file, or else a ready motion; how its job stands, with its id."""
         with _told():
-            values = prompt, start, end, strength, steps, seed, unguided
+            values = prompt, start, end, strength, steps, seed, unguided, crop, flip, image, sketch
             return desk.told(put_in_line(desk, clip, example, *values).id)
 
     def job(id: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from motionclone.cloning import check_motion
 from motionclone.errors import InputError
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
-from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name
+from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
 from motionclone.studio.foretelling import foretold
 from motionclone.studio.making import COMPARISON, MOTION, RECORD, VIDEO, Engine
 from motionclone.studio.material import Material, nameless, read_material
@@ -39,6 +41,10 @@ class Desk:
         if example:
             return example_clip(self.folder / "examples", example)
         raise InputError("there is no clip yet; drop one, or choose an example.")
+
+    def whole(self, clip: Path) -> tuple[Tensor, float] | None:
+        """A few frames of a whole clip, and its seconds; None of a motion file. InputError as `look`."""
+        return None if is_motion(clip) else overview(clip)
 
     def look(self, clip: Path, asked: Asked, picture: Path | None = None) -> Material:
         """What would be read, in small frames. InputError for a clip that is too large, too long or none."""

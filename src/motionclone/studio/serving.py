@@ -98,6 +98,9 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",
         body_text_color_subdued="*neutral_500",
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
         body_text_color_subdued_dark="*neutral_400",
     )
     return {
