@@ -69,6 +69,23 @@ def editor(
     )
 
 
+def easel(width: int, height: int) -> str:
+    """A place to draw the lines of a first frame, over the one of the clip.
+
+    Args:
+        width: in pixels, of the video.
+        height: likewise; only their proportion counts.
+    """
+    buttons = {"undo": "Undo", "clear": "Clear", "take": "Start from this drawing"}
+    controls = "".join(f'<button type="button" data-draw="{does}">{said}</button>' for does, said in buttons.items())
+    return (
+        '<p class="mc-title">Or draw it here, over the first frame of the clip</p><div class="mc-easel"><canvas '
+        f'width="384" height="{round(384 * height / width)}" role="img" '
+        'aria-label="Your drawing, with the mouse, a pen or a finger"></canvas></div>'
+        f'<div class="mc-film-controls">{controls}</div>'
+    )
+
+
 def strip(frames: Sequence[str], heat: Sequence[str], notices: Iterable[str], fps: float) -> str:
     """The frames that will be read: one after the other, in motion, and with where motion is seen in them.
 

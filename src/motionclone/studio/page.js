@@ -118,6 +118,52 @@
     setTimeout(step, 40);
   };
 
+  // Lines of a first frame, drawn over the one of the clip, which is not part of the drawing.
+  let lines = [], drawing = null;
+  const redraw = (canvas) => {
+    const pen = canvas.getContext("2d");
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    Object.assign(pen, {lineWidth: canvas.width / 48, lineCap: "round", lineJoin: "round", strokeStyle: "#000"});
+    for (const [[x, y], ...others] of lines) {
+      pen.beginPath();
+      pen.moveTo(x, y);
+      for (const point of [[x + 0.01, y], ...others]) pen.lineTo(...point);
+      pen.stroke();
+    }
+  };
+  document.addEventListener("pointerdown", (event) => {
+    const canvas = event.target.closest?.(".mc-easel canvas");
+    if (!canvas) return;
+    event.preventDefault();
+    canvas.setPointerCapture(event.pointerId);
+    const at = (each) => share(canvas, each).map((part, axis) => part * (axis ? canvas.height : canvas.width));
+    const line = [at(event)];
+    lines.push(line);
+    const move = (next) => (line.push(at(next)), redraw(canvas));
+    redraw(canvas);
+    canvas.addEventListener("pointermove", move);
+    canvas.addEventListener("lostpointercapture", () => canvas.removeEventListener("pointermove", move), {once: true});
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-draw]"), canvas = button && document.querySelector(".mc-easel canvas");
+    if (!button) return;
+    if (button.dataset.draw === "take" && lines.length) {
+      canvas.toBlob((blob) => canvas.dispatchEvent(new CustomEvent("mc-drawn", {bubbles: true, detail: new File([blob], "drawing.png", {type: "image/png"})})));
+    }
+    if (button.dataset.draw !== "take") lines = button.dataset.draw === "undo" ? lines.slice(0, -1) : [];
+    redraw(canvas);
+  });
+  const keep = (path, url, file) => {
+    drawing = {path, url, orig_name: file.name, size: file.size, mime_type: file.type, meta: {_type: "gradio.FileData"}};
+  };
+  const trace = () => { // shows the first frame under the lines
+    const easel = document.querySelector(".mc-easel"), frame = document.querySelector(".mc-strip img");
+    if (easel && frame && easel.dataset.frame !== frame.src) {
+      easel.dataset.frame = frame.src;
+      easel.style.backgroundImage = `linear-gradient(#fffa, #fffa), url("${frame.src}")`;
+    }
+  };
+
   // Videos that are shown together run together: the first of each group leads, the others keep its time.
   const group = (element) => element.closest?.(".mc-together");
   const videos = (box) => all("video", box);
@@ -190,10 +236,15 @@
       part.dataset.on = "";
       if (part.matches(".mc-edit")) draw(part);
       if (part.matches(".mc-together")) wipe(part);
+      if (part.matches(".mc-film")) trace();
       if (still && part.matches(".mc-film")) part.querySelector("[data-film=play]").textContent = "Play";
       if (still && part.matches(".mc-together")) run(part, false);
     }
   }).observe(document, {childList: true, subtree: true});
+  const reveal = () => { // where the page is one column, what is being made is further down
+    const made = document.querySelector("#mc-made");
+    if (made.getBoundingClientRect().top > innerHeight * 0.7) made.scrollIntoView({behavior: still ? "auto" : "smooth"});
+  };
   step();
-  window.motionclone = {picked, part: () => chosen, mark};
+  window.motionclone = {picked, part: () => chosen, mark, keep, drawing: () => drawing, reveal};
 })();

@@ -13,6 +13,11 @@ from motionclone.studio.desk import Desk
 # Events of parts that are HTML; page.js keeps what they are about.
 _READY = 'element.addEventListener("change", () => trigger("pick"));'
 _EDIT = 'element.addEventListener("mc-part", () => trigger("part"));'
+_DRAW = """element.addEventListener("mc-drawn", async (event) => {
+  const {path, url} = await upload(event.detail);
+  motionclone.keep(path, url, event.detail);
+  trigger("drawn");
+});"""
 _TRY = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-try]");
   if (button) trigger("attempt", {number: Number(button.dataset.try)});
@@ -65,16 +70,12 @@ def page(desk: Desk) -> Any:
                 strength = gr.Slider(0, MOST_STRENGTH, 1.0, step=0.05, label="Strength of the motion")
                 unguided = gr.Checkbox(False, label="Make it without guidance, too, to compare")
                 with gr.Accordion("Start from a picture", open=False, visible=bool(follows)):
-                    with gr.Row():
-                        image = gr.File(label="Its first frame", height=110, visible="image" in follows)
-                        sketch = gr.File(label="Or a line drawing of it", height=110, visible="sketch" in follows)
-                    if "sketch" in follows:
-                        drawn = gr.Sketchpad(
-                            label="Or draw it here", type="filepath", layers=False, canvas_size=(512, 512),
-                            brush=gr.Brush(default_size=10, colors=["#000000"], color_mode="fixed"), transforms=(),
-                            height=380, buttons=[], elem_id="mc-drawn",
-                        )  # fmt: skip
-                        take = gr.Button("Start from this drawing", size="sm")
+                    with gr.Row(elem_id="mc-pictures"):
+                        image = gr.File(label="Its first frame", height=132, visible="image" in follows)
+                        sketch = gr.File(label="Or a line drawing of it", height=132, visible="sketch" in follows)
+                    easel = gr.HTML(
+                        editing.easel(size.width, size.height), visible="sketch" in follows, js_on_load=_DRAW
+                    )
                 with gr.Accordion("More settings", open=False):
                     with gr.Row():
                         start = gr.Number(0, label="Start in the clip (s)", minimum=0, step=0.1, min_width=120)
@@ -125,6 +126,7 @@ def page(desk: Desk) -> Any:
         def show_clip(event: Any) -> None:
             """After another clip is meant."""
             event.then(answers.edit, [clip, example, start, end, crop], editor, **quick)
+            event.then(lambda: "", None, refused, **quick)
             event.then(answers.look, *looking, **last).then(answers.foretell, asking, told, **last)
 
         def show_job(event: Any) -> None:
@@ -148,7 +150,9 @@ def page(desk: Desk) -> Any:
         gr.on([start.input, end.input], answers.edit, [clip, example, start, end, crop], editor, **last)
         gr.on([start.input, end.input, flip.input], answers.look, *looking, **last)
         gr.on([each.change for each in (prompt, strength, steps, unguided)], answers.foretell, asking, told, **last)
-        show_job(gr.on([make.click, prompt.submit], answers.submit, asking, [current, refused], **quick))
+        made = gr.on([make.click, prompt.submit], answers.submit, asking, [current, refused], **quick)
+        show_job(made)
+        made.then(None, None, None, js="() => motionclone.reveal()", **quick)
         attempt = state.attempt(attempted, None, asking, **quick)
         show_clip(attempt)
         show_job(attempt.then(answers.submit, asking, [current, refused], **quick))
@@ -158,8 +162,7 @@ def page(desk: Desk) -> Any:
         delete.click(answers.delete, current, [current, refused], js=_SURE, **quick)
         show_job(history.show(chosen, None, current, **quick))
         show_job(history.star(starred, None, refused, **quick))
-        if "sketch" in follows:
-            take.click(lambda made: made and made["composite"], drawn, sketch, **quick)
+        easel.drawn(None, None, sketch, js="() => motionclone.drawing()", **quick)
         clock.tick(answers.tick, *ticking, queue=False, **quick)
         blocks.load(lambda identity: answers.tick(identity, ()), current, ticking[1], **quick)
         show_clip(blocks.load(lambda: None, None, None, **quick))

@@ -142,5 +142,6 @@ def address(path: Path) -> str:
 
 def sentence(words: str) -> str:
     """Words with a capital at the beginning and a stop at the end."""
-    words = words[:1].upper() + words[1:]
+    if words.split(" ")[0].isalpha():  # not the name of a file
+        words = words[:1].upper() + words[1:]
     return words if words.endswith((".", "!", "?")) else f"{words}."

@@ -13,8 +13,11 @@ from motionclone.studio.guard import Guard, is_local
 from motionclone.studio.making import ModelChoice
 
 LEAST_PASSWORD = 8
-# Of the page's frame, to which Gradio lets the rules in `css` not apply.
-_SMALL = "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+# Of the page's frame, to which Gradio lets the rules in `css` not apply. What sticks to the window needs the first.
+_FRAME = (
+    ".gradio-container { overflow: clip !important; } "
+    "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+)
 
 
 def check_host(host: str, password: str | None) -> bool:
@@ -120,5 +123,5 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         "footer_links": ["api"],
         "theme": theme,
         "css": css,
-        "head": f"<style>{_SMALL}</style><script>{js}</script>",
+        "head": f"<style>{_FRAME}</style><script>{js}</script>",
     }
