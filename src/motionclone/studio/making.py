@@ -2,17 +2,22 @@
 
 import json
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from motionclone.cloning import check, fitting, generate
+from motionclone.batch.schema import FIELDS
+from motionclone.cloning import Step, check, fitting, generate, motion_for
 from motionclone.errors import GuidanceWarning
-from motionclone.extraction import extract_motion
 from motionclone.files import whole_file
+from motionclone.idle import refuse_idle
+from motionclone.lab.sweep import Tried, sheet, sweep, with_strength
 from motionclone.media.overlay import overlay
 from motionclone.media.places import likeness
 from motionclone.media.reading import Clip
@@ -26,6 +31,7 @@ from motionclone.models.sizes import Sizes, sizes_of
 from motionclone.settings import Settings, preset
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import read_asked
+from motionclone.studio.previews import Previews
 from motionclone.studio.seen import png
 from motionclone.studio.store import Entry
 from motionclone.studio.worker import Heard
@@ -68,21 +74,19 @@ class Engine:
         asked = entry.asked
         clip, settings = self._read(asked, folder / entry.reference)
         check(self.pipe, asked.prompt, settings)
+        refuse_idle(self.pipe, settings, {FIELDS[name]: name for name in asked.more})
         heard("reading the motion", None)
         source = {"name": entry.reference, "sha256": clip.sha256, "fps": clip.fps, "start": asked.start,
                   "end": asked.end, "asked_fps": None, "fit": "crop"}  # fmt: skip
-        motion = extract_motion(
-            self.pipe,
-            clip.frames,
-            settings.extraction,
-            seed=settings.seed,
-            source=source,
-            condition_scale=settings.conditioning.scale,
-        )
+        if asked.strengths:
+            self._make_sheet(entry, folder, clip, settings, source, heard)
+            return
+        motion = motion_for(self.pipe, clip.frames, settings, source=source)
         motion.save(folder / MOTION, overwrite=True)
         write_video(folder / SEEN, clip.frames, clip.fps, overwrite=True)
         write_video(folder / HEAT, overlay(motion, clip.frames), clip.fps, overwrite=True)
-        made = generate(self.pipe, motion, asked.prompt, settings, on_step=partial(heard, "making the video"))
+        with self._seen(heard, settings, folder, "making the video") as on_step:
+            made = generate(self.pipe, motion, asked.prompt, settings, on_step=on_step)
         shown = {"reference": clip.frames, asked.prompt: made.frames}
         if asked.unguided:
             plain = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": 0.0})})
@@ -106,6 +110,41 @@ class Engine:
         with whole_file(folder / POSTER, overwrite=True) as picture:
             picture.write_bytes(png(made.frames[len(made.frames) // 2]))
 
+    @contextmanager
+    def _seen(self, heard: Heard, settings: Settings, folder: Path, part: str) -> Iterator[Callable[[Step], None]]:
+        """Inside the `with`, steps of this part of the work are told, and shown now and then."""
+        previews = Previews(self.pipe, settings, folder, held=self.choice.offload == "none")
+
+        def on_step(step: Step) -> None:
+            heard(part, step)
+            previews.hear(step)
+
+        try:
+            yield on_step
+        finally:
+            previews.end()
+
+    def _make_sheet(
+        self, entry: Entry, folder: Path, clip: Clip, settings: Settings, source: dict[str, Any], heard: Heard
+    ) -> None:
+        """The sheet that `motionclone sweep` makes, and beside it what every video of it reached."""
+        asked = entry.asked
+        settings = with_strength(settings, max(asked.strengths), asked.seeds[0])
+        write_video(folder / SEEN, clip.frames, clip.fps, overwrite=True)
+        videos = {pair: number for number, pair in enumerate(product(asked.seeds, asked.strengths), 1)}
+
+        def on_step(strength: float, seed: int, step: Step) -> None:
+            heard(f"video {videos[seed, strength]} of {len(videos)}", step)
+
+        tried = sweep(
+            self.pipe, clip.frames, asked.prompt, settings, asked.strengths, asked.seeds, source=source, on_step=on_step
+        )
+        heard("writing", None)
+        record = {**tried[0].generated.record, "sheet": [_cell(each) for each in tried]}
+        write_run(folder / VIDEO, sheet(clip.frames, tried), clip.fps, record, public=record, overwrite=True)
+        with whole_file(folder / POSTER, overwrite=True) as picture:
+            picture.write_bytes(png(tried[-1].generated.frames[len(clip.frames) // 2]))
+
     def _read(self, asked: Asked, path: Path) -> tuple[Clip, Settings]:
         clip, settings = read_asked(path, asked, asked.settings(self.base), self.sizes)
         fitted = fitting(self.pipe, settings)
@@ -124,6 +163,11 @@ class Engine:
             "sha256": clip.sha256,
             "model_sha256": likeness(path_of(self.choice.model)) if local else None,
         }
+
+
+def _cell(tried: Tried) -> dict[str, Any]:
+    """As a sheet of `motionclone sweep` knows a video of it."""
+    return {"strength": tried.strength, "seed": tried.seed, "energies": tried.generated.record["energies"]}
 
 
 def load_engine(choice: ModelChoice) -> Engine:

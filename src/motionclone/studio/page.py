@@ -9,6 +9,7 @@ from motionclone.studio.api import add_api
 from motionclone.studio.asked import MOST_STEPS, MOST_STRENGTH
 from motionclone.studio.clips import EXAMPLES
 from motionclone.studio.desk import Desk
+from motionclone.studio.store import UPLOADS
 
 _CARDS = """element.addEventListener("click", (event) => {
   const card = event.target.closest("[data-job]");
@@ -96,5 +97,5 @@ def page(desk: Desk) -> Any:
         blocks.load(lambda identity: answers.tick(identity, ()), current, ticking[1], **quick)
         blocks.load(answers.look, *looking, **quick)
         blocks.load(answers.foretell, asking, told, **quick)
-        add_api(desk, asking)
+        add_api(desk, desk.folder / UPLOADS)
     return blocks
