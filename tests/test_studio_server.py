@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import json
 import random
 import shutil
@@ -53,6 +54,7 @@ def studio(engine, tmp_path_factory):
         patch.setattr(making, "load_engine", lambda choice: engine)
         with served(ModelChoice(device="cpu"), folder, mcp=True) as address:
             yield SimpleNamespace(address=address.rstrip("/"), folder=folder)
+    gc.collect()  # servers and clients leave loops and sockets to it, which is not to be told of another test
 
 
 @pytest.fixture(scope="module")
