@@ -11,7 +11,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from PIL import Image
 from snippets import ROOT, blocks_of
 
 from motionclone.errors import InputError
@@ -69,6 +71,16 @@ def test_what_nobody_can_mean_is_one_sentence():
         ({"steps": 0}, "steps: Input should be greater than or equal to 1."),
         ({"strength": float("nan")}, "strength: Input should be a finite number."),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0."),
+        ({"crop": (0.5, 0, 0.5, 1)}, "crop is left, top, right and bottom of a part of the picture, each from 0 to 1."),
+        ({"image": "a", "sketch": "b"}, "a video follows a first frame or a sketch; leave one of them out."),
+        (
+            {"motion": True, "flip": True},
+            "a motion file is taken as it is; start, end, crop and mirroring are for clips.",
+        ),
+        (
+            {"motion": True, "image": "a"},
+            "a first frame or a sketch goes with a clip, not with a motion file; leave one out.",
+        ),
     ):
         with pytest.raises(InputError) as refused:
             asked(**values)
@@ -234,24 +246,34 @@ def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, t
     no_clip.write_bytes(b"no clip at all")
     with pytest.raises(InputError, match=r"^no-clip\.mp4 cannot be read as a video"):
         desk.submit(no_clip, desk.asked(no_clip, prompt=WORDS, steps=2))
-    entry = desk.submit(clip, desk.asked(clip, prompt=WORDS, steps=2, seed=3, unguided=True))
+    line = tmp_path / "line.bmp"
+    Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(line)
+    part = {"crop": (0.0, 0.25, 0.75, 1.0), "flip": True, "sketch": "line.bmp"}
+    entry = desk.submit(clip, desk.asked(clip, prompt=WORDS, steps=2, seed=3, unguided=True, **part), line)
     wait_for(lambda: desk.told(entry.id)["state"] in ("done", "failed"))
     told = desk.told(entry.id)
     assert (told["state"], told["sentence"][:16]) == ("done", "guidance reached")  # so few steps cannot do more
     assert "by the last video" in desk.foretell(desk.asked(clip, prompt=WORDS, steps=24))
     assert "has never seen 'pig'" in desk.foretell(desk.asked(clip, prompt="a pig", steps=24))
     place = desk.store.place(entry.id)
+    # The motion that it read makes another video, with its own noise.
+    motion = place / "motion.safetensors"
+    other = desk.submit(motion, desk.asked(motion, prompt=WORDS, steps=2, seed=3))
+    wait_for(lambda: desk.told(other.id)["state"] in ("done", "failed"))
+    of_motion = desk.store.place(other.id)
     desk.close()
     assert {path.name for path in place.iterdir()} == {
-        "job.json", "reference.mp4", "seen.mp4", "heat.mp4", "motion.safetensors", "out.mp4", "out.json",
+        "job.json", "reference.mp4", "picture.bmp", "seen.mp4", "heat.mp4", "motion.safetensors", "out.mp4", "out.json",
         "out-compare.mp4", "unguided.mp4", "poster.png",
     }  # fmt: skip
-    assert str(tmp_path) not in (place / "out.json").read_text()
-    code, said = run("rerun", place / "out.json", "-o", tmp_path / "again.mp4")
-    assert code == 0, said
-    assert sha256_of(tmp_path / "again.mp4") == sha256_of(place / "out.mp4")
-    jobs = [json.loads(path.read_text())["job"] for path in (tmp_path / "again.json", place / "out.json")]
-    assert jobs[0].keys() >= jobs[1].keys()
+    assert json.loads((place / "out.json").read_text())["motion"]["source"]["crop"] == [0.0, 0.25, 0.75, 1.0]
+    for made in (place, of_motion):
+        assert str(tmp_path) not in (made / "out.json").read_text()
+        code, said = run("rerun", made / "out.json", "-o", tmp_path / "again.mp4", "--overwrite")
+        assert code == 0, said
+        assert sha256_of(tmp_path / "again.mp4") == sha256_of(made / "out.mp4")
+        jobs = [json.loads(path.read_text())["job"] for path in (tmp_path / "again.json", made / "out.json")]
+        assert jobs[0].keys() >= jobs[1].keys()
 
 
 def test_examples_are_clips_that_move(tmp_path):

@@ -195,7 +195,7 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
         desk.engine.called,
         b"png",
     )
-    with pytest.raises(InputError, match="this video is not made: it is (waiting|running); ask for its state"):
+    with pytest.raises(InputError, match=r"this video is not made: it is (waiting|running); ask for its state"):
         desk.scores_of(entry.id)
     with desk.worker._news:
         desk.worker._news.notify_all()
@@ -203,7 +203,7 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     assert seen[0] == (512, 512)  # two rows of two frames, enlarged from 64
     place = desk.store.place(entry.id)
     assert not list(place.glob("*preview*"))
-    assert desk.star(entry.id, True).starred
+    assert desk.star(entry.id, True).chosen
     scores = desk.scores_of(entry.id)
     assert scores == json.loads((place / "scores.json").read_text())
     assert scores["scores"].keys() == scores["unguided"].keys() >= {"motion_fidelity"}

@@ -76,6 +76,16 @@ class ReferenceOptions:
     "Take frames at this rate from the start; spread evenly over the clip by default."
     fit: Annotated[Literal["crop", "squash"], Parameter(group=_REFERENCE)] = "crop"
     "Cut the middle out, or squash to size as the authors do."
+    crop: Annotated[tuple[float, float, float, float] | None, Parameter(group=_REFERENCE)] = None
+    "LEFT TOP RIGHT BOTTOM of the part of the picture that is meant, each from 0 to 1; the whole by default."
+    flip: Annotated[bool, Parameter(group=_REFERENCE)] = False
+    "Mirror it, so that left becomes right."
+
+    def part(self) -> dict[str, Any]:
+        """What was asked for, by name; crop and flip, which older records do not know, only if they were."""
+        more = {"crop": self.crop, "flip": self.flip}
+        known = {"start": self.start, "end": self.end, "fps": self.fps, "fit": self.fit}
+        return known | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True)

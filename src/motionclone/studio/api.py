@@ -39,10 +39,11 @@ def add_api(desk: Desk, uploads: Path) -> None:
     def make(*given: Any) -> Told:
         words = dict(zip(_order(kinds), given, strict=True))
         files = {name: _uploaded(words.get(name), uploads) for name in FILES}
-        asked = asked_of({**words, **{name: _named(given) for name, given in files.items()}}, desk.engine.base)
+        asked = asked_of({**words, **{name: path and path.name for name, path in files.items()}}, desk.engine.base)
         example = asked.pop("example", None)
-        clip = desk.clip(None if files["reference"] is None else str(files["reference"]), example)
-        return desk.told(desk.submit(clip, desk.asked(clip, **asked)).id)
+        material = files["reference"] or files["motion"]
+        clip = desk.clip(None if material is None else str(material), example)
+        return desk.told(desk.submit(clip, desk.asked(clip, **asked), files["image"] or files["sketch"]).id)
 
     def job(id: str) -> Told:
         """Tell how a job stands.
@@ -96,7 +97,8 @@ def add_api(desk: Desk, uploads: Path) -> None:
         return desk.scores_of(id)
 
     make.__doc__ = _MAKE + "".join(f"    {name}: {info.description}\n" for name, info in WORDS.items())
-    kinds = {name: Any if name in FILES else info.annotation | None for name, info in WORDS.items()}
+    plain: dict[str, Any] = {name: info.annotation for name, info in WORDS.items()}
+    kinds = {name: Any if name in FILES else kind | None for name, kind in plain.items()}
     kinds |= {"example": str | None, "unguided": bool, "strengths": list[float] | None, "seeds": list[int] | None}
     make.__signature__ = _signature(kinds)  # type: ignore[attr-defined]
     make.__annotations__ = {**kinds, "return": Told}
@@ -133,12 +135,12 @@ def _add(call: Callable[..., Any]) -> None:
     gr.api(told()(call), api_name=call.__name__, queue=False, concurrency_limit=8)
 
 
-def _uploaded(given: Any, uploads: Path) -> Path | list[Path] | None:
-    """The file that is meant, or several. InputError for what is no upload."""
-    if given is None or given in ("", [], ()):
+def _uploaded(given: Any, uploads: Path) -> Path | None:
+    """The file that is meant. InputError for what is no upload."""
+    if given is None or given in ("", []):
         return None
-    if isinstance(given, list):
-        return [path for each in given[:1000] if isinstance(path := _uploaded(each, uploads), Path)]
+    if isinstance(given, list) and len(given) == 1:
+        (given,) = given
     named = given.get("path") if isinstance(given, dict) else given
     try:
         path = Path(str(named)).resolve(strict=True)
@@ -149,11 +151,6 @@ def _uploaded(given: Any, uploads: Path) -> Path | list[Path] | None:
             "a file is given by the path that its upload answered: POST it to /gradio_api/upload, as form field files."
         )
     return path
-
-
-def _named(files: Path | list[Path] | None) -> Any:
-    """As the schema checks them: by name."""
-    return [path.name for path in files] if isinstance(files, list) else files and files.name
 
 
 def _file(path: Path) -> dict[str, Any]:

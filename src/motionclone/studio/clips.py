@@ -1,6 +1,7 @@
 """The clips that come in: limits before anything is decoded, the frames that will be read, and examples."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -9,8 +10,10 @@ from motionclone.files import kind_of, whole_file
 from motionclone.lab.world import Scene, named_trajectory
 from motionclone.media.container import open_video
 from motionclone.media.reading import Clip, read_clip
+from motionclone.media.stills import SUFFIXES as PICTURES
 from motionclone.media.writing import encode_video
 from motionclone.models.sizes import Sizes
+from motionclone.motion import SUFFIX
 from motionclone.settings import Settings
 from motionclone.studio.asked import Asked
 
@@ -43,7 +46,20 @@ def example_clip(folder: Path, name: str) -> Path:
 def kept_name(clip: Path) -> str:
     """What a copy of a clip is called. Of its name nothing stays but the ending, and that only if it is a clip's."""
     suffix = clip.suffix.lower()
+    if is_motion(clip):
+        return f"reference{SUFFIX}"
     return f"reference{suffix if suffix in _SUFFIXES else '.mp4'}"
+
+
+def picture_name(picture: Path) -> str:
+    """What a copy of a picture is called. Of its name nothing stays but the ending, and that only if it is one's."""
+    suffix = picture.suffix.lower()
+    return f"picture{suffix if suffix in PICTURES else '.png'}"
+
+
+def is_motion(path: Path) -> bool:
+    """Whether somebody means a motion file: by its first bytes, or its name."""
+    return kind_of(path) == "motion file" or path.suffix.lower() == SUFFIX
 
 
 def check_clip(path: Path) -> None:
@@ -73,6 +89,12 @@ def check_clip(path: Path) -> None:
         )
 
 
+def part_of(asked: Asked) -> dict[str, Any]:
+    """Which part of a clip is read, as `read_clip` takes it."""
+    names = ("start", "end", "fps", "fit", "crop", "flip")
+    return {name: getattr(asked, name) for name in names}
+
+
 def read_asked(
     path: Path, asked: Asked, settings: Settings, sizes: Sizes, longest: int | None = None
 ) -> tuple[Clip, Settings]:
@@ -89,6 +111,6 @@ def read_asked(
     frames, height, width = sizes.nearest(wanted.num_frames, wanted.height, wanted.width)
     scale = 1.0 if longest is None else min(1.0, longest / max(height, width))
     seen = (max(8, round(height * scale)), max(8, round(width * scale)))
-    clip = read_clip(path, frames, *seen, start=asked.start, end=asked.end, fewer=sizes.most)
+    clip = read_clip(path, frames, *seen, **part_of(asked), fewer=sizes.most)
     size = {"num_frames": len(clip.frames), "height": height, "width": width}
     return clip, settings.model_copy(update={"sampling": wanted.model_copy(update=size)})

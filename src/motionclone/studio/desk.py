@@ -1,23 +1,21 @@
 """What the studio can be asked, by its page and its API alike: to show a clip, to make a video, how far it is."""
 
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 from zipfile import ZipFile
 
+from motionclone.cloning import check_motion
 from motionclone.errors import InputError
 from motionclone.files import read_json
-from motionclone.media.reading import Clip
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
-from motionclone.studio.clips import check_clip, example_clip, kept_name, read_asked
+from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name
 from motionclone.studio.foretelling import foretold, time_of
 from motionclone.studio.making import COMPARISON, MOTION, RECORD, UNGUIDED, VIDEO, Engine
+from motionclone.studio.material import Material, nameless, read_material
 from motionclone.studio.scores import scored
 from motionclone.studio.seen import png
 from motionclone.studio.store import Entry, Store
@@ -57,30 +55,42 @@ class Desk:
             return example_clip(self.folder / "examples", example)
         raise InputError("there is no clip yet; drop one, or choose an example.")
 
-    def look(self, clip: Path, asked: Asked) -> Clip:
-        """The frames that would be read, small. InputError for a clip that is too large, too long or none."""
-        with _nameless(clip):
+    def look(self, clip: Path, asked: Asked, picture: Path | None = None) -> Material:
+        """What would be read, in small frames. InputError for a clip that is too large, too long or none."""
+        with nameless(clip, picture):
             check_clip(clip)
-            return read_asked(clip, asked, self.engine.base, self.engine.sizes, _SEEN)[0]
+            settings = self.engine.settings(asked)
+            found = read_material(clip, picture, asked, settings, self.engine.sizes, _SEEN)
+            if found.motion is not None:
+                check_motion(self.engine.pipe, found.motion, found.settings)
+            return found
 
     def asked(self, clip: Path, **values: Any) -> Asked:
         """What is asked for, in the words of the page; see `Asked`. InputError for what cannot be."""
-        return asked_from(clip=clip.name, **values)
+        return asked_from(clip=clip.name, motion=is_motion(clip), **values)
 
-    def submit(self, clip: Path, asked: Asked) -> Entry:
-        """Put a video in line; refused at once is what can be. InputError says why."""
-        asked.settings(self.engine.base)
-        seen = self.look(clip, asked)
-        return self.worker.submit(asked, clip, kept_name(clip), self.engine.called, png(seen.frames[0]))
+    def submit(self, clip: Path, asked: Asked, picture: Path | None = None) -> Entry:
+        """Put a video in line; refused at once is what can be. InputError says why.
+
+        Args:
+            clip: or a motion file.
+            asked: of the video.
+            picture: that it follows, of the kind that `asked` tells.
+        """
+        seen = self.look(clip, asked, picture)
+        self.engine.following(asked.follows)
+        poster = png(seen.frames[len(seen.frames) // 2])
+        return self.worker.submit(asked, clip, kept_name(clip), self.engine.called, poster, picture)
 
     def again(self, identity: str) -> Entry:
         """Put a job in line once more, as it was."""
-        entry = self.store.entry(identity)
-        return self.submit(self.store.place(identity) / entry.reference, entry.asked)
+        entry, place = self.store.entry(identity), self.store.place(identity)
+        picture = None if entry.picture is None else place / entry.picture
+        return self.submit(place / entry.reference, entry.asked, picture)
 
     def foretell(self, asked: Asked) -> str:
         """What the job will take, and what the model does not know of its words."""
-        settings, pipe = asked.settings(self.engine.base), self.engine.pipe
+        settings, pipe = self.engine.settings(asked), self.engine.pipe
         told = foretold(settings, asked, self.engine.choice, pipe._execution_device, self._made())
         words = advice(self.engine.called, [asked.prompt]) if self.engine.called in MINI_MODELS else None
         return f"{told[0].upper()}{told[1:]} {words[0].upper() + words[1:] if words else ''}".strip()
@@ -89,7 +99,7 @@ class Desk:
         """How a job stands, plain JSON values."""
         entry, progress = self.store.entry(identity), self.worker.progress(identity)
         found: dict[str, Any] = {"id": entry.id, "state": entry.state, "sentence": entry.sentence}
-        found |= {"prompt": entry.asked.prompt, "starred": entry.starred}
+        found |= {"prompt": entry.asked.prompt, "chosen": entry.chosen}
         if entry.state == "waiting":
             ahead, seconds = self.wait_of(identity)
             found |= {"ahead": ahead, "seconds_ahead": seconds}
@@ -159,17 +169,8 @@ class Desk:
 
     def star(self, identity: str, on: bool) -> Entry:
         """Mark a job as one of the best, or take that back."""
-        return self.store.change(identity, starred=bool(on))
+        return self.store.change(identity, chosen=bool(on))
 
 
 def _written(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _nameless(clip: Path) -> Iterator[None]:
-    """Sentences speak of the clip by its name: where the studio keeps it is nobody's business."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(f"{clip.parent}{os.sep}", "")) from error

@@ -157,7 +157,7 @@ class Tries:
 
     def too_many(self, address: str) -> bool:
         """Whether no further one is looked at for now."""
-        times = self._at.get(address, ())
+        times = self._at.get(address, deque())
         return len(times) == MOST_TRIES and times[0] > self._clock() - WINDOW
 
 

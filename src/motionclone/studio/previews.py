@@ -8,7 +8,7 @@ are moved to and fro to save memory, samplers of higher order and latents of ano
 import time
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -35,7 +35,7 @@ class Previews:
         sampling = settings.sampling
         self._shape = backbone_of(pipe).latents_shape(sampling.num_frames, sampling.height, sampling.width)
         self._apart = self._shape[2] == sampling.num_frames  # frames do not share latents
-        self._held, self._before = held, None
+        self._held, self._before = held, cast(Tensor | None, None)
         self._began, self._spent, self._last = time.monotonic(), 0.0, 0.0
 
     def hear(self, step: Step) -> None:

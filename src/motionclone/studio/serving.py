@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def served(
         import gradio  # noqa: F401
     if mcp:
         with from_extra("mcp", "the studio with mcp"):
-            import mcp.server
+            import_module("mcp.server")
     from motionclone.studio.desk import Desk
     from motionclone.studio.making import load_engine
     from motionclone.studio.page import page

@@ -20,6 +20,7 @@ from motionclone.errors import InputError, named
 from motionclone.files import read_json, sweep, whole_file
 from motionclone.files.locks import Lock, hold, owner_of
 from motionclone.studio.asked import Asked
+from motionclone.studio.clips import picture_name
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 UPLOADS = "uploads"
@@ -41,7 +42,9 @@ class Entry(BaseModel):
     id: str
     asked: Asked
     reference: str
-    """Name of the clip in the job's folder."""
+    """Name of the clip, or the motion file, in the job's folder."""
+    picture: str | None = None
+    """Likewise, of the first frame or the sketch that the video follows."""
     model: str
     created: float
     """Seconds since 1970."""
@@ -50,8 +53,8 @@ class Entry(BaseModel):
     """Why it failed, or what is to be said of what was made."""
     seconds: float | None = None
     """That it took."""
-    starred: bool = False
-    """Whether somebody liked it best."""
+    chosen: bool = False
+    """Whether somebody chose it as a winner."""
 
 
 class Store:
@@ -96,7 +99,11 @@ class Store:
     def _read(self, place: Path) -> None:
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
-            if entry.id != place.name or not _ID.fullmatch(entry.id) or Path(entry.reference).name != entry.reference:
+            if (
+                entry.id != place.name
+                or not _ID.fullmatch(entry.id)
+                or any(Path(name).name != name for name in (entry.reference, entry.picture or entry.reference))
+            ):
                 raise InputError("it is a job of another folder.")
         except (InputError, ValidationError):
             self.unreadable.append(place.name)
@@ -107,17 +114,32 @@ class Store:
         """Leave the folder to others."""
         self._lock.release()
 
-    def add(self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes) -> Entry:
-        """A new job that waits, with a copy of the clip under the name `reference`, and a picture (PNG) for the eye."""
+    def add(
+        self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes, picture: Path | None = None
+    ) -> Entry:
+        """A new job that waits, with a copy of the clip under the name `reference`, and a picture (PNG) for the eye.
+
+        A `picture` that the video follows is copied, too.
+        """
         now = time.time()
         identity = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(8)}"
+        followed = None if picture is None else picture_name(picture)
         new = self.jobs / f".new-{identity}"
         try:
             new.mkdir()
             shutil.copyfile(clip, new / reference)
+            if picture is not None and followed is not None:
+                shutil.copyfile(picture, new / followed)
             (new / "poster.png").write_bytes(poster)
             with self._guard:  # it is in line from here on, however long the copy took
-                entry = Entry(id=identity, asked=asked, reference=reference, model=model, created=time.time())
+                entry = Entry(
+                    id=identity,
+                    asked=asked,
+                    reference=reference,
+                    picture=followed,
+                    model=model,
+                    created=time.time(),
+                )
                 (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
                 new.rename(self.jobs / identity)
                 self._entries[identity] = entry

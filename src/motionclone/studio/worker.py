@@ -52,14 +52,16 @@ class Worker:
         self._thread = Thread(target=self._work, name="motionclone studio worker", daemon=True)
         self._thread.start()
 
-    def submit(self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes) -> Entry:
-        """Put a job at the end of the line. InputError if that is too long."""
+    def submit(
+        self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes, picture: Path | None = None
+    ) -> Entry:
+        """Put a job at the end of the line, as `Store.add`. InputError if that is too long."""
         with self._news:
             if len(self._waiting()) + self._coming >= MOST_WAITING:
                 raise InputError(f"{MOST_WAITING} jobs wait already; come back later.")
             self._coming += 1
         try:  # a large clip takes a while to copy, in which the work goes on
-            return self.store.add(asked, clip, reference, model, poster)
+            return self.store.add(asked, clip, reference, model, poster, picture)
         finally:
             with self._news:
                 self._coming -= 1
