@@ -89,15 +89,17 @@ class Part(BaseModel):
 PICTURES = ("image", "sketch", "sketch_from", "control")
 
 
-def _settings() -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting under its flat name."""
+def _settings() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Every setting under its flat name, by section and name, and what is known of it."""
     for name, info in Settings.model_fields.items():
         inner = getattr(info.annotation, "model_fields", None)
         for each, about in (inner or {name: info}).items():
-            yield FLAT_NAMES.get(each, each) if inner else each, about
+            yield FLAT_NAMES.get(each, each) if inner else each, f"{name}.{each}" if inner else each, about
 
 
-SETTINGS = tuple(name for name, _ in _settings())
+FIELDS = {flat: field for flat, field, _ in _settings()}
+"""Settings by their flat names: `scale` of the section `conditioning` is {"condition_scale": "conditioning.scale"}."""
+SETTINGS = tuple(FIELDS)
 
 
 def _optional(info: FieldInfo) -> Any:
@@ -107,7 +109,7 @@ def _optional(info: FieldInfo) -> Any:
 
 
 _fields: dict[str, Any] = {
-    name: (_optional(info), Field(default=None, description=info.description)) for name, info in _settings()
+    name: (_optional(info), Field(default=None, description=info.description)) for name, _, info in _settings()
 }
 
 Job = create_model("Job", __base__=Part, __doc__="One video.", **_fields)

@@ -130,7 +130,8 @@ def overview(path: Path) -> tuple[Tensor, float]:
 
 def part_of(asked: Asked) -> dict[str, Any]:
     """Which part of a clip is read, as `read_clip` takes it."""
-    return {"start": asked.start, "end": asked.end, "crop": asked.crop, "flip": asked.flip}
+    names = ("start", "end", "fps", "fit", "crop", "flip")
+    return {name: getattr(asked, name) for name in names}
 
 
 def read_asked(

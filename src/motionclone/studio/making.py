@@ -1,7 +1,8 @@
 """One job of the studio, from its clip to its files, by the same functions as `motionclone clone`."""
 
-import json
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from motionclone.cloning import check, check_condition, check_motion, fitting, generate, motion_for
+from motionclone.batch.schema import FIELDS
+from motionclone.cloning import Step, check, check_condition, check_motion, fitting, generate, motion_for
 from motionclone.errors import GuidanceWarning, InputError
 from motionclone.extraction import extract_motion
 from motionclone.files import whole_file
+from motionclone.idle import refuse_idle
 from motionclone.media.overlay import overlay
 from motionclone.media.places import likeness
-from motionclone.media.records import write_run
+from motionclone.media.records import without_places, write_run
 from motionclone.media.writing import side_by_side, write_video
 from motionclone.models import load_pipeline, named_models
 from motionclone.models.devices import Offload
@@ -32,7 +35,9 @@ from motionclone.settings import Settings, preset
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import part_of
 from motionclone.studio.material import Material, nameless, read_material
+from motionclone.studio.previews import Previews
 from motionclone.studio.seen import png
+from motionclone.studio.sheets import write_sheet
 from motionclone.studio.store import Entry
 from motionclone.studio.worker import Heard
 
@@ -121,8 +126,14 @@ class Engine:
         settings, condition = material.settings, material.condition
         check(pipe, asked.prompt, settings)
         check_condition(pipe, condition, settings)
+        refuse_idle(pipe, settings, {FIELDS[name]: name for name in asked.more}, condition=condition)
         heard("reading the motion", None)
         with self.at_work:
+            if asked.strengths:
+                write_video(folder / SEEN, material.frames, material.fps, overwrite=True)
+                poster = write_sheet(folder / VIDEO, pipe, material, asked, _source(entry, material), heard)
+                _write_poster(folder, poster)
+                return
             motion = material.motion or motion_for(
                 pipe, material.frames, settings, condition=condition, source=_source(entry, material)
             )
@@ -136,16 +147,17 @@ class Engine:
         heat = material.frames if asked.motion else overlay(motion, material.frames)
         write_video(folder / HEAT, heat, fps, overwrite=True)
         guided = partial(generate, pipe, motion, asked.prompt, condition=material.condition)
-        made = guided(settings, on_step=partial(heard, "making the video"))
+        with self._seen(pipe, heard, settings, folder) as on_step:
+            made = guided(settings, on_step=on_step)
         shown = {"where motion is seen" if asked.motion else "reference": material.frames}
         if asked.unguided:
             plain = settings.model_copy(update={"guidance": settings.guidance.model_copy(update={"weight": 0.0})})
             twin = guided(plain, on_step=partial(heard, "making it without guidance"))
-            write_video(folder / UNGUIDED, twin.frames, fps, provenance=_public(twin.record), overwrite=True)
+            write_video(folder / UNGUIDED, twin.frames, fps, provenance=without_places(twin.record), overwrite=True)
             shown["without guidance"] = twin.frames
         shown[asked.prompt] = made.frames
         heard("writing", None)
-        record = _public(made.record)
+        record = without_places(made.record)
         if not asked.motion:
             record["motion"]["source"]["path"] = entry.reference
         write_run(
@@ -153,12 +165,25 @@ class Engine:
             made.frames,
             fps,
             {**record, "job": self._job(entry, material)},
-            public=_public(made.record),
+            public=without_places(made.record),
             comparison=side_by_side(list(shown.values()), labels=list(shown)),
             overwrite=True,
         )
-        with whole_file(folder / POSTER, overwrite=True) as picture:
-            picture.write_bytes(png(made.frames[len(made.frames) // 2]))
+        _write_poster(folder, made.frames[len(made.frames) // 2])
+
+    @contextmanager
+    def _seen(self, pipe: Any, heard: Heard, settings: Settings, folder: Path) -> Iterator[Callable[[Step], None]]:
+        """Inside the `with`, the steps of the video are told, and shown now and then."""
+        previews = Previews(pipe, settings, folder, held=self.choice.offload == "none")
+
+        def on_step(step: Step) -> None:
+            heard("making the video", step)
+            previews.hear(step)
+
+        try:
+            yield on_step
+        finally:
+            previews.end()
 
     def _read(self, entry: Entry, folder: Path) -> Material:
         asked, path = entry.asked, folder / entry.reference
@@ -188,7 +213,7 @@ class Engine:
         picture = {"path": entry.picture, "frame": 0, "kind": asked.follows, "sha256": material.picture_sha256}
         return {
             "reference": entry.reference,
-            "reference_options": {**part_of(asked), "fps": None, "fit": "crop"},
+            "reference_options": part_of(asked),
             "pictures": [picture] if asked.follows else [],
             **job,
         }
@@ -196,16 +221,15 @@ class Engine:
 
 def _source(entry: Entry, material: Material) -> dict[str, Any]:
     """What the motion remembers of its clip, as the command line has it."""
-    part = {name: value for name, value in part_of(entry.asked).items() if value or name in ("start", "end")}
-    about = {"name": entry.reference, "sha256": material.sha256, "fps": material.fps}
-    return {**about, "asked_fps": None, "fit": "crop", **part}
+    part = part_of(entry.asked)
+    more = {name: part.pop(name) for name in ("crop", "flip")}
+    about = {"name": entry.reference, "sha256": material.sha256, "fps": material.fps, "asked_fps": part.pop("fps")}
+    return {**about, **part, **{name: value for name, value in more.items() if value}}
 
 
-def _public(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the places on a disk that motion files of others may name."""
-    kept: dict[str, Any] = json.loads(json.dumps(record))
-    kept["motion"].get("source", {}).pop("path", None)
-    return kept
+def _write_poster(folder: Path, frame: Tensor) -> None:
+    with whole_file(folder / POSTER, overwrite=True) as picture:
+        picture.write_bytes(png(frame))
 
 
 def load_engine(choice: ModelChoice) -> Engine:

@@ -9,6 +9,7 @@ from motionclone.studio.api import add_api
 from motionclone.studio.asked import MOST_STEPS, MOST_STRENGTH
 from motionclone.studio.clips import READY
 from motionclone.studio.desk import Desk
+from motionclone.studio.store import UPLOADS
 
 # Events of parts that are HTML; page.js keeps what they are about.
 _READY = 'element.addEventListener("change", () => trigger("pick"));'
@@ -166,5 +167,5 @@ def page(desk: Desk) -> Any:
         clock.tick(answers.tick, *ticking, queue=False, **quick)
         blocks.load(lambda identity: answers.tick(identity, ()), current, ticking[1], **quick)
         show_clip(blocks.load(lambda: None, None, None, **quick))
-        add_api(desk, asking)
+        add_api(desk, desk.folder / UPLOADS)
     return blocks

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from typing import Literal
@@ -16,13 +17,19 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from motionclone.errors import InputError, named
-from motionclone.files import read_json, whole_file
+from motionclone.files import read_json, sweep, whole_file
 from motionclone.files.locks import Lock, hold, owner_of
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import picture_name
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+UPLOADS = "uploads"
+"""The folder beside that of the jobs, of what was uploaded."""
+PREVIEW = "preview.webp"
+"""What is to be seen of the video that is being made."""
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
+OWN = (".new-", ".gone-")
+"""What names begin with of what is not there yet, or not any more."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{16}")
 _STOPPED = "the studio was stopped while this was being made; make it again."
 
@@ -78,12 +85,15 @@ class Store:
         self.unreadable: list[str] = []
         """Names of folders among the jobs that are none."""
         for place in sorted(self.jobs.iterdir()):
-            if place.name.startswith((".new-", ".gone-")):
+            if place.name.startswith(OWN):
                 shutil.rmtree(place, ignore_errors=True)
+                place.unlink(missing_ok=True) if place.is_file() else None
             elif not place.name.startswith("."):
                 self._read(place)
         for entry in self.entries():
             if entry.state == "running":
+                sweep(self.jobs / entry.id)
+                (self.jobs / entry.id / PREVIEW).unlink(missing_ok=True)
                 self.change(entry.id, state="failed", sentence=_STOPPED)
 
     def _read(self, place: Path) -> None:
@@ -113,8 +123,7 @@ class Store:
         """
         now = time.time()
         identity = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(8)}"
-        followed = picture and picture_name(picture)
-        entry = Entry(id=identity, asked=asked, reference=reference, picture=followed, model=model, created=now)
+        followed = None if picture is None else picture_name(picture)
         new = self.jobs / f".new-{identity}"
         try:
             new.mkdir()
@@ -122,14 +131,34 @@ class Store:
             if picture is not None and followed is not None:
                 shutil.copyfile(picture, new / followed)
             (new / "poster.png").write_bytes(poster)
-            (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
-            with self._guard:
+            with self._guard:  # it is in line from here on, however long the copy took
+                entry = Entry(
+                    id=identity,
+                    asked=asked,
+                    reference=reference,
+                    picture=followed,
+                    model=model,
+                    created=time.time(),
+                )
+                (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
                 new.rename(self.jobs / identity)
                 self._entries[identity] = entry
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise InputError(f"the job cannot be kept ({error.strerror}); make room in the studio's folder.") from error
         return entry
+
+    def keep(self, identity: str, name: str, write: Callable[[Path], None]) -> Path:
+        """A further file of a job that is over, whole or not there. InputError if the job is gone meanwhile."""
+        new = self.jobs / f".new-{secrets.token_hex(8)}"
+        try:
+            write(new)
+            with self._guard:
+                return new.rename(self.place(identity) / name)
+        except OSError as error:
+            raise InputError(f"it cannot be kept ({error.strerror}); make room in the studio's folder.") from error
+        finally:
+            new.unlink(missing_ok=True)
 
     def entries(self) -> list[Entry]:
         """All jobs, the oldest first."""
@@ -139,7 +168,7 @@ class Store:
     def entry(self, identity: str) -> Entry:
         """One job. InputError if there is none of that name, or no more."""
         with self._guard:
-            if identity not in self._entries:
+            if not isinstance(identity, str) or identity not in self._entries:
                 raise InputError("there is no such job here, or no more; choose one of the history.")
             return self._entries[identity]
 
