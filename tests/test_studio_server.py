@@ -5,8 +5,8 @@ import base64
 import contextlib
 import gc
 import json
-import random
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
 import pytest
-from hostile import mutated, seeds
+from hostile import mutated, write_video
 from PIL import Image
 from snippets import ROOT, blocks_of
 from test_studio import WORDS, wait_for
@@ -23,13 +23,14 @@ from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
-from motionclone.studio import making
 from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
 from motionclone.studio.guard import MOST_TRIES, WINDOW, Guard, Tries
 from motionclone.studio.making import ModelChoice, load_engine
-from motionclone.studio.serving import served
 from motionclone.studio.words import DECIDED, asked_of
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import studio as benchmark
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning"),
@@ -44,16 +45,15 @@ def engine():
 
 @pytest.fixture(scope="module")
 def studio(engine, tmp_path_factory):
-    """A studio that is served, with tools: its address and folder."""
+    """A studio that is served, with tools: its address, its folder and its desk."""
     pytest.importorskip("gradio", reason="needs motionclone[web]")
     pytest.importorskip("mcp", reason="needs motionclone[mcp]")
     folder = tmp_path_factory.mktemp("served") / "studio"
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
             patch.setenv(name, "")
-        patch.setattr(making, "load_engine", lambda choice: engine)
-        with served(ModelChoice(device="cpu"), folder, mcp=True) as address:
-            yield SimpleNamespace(address=address.rstrip("/"), folder=folder)
+        with benchmark.studio(engine, folder, mcp=True) as found:
+            yield SimpleNamespace(address=found.address.rstrip("/"), folder=folder, desk=found.desk)
     gc.collect()  # servers and clients leave loops and sockets to it, which is not to be told of another test
 
 
@@ -306,11 +306,12 @@ def test_hostile_uploads_end_in_a_sentence_and_the_next_job_is_made(studio, clip
     inside = [Path(path) for path in kept if path is not None]
     assert len(inside) > 5
     assert all(path.is_relative_to(studio.folder / "uploads") and len(path.parts[-1].encode()) < 256 for path in inside)
-    draw, jobs = random.Random(0), []
-    sound = {path.name: path.read_bytes() for path in seeds(tmp_path)}
-    for number in range(8):
-        name = draw.choice(sorted(sound))
-        kept.append(upload(studio, mutated(sound[name], number)[1], name))
+    jobs = []
+    for number, (name, codec) in enumerate(
+        (("a.mp4", "libx264"), ("a.mkv", "ffv1"), ("a.mov", "mjpeg"), ("a.ts", "libx264"))
+    ):
+        write_video(tmp_path / name, codec, None)
+        kept.append(upload(studio, mutated((tmp_path / name).read_bytes(), number)[1], name))
     for path in kept:
         if path is not None:
             told = call(studio, "make", prompt=WORDS, reference=path, **QUICK)
@@ -406,6 +407,12 @@ def test_without_the_password_there_is_nothing_but_the_question(tmp_path):
     assert answered(guard, "/gradio_api/info", cookie="access-token-x=known") == 200
 
 
+def test_there_is_no_link_for_the_world(run):
+    code, said = run("studio", "--share")
+    assert code == 2
+    assert "--share is not to be had: such a link leads from the whole internet to this machine" in said
+
+
 def test_tries_are_forgotten_after_a_while():
     now = [0.0]
     tries = Tries(lambda: now[0])
@@ -416,3 +423,9 @@ def test_tries_are_forgotten_after_a_while():
     assert not tries.too_many("b")
     now[0] = WINDOW + 1
     assert not tries.too_many("a")
+
+
+def test_several_people_are_served_in_the_order_in_which_they_came(studio, engine, monkeypatch):
+    monkeypatch.setattr(studio.desk.worker, "_make", benchmark.quick(engine, 0.01).make)
+    found = benchmark.load(f"{studio.address}/", studio.desk, clients=3, jobs=12)  # which asserts that, and more
+    assert len(found["memory_mb"]) == 4

@@ -92,11 +92,11 @@ class Store:
                 self._read(place)
         for entry in self.entries():
             if entry.state == "running":
-                sweep(self.jobs / entry.id)
                 (self.jobs / entry.id / PREVIEW).unlink(missing_ok=True)
                 self.change(entry.id, state="failed", sentence=_STOPPED)
 
     def _read(self, place: Path) -> None:
+        sweep(place)
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
             if (
