@@ -117,6 +117,22 @@ def read_clip(
     raise InputError(f"{spoken(path)} could not be decoded twice alike; re-encode it as MP4 and give that file")
 
 
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width in pixels of a clip's pictures, as shown; only the first one is decoded.
+
+    Raises:
+        InputError: as `read_clip`.
+    """
+    path = as_path(path)
+    for take in _takes(path, quick=True, fps=None):
+        try:
+            shot = next(take.shots([0]))
+        except UnsteadyError:
+            continue
+        return shot.picture.shape[0], max(1, round(shot.picture.shape[1] * shot.pixel_aspect))
+    raise InputError(f"{spoken(path)} could not be decoded; re-encode it as MP4 and give that file")
+
+
 def clip_size(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     """Frames, height and width in pixels of a clip, as shown; `read_clip` with these takes every frame as it is.
 

@@ -1,14 +1,17 @@
 """What the page's controls get for an answer: parts of the page, in which also stands what is refused."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from motionclone.errors import InputError
-from motionclone.studio import panels
+from motionclone.models.mini_words import MINI_MODELS
+from motionclone.studio import editing, panels, showing
 from motionclone.studio.desk import Desk
 from motionclone.studio.seen import addresses
 from motionclone.studio.store import OVER, Entry
 
-_ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided")
+_ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided", "crop", "flip", "image", "sketch")
 
 
 class Answers:
@@ -16,22 +19,44 @@ class Answers:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self.tries = showing.TRIES if desk.engine.called in MINI_MODELS else showing.OTHER_TRIES
 
-    def look(self, upload: str | None, example: str | None, start: float | None, end: float | None) -> str:
-        """The frames that will be read."""
+    def edit(self, upload: str | None, example: str | None, *part: Any) -> str:
+        """A clip of one's own as a whole, with handles; nothing where there is nothing to choose."""
+        if not upload:
+            return ""
         try:
             clip = self.desk.clip(upload, example)
-            asked = self.desk.asked(clip, prompt="-", start=start or 0.0, end=end or None, steps=1)
+            sampling = self.desk.engine.base.sampling
+            return editing.editor(self.desk.whole(clip), sampling.width / sampling.height, *part)
+        except InputError:  # `look` tells
+            return ""
+
+    def look(
+        self, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any, flip: bool
+    ) -> Iterator[str]:
+        """The frames that will be read; then also, where that is quick, where motion is seen in them."""
+        try:
+            clip = self.desk.clip(upload, example)
+            part = {"start": start or 0.0, "end": end or None, "crop": crop or None, "flip": flip}
+            asked = self.desk.asked(clip, prompt="-", steps=1, **part)
             found = self.desk.look(clip, asked)
+            frames = addresses(found.frames)
+            if found.motion is not None:
+                yield editing.of_motion(found.motion, frames, found.fps)
+                return
+            yield editing.strip(frames, [], found.notices, found.fps)
+            heat = self.desk.engine.heat(found)
+            if heat is not None:
+                yield editing.strip(frames, addresses(heat), found.notices, found.fps)
         except InputError as error:
-            return panels.refusal(str(error))
-        return panels.strip(addresses(found.frames), found.notices)
+            yield panels.refusal(str(error))
 
     def foretell(self, upload: str | None, example: str | None, *values: Any) -> str:
         """What a job would take; nothing for one that would be refused, which is told when it is asked for."""
         try:
             clip = self.desk.clip(upload, example)
-            return panels.note(self.desk.foretell(self.desk.asked(clip, **_named(values))))
+            return panels.note(self.desk.foretell(self.desk.asked(clip, **_named(values)[0])))
         except InputError:
             return ""
 
@@ -43,6 +68,14 @@ class Answers:
             return put_in_line(self.desk, upload, example, *values).id, ""
         except InputError as error:
             return gr.skip(), panels.refusal(str(error))
+
+    def attempt(self, number: int) -> list[Any]:
+        """What is asked for by one of the examples of the empty page, for the controls."""
+        import gradio as gr
+
+        example, words = self.tries[number]
+        values = {"prompt": words, "start": 0, "end": 0, "crop": None, "flip": False, "image": None, "sketch": None}
+        return [None, example, *(values.get(name, gr.skip()) for name in _ASK)]
 
     def again(self, identity: str) -> tuple[Any, str]:
         """As `submit`, for the same once more."""
@@ -57,6 +90,14 @@ class Answers:
         """Nothing; or why a job cannot be cancelled."""
         try:
             self.desk.worker.cancel(identity)
+        except InputError as error:
+            return panels.refusal(str(error))
+        return ""
+
+    def choose(self, identity: str) -> str:
+        """Make a job a winner, or none any more; nothing to say, or why that cannot be."""
+        try:
+            self.desk.store.change(identity, chosen=not self.desk.store.entry(identity).chosen)
         except InputError as error:
             return panels.refusal(str(error))
         return ""
@@ -82,10 +123,16 @@ class Answers:
         except InputError:  # it was deleted on another page
             return [gr.skip()] * (2 + len(_ASK))
         values = entry.asked.model_dump()
+        if entry.picture is not None and entry.asked.follows is not None:
+            values[entry.asked.follows] = str(place / entry.picture)
+        values["end"] = values["end"] or 0
         return [str(place / entry.reference), None, *(values[name] for name in _ASK)]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
-        """State, cancel button, result, its buttons, history, and what all that shows; what is as `before` stays."""
+        """State, cancel button, result, its buttons, history, news for who listens, and what all that shows.
+
+        What is as `before` stays.
+        """
         import gradio as gr
 
         desk, entries = self.desk, self.desk.store.entries()
@@ -95,17 +142,19 @@ class Answers:
         now = (
             (identity, entry and entry.state),
             (progress, ahead),
-            (identity, hash(tuple((each.id, each.state) for each in entries))),
+            (identity, hash(tuple((each.id, each.state, each.chosen) for each in entries))),
         )
         other, further, more = (was != present for was, present in zip(before or (None,) * 3, now, strict=True))
         over = entry is not None and entry.state in OVER
         places = [desk.store.jobs / each.id for each in entries]
+        shown = panels.status(entry, progress, ahead) if entry else panels.empty(self.tries)
         return [
-            (panels.status(entry, progress, ahead) if entry else panels.EMPTY) if other or further else gr.skip(),
+            shown if other or further else gr.skip(),
             gr.update(visible=entry is not None and not over) if other else gr.skip(),
             self._result(entry) if other else gr.skip(),
             gr.update(visible=over) if other else gr.skip(),
             panels.history(entries, places, identity, desk.store.unreadable) if more else gr.skip(),
+            panels.news(entry, progress) if other or further else gr.skip(),
             now if other or further or more else gr.skip(),
         ]
 
@@ -113,7 +162,7 @@ class Answers:
         if entry is None or entry.state != "done":
             return ""
         try:
-            return panels.result(entry, self.desk.store.place(entry.id))
+            return showing.result(entry, self.desk.store.place(entry.id))
         except InputError as error:  # somebody took files away
             return panels.refusal(str(error))
 
@@ -121,10 +170,14 @@ class Answers:
 def put_in_line(desk: Desk, upload: str | None, example: str | None, *values: Any) -> Entry:
     """A new job of what the controls say. InputError if it is refused."""
     clip = desk.clip(upload, example)
-    return desk.submit(clip, desk.asked(clip, **_named(values)))
+    named, picture = _named(values)
+    return desk.submit(clip, desk.asked(clip, **named), picture)
 
 
-def _named(values: tuple[Any, ...]) -> dict[str, Any]:
-    """Values of controls by name; an empty one is a plain one, and the end 0 is the clip's own."""
+def _named(values: tuple[Any, ...]) -> tuple[dict[str, Any], Path | None]:
+    """Values of controls by name, and where the picture lies; an empty one is a plain one, the end 0 the clip's own."""
     named = dict(zip(_ASK, values, strict=True))
-    return named | {"start": named["start"] or 0.0, "end": named["end"] or None, "seed": named["seed"] or 0}
+    given = named["image"] or named["sketch"]
+    called = {name: named[name] and Path(named[name]).name for name in ("image", "sketch")}
+    plain = {"start": named["start"] or 0.0, "end": named["end"] or None, "seed": named["seed"] or 0}
+    return named | plain | called | {"crop": named["crop"] or None}, Path(given) if given else None

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import av
+from torch import Tensor
 
 from motionclone.errors import InputError
 from motionclone.files import kind_of, whole_file
-from motionclone.lab.world import Scene, named_trajectory
+from motionclone.lab.world import SHAPES, Scene, named_trajectory
 from motionclone.media.container import open_video
-from motionclone.media.reading import Clip, read_clip
+from motionclone.media.reading import Clip, picture_size, read_clip
 from motionclone.media.stills import SUFFIXES as PICTURES
 from motionclone.media.writing import encode_video
 from motionclone.models.sizes import Sizes
@@ -21,23 +22,48 @@ MOST_BYTES = 256 * 2**20
 MOST_SECONDS = 600.0
 _SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".webp", ".png", ".apng", ".avif", ".m4v", ".mpg", ".ts")
 
-# Motions of the world, by what a person sees of them; shape, colour and ground, so that no two look alike.
-_SCENES = {
-    "Round in a circle": ("circle", "ring", "orange", "rocks", "purple"),
-    "There and back": ("turn-back", "cross", "yellow", "clouds", "green"),
-    "Camera zooms in": ("zoom-in", "square", "cyan", "checks", "gray"),
+OBJECT_PATHS = {
+    "Round in a circle": "circle",
+    "There and back": "turn-back",
+    "To the right": "right",
+    "Downwards": "down",
+    "Diagonal": "diagonal",
+    "Figure eight": "figure-eight",
+    "Bouncing": "bounce",
+    "Spiral": "spiral",
+    "Wave": "wave",
+    "Zigzag": "zigzag",
+    "Swing": "swing",
+    "Loop": "loop",
 }
-EXAMPLES = tuple(_SCENES)
+"""Ready motions, by what a person sees of them."""
+CAMERA_MOVES = {
+    "Camera zooms in": "zoom-in",
+    "Camera zooms out": "zoom-out",
+    "Camera pans left": "pan-left",
+    "Camera pans right": "pan-right",
+    "Camera pans up": "pan-up",
+    "Camera pans down": "pan-down",
+    "Camera rolls": "roll",
+    "Camera circles": "orbit",
+}
+"""Likewise; the picture moves the other way."""
+_SEEN_FRAMES, _SEEN_HEIGHT = 8, 176
+READY = OBJECT_PATHS | CAMERA_MOVES
+_COLOURS = ("orange", "yellow", "cyan", "red", "white")
+_GROUNDS = ("purple", "green", "gray", "blue")
+_TEXTURES = ("rocks", "clouds", "checks")  # on which a camera's move is seen
 
 
 def example_clip(folder: Path, name: str) -> Path:
-    """The clip of an example, drawn once: two seconds of 256 x 256 pixels. InputError for a name that is none."""
-    if name not in _SCENES:
-        raise InputError(f"there is no example {name!r}; there are {', '.join(EXAMPLES)}.")
-    motion, shape, colour, texture, ground = _SCENES[name]
-    path = folder / f"{motion}.mp4"
+    """The clip of a ready motion, drawn once: two seconds of 256 x 256 pixels. InputError for a name that is none."""
+    if name not in READY:
+        raise InputError(f"there is no ready motion {str(name)[:60]!r}; there are {', '.join(READY)}.")
+    path = folder / f"{READY[name]}.mp4"
     if not path.is_file():
-        frames = Scene(shape, colour, texture, ground, named_trajectory(motion, 16)).render(256)
+        at = list(READY).index(name)
+        look = (each[at % len(each)] for each in (SHAPES, _COLOURS, _TEXTURES, _GROUNDS))
+        frames = Scene(*look, named_trajectory(READY[name], 16)).render(256)
         with whole_file(path, overwrite=True) as temporary:
             encode_video(temporary, frames, 8.0)
     return path
@@ -87,6 +113,19 @@ def check_clip(path: Path) -> None:
         raise InputError(
             f"the clip takes {seconds:.0f} s and the studio takes {MOST_SECONDS:.0f}; cut out the part you mean."
         )
+
+
+def overview(path: Path) -> tuple[Tensor, float]:
+    """A few frames of a whole clip, (f, 3, h, w) in [-1, 1] at its own aspect, and seconds from its first to its last.
+
+    Raises:
+        InputError: as `check_clip` and `read_clip`.
+    """
+    check_clip(path)
+    height, width = picture_size(path)
+    size = (_SEEN_HEIGHT, min(4 * _SEEN_HEIGHT, max(_SEEN_HEIGHT // 4, round(_SEEN_HEIGHT * width / height))))
+    clip = read_clip(path, _SEEN_FRAMES, *size, fewer=lambda frames: frames)
+    return clip.frames, (len(clip.frames) - 1) / clip.fps
 
 
 def part_of(asked: Asked) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from threading import Lock
 from typing import Any
 from zipfile import ZipFile
 
+from torch import Tensor
+
 from motionclone.cloning import check_motion
 from motionclone.errors import InputError
 from motionclone.files import read_json
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
-from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name
+from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
 from motionclone.studio.foretelling import foretold, time_of
 from motionclone.studio.making import COMPARISON, MOTION, RECORD, UNGUIDED, VIDEO, Engine
 from motionclone.studio.material import Material, nameless, read_material
@@ -54,6 +56,10 @@ class Desk:
         if example:
             return example_clip(self.folder / "examples", example)
         raise InputError("there is no clip yet; drop one, or choose an example.")
+
+    def whole(self, clip: Path) -> tuple[Tensor, float] | None:
+        """A few frames of a whole clip, and its seconds; None of a motion file. InputError as `look`."""
+        return None if is_motion(clip) else overview(clip)
 
     def look(self, clip: Path, asked: Asked, picture: Path | None = None) -> Material:
         """What would be read, in small frames. InputError for a clip that is too large, too long or none."""

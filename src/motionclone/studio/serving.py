@@ -14,8 +14,11 @@ from motionclone.studio.making import ModelChoice
 from motionclone.studio.store import UPLOADS
 
 LEAST_PASSWORD = 8
-# Of the page's frame, to which Gradio lets the rules in `css` not apply.
-_SMALL = "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+# Of the page's frame, to which Gradio lets the rules in `css` not apply. What sticks to the window needs the first.
+_FRAME = (
+    ".gradio-container { overflow: clip !important; } "
+    "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+)
 
 
 def check_host(host: str, password: str | None) -> bool:
@@ -106,6 +109,9 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",
         body_text_color_subdued="*neutral_500",
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
         body_text_color_subdued_dark="*neutral_400",
     )
     return {
@@ -130,5 +136,5 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         "footer_links": ["api"],
         "theme": theme,
         "css": css,
-        "head": f"<style>{_SMALL}</style><script>{js}</script>",
+        "head": f"<style>{_FRAME}</style><script>{js}</script>",
     }
