@@ -125,7 +125,7 @@ def test_the_example_with_tools_is_understood(studio):
     )
     assert made["tools"] == ["make", "job", "jobs", "cancel", "result", "archive", "scores"]
     assert not made["refused"], made["told"]
-    assert "'state': 'waiting'" in made["told"]
+    assert "'prompt': 'a green ring'" in made["told"]
     _, refused, told = asyncio.run(made["made"]({"prompt": "a star", "reference": "/etc/passwd"}))
     assert (refused, "a file is given by the path that its upload answered" in told) == (True, True)
     described = json.loads(ask(f"{studio.address}/gradio_api/mcp/schema")[1])
@@ -156,7 +156,8 @@ def test_a_job_has_the_words_of_the_schema(desk, clip):
         assert str(refused.value).startswith(said)
 
 
-def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run):
+def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monkeypatch):
+    monkeypatch.setattr("motionclone.cli.running.load_model", lambda *_, **__: desk.engine.pipe)
     words = {
         "prompt": WORDS,
         "reference": "a.mp4",
@@ -189,7 +190,7 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
 
     monkeypatch.setattr(desk.worker, "_heard", hear)
     entry = desk.worker.store.add(
-        desk.asked(clip, prompt=WORDS, steps=4, unguided=True, more={"frames": 4}),
+        desk.asked(clip, prompt=WORDS, steps=3, unguided=True, more={"frames": 4}),
         clip,
         "reference.mp4",
         desk.engine.called,
@@ -277,7 +278,7 @@ def test_what_nobody_can_mean_is_answered_in_a_sentence(studio):
         ({"prompt": "x" * 30_000}, "a text has 30,000 characters"),
         ({"stepz": 3}, "Parameter `stepz` is not a valid key-word argument"),
         ({"end": -1}, "end: Input should be greater than 0"),
-        ({"example": "x"}, "there is no example 'x'"),
+        ({"example": "x"}, "there is no ready motion 'x'"),
         ({"strengths": [1e400], "seeds": [0]}, "strengths.0: Input should be a finite number"),
     ):
         assert said in call(studio, "make", **{"prompt": WORDS, "example": "There and back", **words})
