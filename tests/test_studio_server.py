@@ -23,10 +23,12 @@ from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
+from motionclone.studio.asked import asked_from
 from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
 from motionclone.studio.guard import MOST_TRIES, WINDOW, Guard, Tries
 from motionclone.studio.making import ModelChoice, load_engine
+from motionclone.studio.store import Store
 from motionclone.studio.words import DECIDED, asked_of
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -406,6 +408,23 @@ def test_without_the_password_there_is_nothing_but_the_question(tmp_path):
     assert answered(guard, "/login", "POST", content_length="0") == 429  # not even the right one is looked at
     assert answered(guard, "/gradio_api/info", authorization="Bearer correct horse") == 429
     assert answered(guard, "/gradio_api/info", cookie="access-token-x=known") == 200
+
+
+def test_the_line_keeps_its_order_when_the_clock_is_put_back(tmp_path, clip, monkeypatch):
+    store, asked = Store(tmp_path / "studio"), asked_from(clip="a.mp4", prompt=WORDS, steps=1)
+    jobs = []
+    for now in (2e9, 1e9, 1e9, 2e9):
+        monkeypatch.setattr("motionclone.studio.store.time.time", lambda now=now: now)
+        jobs.append(store.add(asked, clip, "reference.mp4", "mini", b"png").id)
+    (store.jobs / jobs[0] / ".motionclone-8577e4edc27f-0.json").touch()  # as a kill leaves it, with its lock
+    (store.jobs / jobs[0] / ".motionclone-8577e4edc27f.lock").touch()
+    (store.jobs / ".new-0123").touch()
+    store.close()
+    again = Store(tmp_path / "studio")
+    assert [entry.id for entry in again.entries()] == jobs
+    assert {path.name for path in (again.jobs / jobs[0]).iterdir()} == {"job.json", "reference.mp4", "poster.png"}
+    assert {path.name for path in again.jobs.iterdir()} == set(jobs)
+    again.close()
 
 
 def test_there_is_no_link_for_the_world(run):
