@@ -9,7 +9,7 @@ from motionclone.models.mini_words import MINI_MODELS
 from motionclone.studio import editing, panels, showing
 from motionclone.studio.desk import Desk
 from motionclone.studio.seen import addresses
-from motionclone.studio.store import OVER, Entry
+from motionclone.studio.store import OVER, PREVIEW, Entry
 
 _ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided", "crop", "flip", "image", "sketch")
 
@@ -69,6 +69,17 @@ class Answers:
         except InputError as error:
             return gr.skip(), panels.refusal(str(error))
 
+    def submit_sheet(
+        self, strengths: str, seeds: str, upload: str | None, example: str | None, *values: Any
+    ) -> tuple[Any, str]:
+        """As `submit`, for a sheet of all these strengths with all these seeds."""
+        import gradio as gr
+
+        try:
+            return put_in_line(self.desk, upload, example, *values, sheet=(strengths or " ", seeds or " ")).id, ""
+        except InputError as error:
+            return gr.skip(), panels.refusal(str(error))
+
     def attempt(self, number: int) -> list[Any]:
         """What is asked for by one of the examples of the empty page, for the controls."""
         import gradio as gr
@@ -97,10 +108,25 @@ class Answers:
     def choose(self, identity: str) -> str:
         """Make a job a winner, or none any more; nothing to say, or why that cannot be."""
         try:
-            self.desk.store.change(identity, chosen=not self.desk.store.entry(identity).chosen)
+            self.desk.star(identity, not self.desk.store.entry(identity).chosen)
         except InputError as error:
             return panels.refusal(str(error))
         return ""
+
+    def archive(self, identity: str) -> tuple[Any, str]:
+        """Where all files of a job lie in one; or why there is none."""
+        try:
+            path = self.desk.zip_of(identity)
+        except InputError as error:
+            return None, panels.refusal(str(error))
+        return {"url": panels.address(path)}, ""
+
+    def scores(self, identity: str) -> str:
+        """What is measured of a job's video; or why it cannot be."""
+        try:
+            return showing.scores(self.desk.scores_of(identity))
+        except InputError as error:
+            return panels.refusal(str(error))
 
     def delete(self, identity: str) -> tuple[Any, str]:
         """No job is shown from now on; or why it cannot be deleted. Without an id nobody is sure, and all stays."""
@@ -129,7 +155,7 @@ class Answers:
         return [str(place / entry.reference), None, *(values[name] for name in _ASK)]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
-        """State, cancel button, result, its buttons, history, news for who listens, and what all that shows.
+        """State, cancel button, result, its buttons, scores, history, news for who listens, and what all that shows.
 
         What is as `before` stays.
         """
@@ -138,21 +164,23 @@ class Answers:
         desk, entries = self.desk, self.desk.store.entries()
         entry = next((each for each in entries if each.id == identity), None)
         progress = desk.worker.progress(identity) if entry else None
-        ahead = desk.worker.ahead(identity) if entry and entry.state == "waiting" else 0
+        ahead, wait = desk.wait_of(identity) if entry and entry.state == "waiting" else (0, None)
         now = (
             (identity, entry and entry.state),
-            (progress, ahead),
+            (progress, ahead, wait and round(wait)),
             (identity, hash(tuple((each.id, each.state, each.chosen) for each in entries))),
         )
         other, further, more = (was != present for was, present in zip(before or (None,) * 3, now, strict=True))
         over = entry is not None and entry.state in OVER
         places = [desk.store.jobs / each.id for each in entries]
-        shown = panels.status(entry, progress, ahead) if entry else panels.empty(self.tries)
+        seen = "" if progress is None or entry is None else _preview(desk.store.jobs / entry.id, progress.step)
+        shown = panels.status(entry, progress, ahead, wait, seen) if entry else panels.empty(self.tries)
         return [
             shown if other or further else gr.skip(),
             gr.update(visible=entry is not None and not over) if other else gr.skip(),
             self._result(entry) if other else gr.skip(),
             gr.update(visible=over) if other else gr.skip(),
+            "" if other else gr.skip(),
             panels.history(entries, places, identity, desk.store.unreadable) if more else gr.skip(),
             panels.news(entry, progress) if other or further else gr.skip(),
             now if other or further or more else gr.skip(),
@@ -167,10 +195,20 @@ class Answers:
             return panels.refusal(str(error))
 
 
-def put_in_line(desk: Desk, upload: str | None, example: str | None, *values: Any) -> Entry:
-    """A new job of what the controls say. InputError if it is refused."""
+def _preview(place: Path, step: int) -> str:
+    """Address of the picture of where a job is heading; "" if there is none."""
+    path = place / PREVIEW
+    return f"{panels.address(path)}?{step}" if path.is_file() else ""
+
+
+def put_in_line(
+    desk: Desk, upload: str | None, example: str | None, *values: Any, sheet: tuple[str, str] = ("", "")
+) -> Entry:
+    """A new job of what the controls say, or of a `sheet` of strengths and seeds. InputError if it is refused."""
     clip = desk.clip(upload, example)
     named, picture = _named(values)
+    if any(sheet):
+        named |= {"strengths": _numbers(sheet[0], "0.5, 1, 2"), "seeds": _numbers(sheet[1], "0, 1"), "unguided": False}
     return desk.submit(clip, desk.asked(clip, **named), picture)
 
 
@@ -181,3 +219,13 @@ def _named(values: tuple[Any, ...]) -> tuple[dict[str, Any], Path | None]:
     called = {name: named[name] and Path(named[name]).name for name in ("image", "sketch")}
     plain = {"start": named["start"] or 0.0, "end": named["end"] or None, "seed": named["seed"] or 0}
     return named | plain | called | {"crop": named["crop"] or None}, Path(given) if given else None
+
+
+def _numbers(text: str, example: str) -> tuple[str, ...]:
+    """Numbers with commas between, which `Asked` checks. InputError if there are none."""
+    found = tuple(each.strip() for each in text.split(",") if each.strip())
+    if not found:
+        raise InputError(
+            f"a sheet has strengths and seeds, numbers with commas between; write some, such as {example}."
+        )
+    return found

@@ -50,6 +50,7 @@ CAMERA_MOVES = {
 """Likewise; the picture moves the other way."""
 _SEEN_FRAMES, _SEEN_HEIGHT = 8, 176
 READY = OBJECT_PATHS | CAMERA_MOVES
+EXAMPLES = tuple(READY)
 _COLOURS = ("orange", "yellow", "cyan", "red", "white")
 _GROUNDS = ("purple", "green", "gray", "blue")
 _TEXTURES = ("rocks", "clouds", "checks")  # on which a camera's move is seen
@@ -58,7 +59,7 @@ _TEXTURES = ("rocks", "clouds", "checks")  # on which a camera's move is seen
 def example_clip(folder: Path, name: str) -> Path:
     """The clip of a ready motion, drawn once: two seconds of 256 x 256 pixels. InputError for a name that is none."""
     if name not in READY:
-        raise InputError(f"there is no ready motion {str(name)[:60]!r}; there are {', '.join(READY)}.")
+        raise InputError(f"there is no example {str(name)[:60]!r}; there are {', '.join(EXAMPLES)}.")
     path = folder / f"{READY[name]}.mp4"
     if not path.is_file():
         at = list(READY).index(name)

@@ -193,6 +193,7 @@
     box.querySelector(".mc-place").value = to;
   };
   const wipe = (box) => {
+    if (!box.querySelector("[data-mode]")) return; // a sheet
     const wiping = box.querySelector("[data-mode=wipe]").ariaPressed === "true";
     box.classList.toggle("mc-wiping", wiping);
     const [left, right] = ["left", "right"].map((side) => box.querySelector(`[data-side=${side}]`).value);
@@ -245,6 +246,9 @@
     const made = document.querySelector("#mc-made");
     if (made.getBoundingClientRect().top > innerHeight * 0.7) made.scrollIntoView({behavior: still ? "auto" : "smooth"});
   };
+  const save = (parcel) => {
+    if (parcel) Object.assign(document.createElement("a"), {href: parcel.url, download: ""}).click();
+  };
   step();
-  window.motionclone = {picked, part: () => chosen, mark, keep, drawing: () => drawing, reveal};
+  window.motionclone = {picked, part: () => chosen, mark, keep, drawing: () => drawing, reveal, save};
 })();

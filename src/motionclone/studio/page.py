@@ -84,6 +84,11 @@ def page(desk: Desk) -> Any:
                     with gr.Row():
                         steps = gr.Slider(1, MOST_STEPS, size.steps, step=1, label="Steps", min_width=120)
                         seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=120)
+                with gr.Accordion("A sheet of strengths and seeds", open=False):
+                    with gr.Row():
+                        strengths = gr.Textbox("0.5, 1, 2", label="Strengths", max_length=100, min_width=120)
+                        seeds = gr.Textbox("0, 1", label="Seeds", max_length=200, min_width=120)
+                    sheet = gr.Button("Make the sheet", size="md")
                 with gr.Column(elem_id="mc-go"):
                     told = gr.HTML()
                     make = gr.Button("Make the video", variant="primary", size="lg")
@@ -96,7 +101,10 @@ def page(desk: Desk) -> Any:
                 with gr.Row(visible=False) as after:
                     again = gr.Button("Make again", size="md", min_width=90)
                     reuse = gr.Button("Edit", size="md", min_width=90)
+                    measure = gr.Button("Scores", size="md", min_width=90)
+                    zipped = gr.Button("Zip", size="md", min_width=90)
                     delete = gr.Button("Delete", size="md", min_width=90)
+                parcel, scored = gr.JSON(visible=False), gr.HTML()
         gr.HTML(
             '<div class="mc-past"><h2>History</h2><label class="mc-switch"><input type="checkbox" id="mc-only"> '
             "Winners only</label></div>"
@@ -121,7 +129,7 @@ def page(desk: Desk) -> Any:
 
         quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         last: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
-        ticking = ([current, shown], [state, cancel, result, after, history, heard, shown])
+        ticking = ([current, shown], [state, cancel, result, after, scored, history, heard, shown])
         looking = ([clip, example, *part], seen)
 
         def show_clip(event: Any) -> None:
@@ -160,6 +168,13 @@ def page(desk: Desk) -> Any:
         cancel.click(answers.stop, current, refused, **quick)
         again.click(answers.again, current, [current, refused], **quick)
         show_clip(reuse.click(answers.reuse, current, asking, **quick))
+        measure.click(lambda: panels.note("Measuring, which takes a while ..."), None, scored, **quick).then(
+            answers.scores, current, scored, **quick
+        )
+        zipped.click(answers.archive, current, [parcel, refused], **quick).then(
+            None, parcel, None, js="(parcel) => motionclone.save(parcel)", **quick
+        )
+        show_job(sheet.click(answers.submit_sheet, [strengths, seeds, *asking], [current, refused], **quick))
         delete.click(answers.delete, current, [current, refused], js=_SURE, **quick)
         show_job(history.show(chosen, None, current, **quick))
         show_job(history.star(starred, None, refused, **quick))

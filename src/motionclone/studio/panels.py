@@ -57,14 +57,29 @@ def news(entry: Entry | None, progress: Progress | None) -> str:
     return f'<p class="mc-heard" role="status">{escape(sentence(told))}</p>'
 
 
-def status(entry: Entry, progress: Progress | None, ahead: int) -> str:
-    """How a job stands."""
+def status(entry: Entry, progress: Progress | None, ahead: int, wait: float | None = None, preview: str = "") -> str:
+    """How a job stands.
+
+    Args:
+        entry: of the job.
+        progress: of one that is being made.
+        ahead: how many jobs are made before one that waits.
+        wait: about how many seconds that takes, if it is known.
+        preview: address of a picture of where the job is heading, if there is one.
+    """
     words = f'<p class="mc-words">{escape(entry.asked.prompt)}</p>'
     if entry.state == "waiting":
         line = "next" if not ahead else f"{ahead} before it" if ahead > 1 else "one before it"
-        return f'{words}<p class="mc-state">In line: {line}.</p>'
+        about = f", about {spoken_time(wait)}" if ahead and wait is not None else ""
+        return f'{words}<p class="mc-state">In line: {line}{about}.</p>'
     if entry.state == "running" and progress is not None:
-        return words + _running(progress)
+        seen = (
+            f'<figure class="mc-preview"><img src="{preview}" alt="The video as it is now expected to become">'
+            "<figcaption>Where it is heading</figcaption></figure>"
+            if preview
+            else ""
+        )
+        return words + _running(progress) + seen
     if entry.state == "failed":
         return words + refusal(entry.sentence)
     took = f" in {spoken_time(entry.seconds)}" if entry.seconds is not None else ""

@@ -1,11 +1,14 @@
 """The part of the page that shows a finished job: its videos in step, to compare and to take away, as HTML."""
 
 import re
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from motionclone.files import read_json
 from motionclone.studio.making import COMPARISON, HEAT, MOTION, RECORD, SEEN, UNGUIDED, VIDEO
-from motionclone.studio.panels import address, definitions
+from motionclone.studio.panels import address, definitions, note
 from motionclone.studio.store import Entry
 
 TRIES = (
@@ -28,7 +31,10 @@ _TAKEN = {"Video": (VIDEO, ".mp4"), "Record": (RECORD, ".json"), "Motion": (MOTI
 
 def result(entry: Entry, place: Path) -> str:
     """The videos of a job in step with each other, two of them one over the other, and what can be taken away."""
+    sheet = bool(entry.asked.strengths)
     shown = {kind: (title, place / name) for kind, (title, name) in _SHOWN.items() if (place / name).is_file()}
+    if sheet:  # it holds the reference
+        shown = {"video": ("Every strength with every seed", place / VIDEO)}
     videos = "".join(
         f'<figure data-video="{kind}"><video src="{address(path)}" muted loop playsinline autoplay '
         f'aria-label="{title}"></video><figcaption>{title}</figcaption></figure>'
@@ -38,17 +44,23 @@ def result(entry: Entry, place: Path) -> str:
     links = "".join(
         f'<a href="{address(place / name)}" download="{stem}{ending}">{title}</a>'
         for title, (name, ending) in _TAKEN.items()
+        if (place / name).is_file()
     )
     fps, frames = _pace(place)
     first = "reference" if "reference" in shown else "heat"
-    return (
-        f'<div class="mc-together" data-fps="{fps:g}" data-frames="{frames}" role="group" aria-label="Videos">'
+    modes = (
         '<div class="mc-modes" role="group" aria-label="How to compare">'
         '<button type="button" data-mode="side" aria-pressed="true">Side by side</button>'
         '<button type="button" data-mode="wipe" aria-pressed="false">Wipe</button>'
         f'<span class="mc-which">{_select("left", shown, first)}{_select("right", shown, "video")}</span></div>'
-        f'<div class="mc-videos">{videos}<input type="range" class="mc-wiper" min="0" max="100" value="50" '
-        'aria-label="Where the two videos meet, percent from the left"></div>'
+    )
+    wiper = (
+        '<input type="range" class="mc-wiper" min="0" max="100" value="50" '
+        'aria-label="Where the two videos meet, percent from the left">'
+    )
+    return (
+        f'<div class="mc-together" data-fps="{fps:g}" data-frames="{frames}" role="group" aria-label="Videos">'
+        f'{"" if sheet else modes}<div class="mc-videos{" mc-sheet" * sheet}">{videos}{"" if sheet else wiper}</div>'
         '<div class="mc-controls">'
         '<button type="button" data-mc="back" aria-label="One frame back">&lsaquo;</button>'
         '<button type="button" data-mc="play">Pause</button>'
@@ -84,10 +96,36 @@ def _facts(entry: Entry) -> str:
     facts = {"Motion file" if asked.motion else "Clip": f"{asked.clip}{part}"}
     if asked.follows is not None:
         facts["First frame" if asked.image else "Sketch"] = asked.image or asked.sketch or ""
+    sheet = ", ".join(f"{each:g}" for each in asked.strengths)
     facts |= {
-        "Strength": f"{asked.strength:g}",
+        "Strength": sheet or f"{asked.strength:g}",
         "Steps": str(asked.steps),
-        "Seed": str(asked.seed),
+        "Seed": ", ".join(map(str, asked.seeds or (asked.seed,))),
         "Model": entry.model,
     }
     return definitions(facts)
+
+
+def scores(found: Mapping[str, Any]) -> str:
+    """A table of what was measured of a video, beside the reference itself and, if there is one, the unguided twin.
+
+    Args:
+        found: as `Desk.scores_of` gives it.
+    """
+    columns = {"scores": "Your video", "unguided": "Without guidance", "ceiling": "The reference itself"}
+    there = {name: title for name, title in columns.items() if name in found}
+    head = "".join(f'<th scope="col">{title}</th>' for title in there.values())
+    rows = "".join(
+        f'<tr><th scope="row">{escape(metric.replace("_", " "))}</th>'
+        + "".join(f"<td>{_number(found[name].get(metric))}</td>" for name in there)
+        + "</tr>"
+        for metric in found["scores"]
+    )
+    return (
+        f'<table class="mc-scores"><caption>Scores</caption><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>{note(found['note'])}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "&ndash;" if value is None else f"{value:.3g}"
