@@ -281,7 +281,7 @@ def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, t
 def test_examples_are_clips_that_move(tmp_path):
     places = [example_clip(tmp_path, name) for name in list(READY)[:3]]
     assert len({sha256_of(place) for place in places}) == 3
-    with pytest.raises(InputError, match=r"there is no ready motion .x.; there are Round in a circle"):
+    with pytest.raises(InputError, match="there is no example 'x'; there are Round in a circle"):
         example_clip(tmp_path, "x")
 
 

@@ -170,12 +170,12 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
         "guidance_scale": 4.0,
     }
     entry = desk.submit(clip, desk.asked(clip, **asked_of(words, desk.engine.base)))
+    assert (ended(desk, entry.id).state, desk.store.entry(entry.id).sentence[:16]) == ("done", "guidance reached")
     reference = tmp_path / "reference.mp4"
     shutil.copyfile(clip, reference)
     options = ("--steps", 2, "--frames", 4, "--seed", 5, "--end", 0.8, "--guidance-scale", 4, "--strength", 1)
     code, said = run("clone", reference, WORDS, *options, "--compare", "-o", tmp_path / "out.mp4")
     assert code == 0, said
-    assert ended(desk, entry.id).state == "done"
     for name in ("out.mp4", "out-compare.mp4"):
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
 
@@ -280,7 +280,7 @@ def test_what_nobody_can_mean_is_answered_in_a_sentence(studio):
         ({"prompt": "x" * 30_000}, "a text has 30,000 characters"),
         ({"stepz": 3}, "Parameter `stepz` is not a valid key-word argument"),
         ({"end": -1}, "end: Input should be greater than 0"),
-        ({"example": "x"}, "there is no ready motion 'x'"),
+        ({"example": "x"}, "there is no example 'x'"),
         ({"strengths": [1e400], "seeds": [0]}, "strengths.0: Input should be a finite number"),
     ):
         assert said in call(studio, "make", **{"prompt": WORDS, "example": "There and back", **words})
