@@ -227,9 +227,9 @@ def main() -> None:
     draw, longest = random.Random(given.seed), 2.0 if given.engine == "quick" else 12.0  # in which several are made
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        from motionclone.studio.clips import READY, example_clip
+        from motionclone.studio.clips import EXAMPLES, example_clip
 
-        clip, known = example_clip(folder, next(iter(READY))), set[str]()
+        clip, known = example_clip(folder, EXAMPLES[0]), set[str]()
         for number in range(given.kills):  # before there are threads, which a fork does not take along
             left = kill_once(engine, folder / "killed", clip, draw.uniform(0.2, longest), known)
             print(json.dumps({"kill": number + 1, **left}), flush=True)

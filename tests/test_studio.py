@@ -22,7 +22,7 @@ from motionclone.motion import load_motion
 from motionclone.settings import preset
 from motionclone.studio import clips
 from motionclone.studio.asked import asked_from
-from motionclone.studio.clips import READY, check_clip, example_clip, kept_name
+from motionclone.studio.clips import EXAMPLES, check_clip, example_clip, kept_name
 from motionclone.studio.desk import Desk
 from motionclone.studio.foretelling import spoken_time
 from motionclone.studio.guard import Guard
@@ -279,7 +279,7 @@ def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, t
 
 
 def test_examples_are_clips_that_move(tmp_path):
-    places = [example_clip(tmp_path, name) for name in list(READY)[:3]]
+    places = [example_clip(tmp_path, name) for name in EXAMPLES]
     assert len({sha256_of(place) for place in places}) == 3
     with pytest.raises(InputError, match="there is no example 'x'; there are Round in a circle"):
         example_clip(tmp_path, "x")

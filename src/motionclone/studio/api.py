@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from motionclone.errors import InputError
-from motionclone.studio.clips import READY
+from motionclone.studio.clips import EXAMPLES
 from motionclone.studio.desk import Desk
 from motionclone.studio.words import FILES, OWN, WORDS, asked_of
 
@@ -21,7 +21,7 @@ Answers at once how the job stands, with its id; call `job` with it until the st
 path that this answers. Without a clip, name an example. What you leave out is as the model's preset has it.
 
 Args:
-    example: In place of a clip, one of: {", ".join(READY)}.
+    example: In place of a clip, one of: {", ".join(EXAMPLES)}.
     unguided: Make the video without guidance, too, to compare.
     strengths: For a sheet of small videos to choose from in place of one: strengths of its columns, such as [0.5, 1].
     seeds: Seeds of the rows of a sheet, such as [0, 1].
