@@ -13,11 +13,13 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from snippets import ROOT, blocks_of
 
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
+from motionclone.media.reading import read_clip
 from motionclone.motion import load_motion
 from motionclone.settings import preset
 from motionclone.studio import clips
@@ -279,8 +281,9 @@ def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, t
 
 
 def test_examples_are_clips_that_move(tmp_path):
-    places = [example_clip(tmp_path, name) for name in EXAMPLES]
-    assert len({sha256_of(place) for place in places}) == 3
+    places = [example_clip(tmp_path, name) for name in (EXAMPLES[0], EXAMPLES[-1])]
+    assert sha256_of(places[0]) != sha256_of(places[1])
+    assert not torch.equal(*read_clip(places[1], 2, 64, 64).frames)
     with pytest.raises(InputError, match="there is no example 'x'; there are Round in a circle"):
         example_clip(tmp_path, "x")
 
@@ -327,68 +330,3 @@ def test_programs_make_the_same_jobs_behind_a_password(serve, clip, tmp_path, mo
             urlopen(f"{address}gradio_api/{path}")
     with pytest.raises(InputError, match=r"another studio, .*, is at work in"):
         serve()
-
-
-@pytest.fixture
-def browser():
-    """Chromium, as Debian has it."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, to drive a browser")
-    place = shutil.which("chromium")
-    if place is None:
-        pytest.skip("needs chromium")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=place, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_person_makes_a_video_on_the_page(serve, browser, clip, tmp_path):
-    address = serve()
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.set_default_timeout(90_000)
-    asked_hosts = set()
-    page.on("request", lambda request: asked_hosts.add(request.url.split("/")[2]))
-    page.goto(address)
-    page.get_by_role("img", name="frame 16 of 16").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-
-    # What is none is told in the page, and the page goes on.
-    no_clip = tmp_path / "none.mp4"
-    no_clip.write_bytes(b"no clip at all")
-    page.locator("input[type=file]").set_input_files(no_clip)
-    page.get_by_role("alert").filter(has_text="none.mp4 cannot be read as a video").first.wait_for()
-    page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
-    page.locator("input[type=file]").set_input_files(clip)
-    page.get_by_role("img", name="frame 10 of 10").wait_for()
-
-    # A long job is cancelled within a step.
-    page.get_by_role("button", name="More settings").click()
-    page.get_by_label("Steps").first.fill("300")
-    page.get_by_role("button", name="Make the video").click()
-    page.get_by_text("step 1 of 300").or_(page.get_by_text("step 2 of 300")).first.wait_for()
-    page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Cancelled.").first.wait_for()
-
-    page.get_by_label("Steps").first.fill("2")
-    page.get_by_role("button", name="Make the video").click()
-    page.get_by_role("link", name="Record").wait_for()
-    page.wait_for_function("[...document.querySelectorAll('video')].every(v => v.readyState === 4 && !v.error)")
-    assert page.locator("video").count() == 3
-    with page.expect_download() as taken:
-        page.get_by_role("link", name="Record").click()
-    assert json.loads(taken.value.path().read_text())["prompt"] == WORDS
-
-    page.reload()  # which finds its job again
-    page.get_by_role("link", name="Record").wait_for()
-    assert page.locator(".mc-card").count() == 2
-    page.get_by_label("What the new video shows").fill("a green ring")
-    page.get_by_role("button", name="Edit").click()
-    page.wait_for_function(f"document.querySelector('textarea').value === '{WORDS}'")
-    page.get_by_role("img", name="frame 10 of 10").wait_for()
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Delete").click()
-    page.get_by_text("Your video appears here").wait_for()
-    assert page.locator(".mc-card").count() == 1
-    assert len(list((tmp_path / "studio" / "jobs").iterdir())) == 1
-    assert asked_hosts == {address.split("/")[2]}

@@ -19,6 +19,7 @@ class Answers:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self._looks: dict[str, object] = {}
         self.tries = showing.TRIES if desk.engine.called in MINI_MODELS else showing.OTHER_TRIES
 
     def edit(self, upload: str | None, example: str | None, *part: Any) -> str:
@@ -33,9 +34,24 @@ class Answers:
             return ""
 
     def look(
+        self, page: str, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any,
+        flip: bool,
+    ) -> Iterator[str]:  # fmt: skip
+        """The frames that will be read; then also, where that is quick, where motion is seen in them.
+
+        Nothing more comes once the same `page` looks again, so that what is slow never takes the place of what is new.
+        """
+        self._looks[page] = this = object()
+        for shown in self._looked(upload, example, start, end, crop, flip):
+            if self._looks.get(page) is not this:
+                return
+            yield shown
+        if self._looks.get(page) is this:
+            del self._looks[page]
+
+    def _looked(
         self, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any, flip: bool
     ) -> Iterator[str]:
-        """The frames that will be read; then also, where that is quick, where motion is seen in them."""
         try:
             clip = self.desk.clip(upload, example)
             part = {"start": start or 0.0, "end": end or None, "crop": crop or None, "flip": flip}

@@ -1,5 +1,6 @@
 """The page: what is asked for on the left, what becomes of it on the right, all that was made below. And its API."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from motionclone.models.mini_words import MINI_MODELS
@@ -127,6 +128,12 @@ def page(desk: Desk) -> Any:
         def attempted(event: gr.EventData) -> list[Any]:
             return answers.attempt(int(event.number))
 
+        def look(
+            clip: Any, example: Any, start: Any, end: Any, crop: Any, flip: Any, request: gr.Request
+        ) -> Iterator[Any]:
+            yield gr.skip()
+            yield from answers.look(str(request.session_hash), clip, example, start, end, crop, flip)
+
         quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         last: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
         ticking = ([current, shown], [state, cancel, result, after, scored, history, heard, shown])
@@ -136,7 +143,7 @@ def page(desk: Desk) -> Any:
             """After another clip is meant."""
             event.then(answers.edit, [clip, example, start, end, crop], editor, **quick)
             event.then(lambda: "", None, refused, **quick)
-            event.then(answers.look, *looking, **last).then(answers.foretell, asking, told, **last)
+            event.then(look, *looking, **last).then(answers.foretell, asking, told, **last)
 
         def show_job(event: Any) -> None:
             """After another job is meant."""
@@ -153,11 +160,9 @@ def page(desk: Desk) -> Any:
         )
         show_clip(ready.pick(None, None, [clip, example, *part], js="() => motionclone.picked()", **quick))
         example.change(None, example, None, js="(name) => motionclone.mark(name)", **quick)
-        editor.part(None, None, [start, end, crop], js="() => motionclone.part()", **quick).then(
-            answers.look, *looking, **last
-        )
+        editor.part(None, None, [start, end, crop], js="() => motionclone.part()", **quick).then(look, *looking, **last)
         gr.on([start.input, end.input], answers.edit, [clip, example, start, end, crop], editor, **last)
-        gr.on([start.input, end.input, flip.input], answers.look, *looking, **last)
+        gr.on([start.input, end.input, flip.input], look, *looking, **last)
         gr.on([each.change for each in (prompt, strength, steps, unguided)], answers.foretell, asking, told, **last)
         made = gr.on([make.click, prompt.submit], answers.submit, asking, [current, refused], **quick)
         show_job(made)

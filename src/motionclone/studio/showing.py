@@ -120,6 +120,7 @@ def scores(found: Mapping[str, Any]) -> str:
         + "".join(f"<td>{_number(found[name].get(metric))}</td>" for name in there)
         + "</tr>"
         for metric in found["scores"]
+        if any(found[name].get(metric) is not None for name in there)
     )
     return (
         f'<table class="mc-scores"><caption>Scores</caption><thead><tr><td></td>{head}</tr></thead>'
