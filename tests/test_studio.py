@@ -231,7 +231,9 @@ def test_other_sites_and_addresses_are_not_served(path, headers, local, status):
             sent.append(message)
 
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await Guard(app, local)({"type": "http", "path": path, "headers": raw}, None, send)
+        await Guard(app, Path("studio"), local)(
+            {"type": "http", "method": "GET", "path": path, "headers": raw}, None, send
+        )
         return sent[0]["status"]
 
     assert asyncio.run(call()) == status
@@ -308,14 +310,14 @@ def test_programs_make_the_same_jobs_behind_a_password(serve, clip, tmp_path, mo
     known = f'"{address}", auth=("studio", "correct horse"), verbose=False'
     client = eval(f"Client({known})", {"Client": Client})
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/make", "/job", "/cancel", "/jobs", "/result"}
+    assert set(named) == {"/make", "/job", "/jobs", "/cancel", "/result", "/archive", "/scores"}
     with pytest.raises(AppError, match="there are no words; say what the new video shows"):
-        client.predict(clip=None, prompt=" ", api_name="/make")
+        client.predict(prompt=" ", example="There and back", api_name="/make")
     with pytest.raises(AppError, match="there is no such job here"):
         client.predict("../..", api_name="/job")
     shutil.copyfile(clip, "tiger.mp4")
     (told,) = (block.text for block in blocks_of(ROOT / "docs" / "studio.md") if "gradio_client" in block.text)
-    told = told.replace('"http://127.0.0.1:7860"', known).replace("strength=1.0", "steps=2")
+    told = told.replace('"http://127.0.0.1:7860"', known).replace("strength=1.0", "steps=2, frames=4")
     exec(told, made := {})
     assert json.loads(Path(made["record"]).read_text())["output"]["sha256"] == sha256_of(Path(made["video"]))
     assert load_motion(made["motion"]).record.source.sha256 == sha256_of(clip)

@@ -5,8 +5,8 @@ import base64
 import contextlib
 import gc
 import json
-import random
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 from zipfile import ZipFile
 
 import pytest
-from hostile import mutated, seeds
+from hostile import mutated, write_video
 from PIL import Image
 from snippets import ROOT, blocks_of
 from test_studio import WORDS, wait_for
@@ -23,13 +23,16 @@ from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
-from motionclone.studio import making
+from motionclone.studio.asked import asked_from
 from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
 from motionclone.studio.guard import MOST_TRIES, WINDOW, Guard, Tries
 from motionclone.studio.making import ModelChoice, load_engine
-from motionclone.studio.serving import served
+from motionclone.studio.store import Store
 from motionclone.studio.words import DECIDED, asked_of
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import studio as benchmark
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::motionclone.errors.GuidanceWarning"),
@@ -44,16 +47,15 @@ def engine():
 
 @pytest.fixture(scope="module")
 def studio(engine, tmp_path_factory):
-    """A studio that is served, with tools: its address and folder."""
+    """A studio that is served, with tools: its address, its folder and its desk."""
     pytest.importorskip("gradio", reason="needs motionclone[web]")
     pytest.importorskip("mcp", reason="needs motionclone[mcp]")
     folder = tmp_path_factory.mktemp("served") / "studio"
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
             patch.setenv(name, "")
-        patch.setattr(making, "load_engine", lambda choice: engine)
-        with served(ModelChoice(device="cpu"), folder, mcp=True) as address:
-            yield SimpleNamespace(address=address.rstrip("/"), folder=folder)
+        with benchmark.studio(engine, folder, mcp=True) as found:
+            yield SimpleNamespace(address=found.address.rstrip("/"), folder=folder, desk=found.desk)
     gc.collect()  # servers and clients leave loops and sockets to it, which is not to be told of another test
 
 
@@ -125,7 +127,7 @@ def test_the_example_with_tools_is_understood(studio):
     )
     assert made["tools"] == ["make", "job", "jobs", "cancel", "result", "archive", "scores"]
     assert not made["refused"], made["told"]
-    assert "'state': 'waiting'" in made["told"]
+    assert "'prompt': 'a green ring'" in made["told"]
     _, refused, told = asyncio.run(made["made"]({"prompt": "a star", "reference": "/etc/passwd"}))
     assert (refused, "a file is given by the path that its upload answered" in told) == (True, True)
     described = json.loads(ask(f"{studio.address}/gradio_api/mcp/schema")[1])
@@ -156,7 +158,8 @@ def test_a_job_has_the_words_of_the_schema(desk, clip):
         assert str(refused.value).startswith(said)
 
 
-def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run):
+def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monkeypatch):
+    monkeypatch.setattr("motionclone.cli.running.load_model", lambda *_, **__: desk.engine.pipe)
     words = {
         "prompt": WORDS,
         "reference": "a.mp4",
@@ -167,12 +170,12 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run):
         "guidance_scale": 4.0,
     }
     entry = desk.submit(clip, desk.asked(clip, **asked_of(words, desk.engine.base)))
+    assert (ended(desk, entry.id).state, desk.store.entry(entry.id).sentence[:16]) == ("done", "guidance reached")
     reference = tmp_path / "reference.mp4"
     shutil.copyfile(clip, reference)
     options = ("--steps", 2, "--frames", 4, "--seed", 5, "--end", 0.8, "--guidance-scale", 4, "--strength", 1)
     code, said = run("clone", reference, WORDS, *options, "--compare", "-o", tmp_path / "out.mp4")
     assert code == 0, said
-    assert ended(desk, entry.id).state == "done"
     for name in ("out.mp4", "out-compare.mp4"):
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
 
@@ -189,7 +192,7 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
 
     monkeypatch.setattr(desk.worker, "_heard", hear)
     entry = desk.worker.store.add(
-        desk.asked(clip, prompt=WORDS, steps=4, unguided=True, more={"frames": 4}),
+        desk.asked(clip, prompt=WORDS, steps=3, unguided=True, more={"frames": 4}),
         clip,
         "reference.mp4",
         desk.engine.called,
@@ -306,11 +309,12 @@ def test_hostile_uploads_end_in_a_sentence_and_the_next_job_is_made(studio, clip
     inside = [Path(path) for path in kept if path is not None]
     assert len(inside) > 5
     assert all(path.is_relative_to(studio.folder / "uploads") and len(path.parts[-1].encode()) < 256 for path in inside)
-    draw, jobs = random.Random(0), []
-    sound = {path.name: path.read_bytes() for path in seeds(tmp_path)}
-    for number in range(8):
-        name = draw.choice(sorted(sound))
-        kept.append(upload(studio, mutated(sound[name], number)[1], name))
+    jobs = []
+    for number, (name, codec) in enumerate(
+        (("a.mp4", "libx264"), ("a.mkv", "ffv1"), ("a.mov", "mjpeg"), ("a.ts", "libx264"))
+    ):
+        write_video(tmp_path / name, codec, None)
+        kept.append(upload(studio, mutated((tmp_path / name).read_bytes(), number)[1], name))
     for path in kept:
         if path is not None:
             told = call(studio, "make", prompt=WORDS, reference=path, **QUICK)
@@ -406,6 +410,29 @@ def test_without_the_password_there_is_nothing_but_the_question(tmp_path):
     assert answered(guard, "/gradio_api/info", cookie="access-token-x=known") == 200
 
 
+def test_the_line_keeps_its_order_when_the_clock_is_put_back(tmp_path, clip, monkeypatch):
+    store, asked = Store(tmp_path / "studio"), asked_from(clip="a.mp4", prompt=WORDS, steps=1)
+    jobs = []
+    for now in (2e9, 1e9, 1e9, 2e9):
+        monkeypatch.setattr("motionclone.studio.store.time.time", lambda now=now: now)
+        jobs.append(store.add(asked, clip, "reference.mp4", "mini", b"png").id)
+    (store.jobs / jobs[0] / ".motionclone-8577e4edc27f-0.json").touch()  # as a kill leaves it, with its lock
+    (store.jobs / jobs[0] / ".motionclone-8577e4edc27f.lock").touch()
+    (store.jobs / ".new-0123").touch()
+    store.close()
+    again = Store(tmp_path / "studio")
+    assert [entry.id for entry in again.entries()] == jobs
+    assert {path.name for path in (again.jobs / jobs[0]).iterdir()} == {"job.json", "reference.mp4", "poster.png"}
+    assert {path.name for path in again.jobs.iterdir()} == set(jobs)
+    again.close()
+
+
+def test_there_is_no_link_for_the_world(run):
+    code, said = run("studio", "--share")
+    assert code == 2
+    assert "--share is not to be had: such a link leads from the whole internet to this machine" in said
+
+
 def test_tries_are_forgotten_after_a_while():
     now = [0.0]
     tries = Tries(lambda: now[0])
@@ -416,3 +443,9 @@ def test_tries_are_forgotten_after_a_while():
     assert not tries.too_many("b")
     now[0] = WINDOW + 1
     assert not tries.too_many("a")
+
+
+def test_several_people_are_served_in_the_order_in_which_they_came(studio, engine, monkeypatch):
+    monkeypatch.setattr(studio.desk.worker, "_make", benchmark.quick(engine, 0.01).make)
+    found = benchmark.load(f"{studio.address}/", studio.desk, clients=3, jobs=12)  # which asserts that, and more
+    assert len(found["memory_mb"]) == 4

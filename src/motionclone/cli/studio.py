@@ -55,6 +55,11 @@ def studio(
     vae_tiling
         Let the VAE work on one tile at a time: saves GPU memory at large sizes.
     """
+    if share:
+        raise InputError(
+            "--share is not to be had: such a link leads from the whole internet to this machine by way of a "
+            "stranger's; give --host 0.0.0.0 and --password for your own network, or use an SSH tunnel."
+        )
     import threading
     import webbrowser
 
@@ -62,11 +67,6 @@ def studio(
     from motionclone.studio.making import ModelChoice
     from motionclone.studio.serving import served
 
-    if share:
-        raise InputError(
-            "--share is not to be had: such a link leads from the whole internet to this machine by way of a "
-            "stranger's; give --host 0.0.0.0 and --password for your own network, or use an SSH tunnel."
-        )
     check_reachable(model)
     quiet_libraries()
     with served(ModelChoice(model, device, dtype, offload, vae_tiling), folder, host, port, password, mcp) as address:

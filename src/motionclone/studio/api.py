@@ -132,7 +132,7 @@ def _add(call: Callable[..., Any]) -> None:
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    gr.api(told()(call), api_name=call.__name__, queue=False, concurrency_limit=8)
+    gr.api(told()(call), api_name=call.__name__, queue=False, concurrency_limit=4)
 
 
 def _uploaded(given: Any, uploads: Path) -> Path | None:

@@ -80,6 +80,13 @@ class Asked(BaseModel):
             raise ValueError("crop is left, top, right and bottom of a part of the picture, each from 0 to 1")
         return crop
 
+    @field_validator("more")
+    @classmethod
+    def _known(cls, more: dict[str, Any]) -> dict[str, Any]:
+        if unknown := more.keys() - FIELDS.keys():
+            raise ValueError(f"there is no setting {sorted(unknown)[0]}")
+        return more
+
     @model_validator(mode="after")
     def _fits(self) -> "Asked":
         if self.image and self.sketch:

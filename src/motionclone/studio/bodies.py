@@ -90,7 +90,8 @@ def _check(value: Any, folder: Path) -> None:
     while left:
         each = left.pop()
         if isinstance(each, dict):
-            if isinstance(path := each.get("path"), str) and not _lies_in(path, folder):
+            path = each.get("path")
+            if isinstance(path, str) and ("meta" in each or "://" in path) and not _lies_in(path, folder):
                 raise RefusedError(403, "files are uploaded: a path of this machine, or an address, is not taken.")
             left += each.values()
         elif isinstance(each, list):

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from motionclone.batch.schema import FIELDS
 from motionclone.cloning import Step, check, check_condition, check_motion, fitting, generate, motion_for
-from motionclone.errors import GuidanceWarning, InputError
+from motionclone.errors import GuidanceWarning, InputError, named
 from motionclone.extraction import extract_motion
 from motionclone.files import whole_file
 from motionclone.idle import refuse_idle
@@ -86,7 +86,9 @@ class Engine:
         if kind is None:
             return self.pipe
         if self.choice.offload != "none":
-            raise InputError("pictures are followed by a model that is held whole; start the studio without --offload.")
+            raise InputError(
+                f"pictures are followed by a model that is held whole; start the studio without {named('offload')}."
+            )
         if kind not in self._following:
             self._following[kind] = made_to_follow(self.pipe, self.choice.model, kind)
         return self._following[kind]

@@ -5,6 +5,7 @@ VAE decodes four frames where frames have latents of their own, as in AnimateDif
 are moved to and fro to save memory, samplers of higher order and latents of another layout have no preview.
 """
 
+import logging
 import time
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,7 @@ from motionclone.settings import Settings
 from motionclone.steps import has_first_order_steps, noise_levels
 from motionclone.studio.store import PREVIEW
 
+_log = logging.getLogger(__name__)
 SHARE = 0.03
 """Of a run's time that goes into its previews, at most."""
 _SHOWN, _SIDE = 4, 256  # frames, and the pixels of the longer side of each
@@ -46,7 +48,11 @@ class Previews:
             return
         if self._spent + self._last > SHARE * (now - self._began) or not has_first_order_steps(self._pipe.scheduler):
             return
-        self._write(before, step.latents, step)
+        try:
+            self._write(before, step.latents, step)
+        except (RuntimeError, OSError):  # such as no memory or no room for it: nobody loses a video for its preview
+            _log.exception("there are no more previews of this video")
+            self._held = False
         self._last = time.monotonic() - now
         self._spent += self._last
 

@@ -11,7 +11,7 @@ from motionclone.lab.scoring import Scores
 
 _JUDGE = (
     "Looks are judged by the bundled CLIP, which knows the world of the bundled models only; "
-    "`motionclone score --judge` takes another."
+    "`motionclone score` can be given another."
 )
 
 

@@ -92,11 +92,11 @@ class Store:
                 self._read(place)
         for entry in self.entries():
             if entry.state == "running":
-                sweep(self.jobs / entry.id)
                 (self.jobs / entry.id / PREVIEW).unlink(missing_ok=True)
                 self.change(entry.id, state="failed", sentence=_STOPPED)
 
     def _read(self, place: Path) -> None:
+        sweep(place)
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
             if (
@@ -132,13 +132,14 @@ class Store:
                 shutil.copyfile(picture, new / followed)
             (new / "poster.png").write_bytes(poster)
             with self._guard:  # it is in line from here on, however long the copy took
+                last = max((each.created for each in self._entries.values()), default=0.0)
                 entry = Entry(
                     id=identity,
                     asked=asked,
                     reference=reference,
                     picture=followed,
                     model=model,
-                    created=time.time(),
+                    created=max(time.time(), last + 1e-6),  # the last one, even if the clock was put back
                 )
                 (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
                 new.rename(self.jobs / identity)
