@@ -42,12 +42,14 @@ class Answers:
         Nothing more comes once the same `page` looks again, so that what is slow never takes the place of what is new.
         """
         self._looks[page] = this = object()
-        for shown in self._looked(upload, example, start, end, crop, flip):
-            if self._looks.get(page) is not this:
-                return
-            yield shown
-        if self._looks.get(page) is this:
-            del self._looks[page]
+        try:
+            for shown in self._looked(upload, example, start, end, crop, flip):
+                if self._looks.get(page) is not this:
+                    return
+                yield shown
+        finally:
+            if self._looks.get(page) is this:
+                del self._looks[page]
 
     def _looked(
         self, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any, flip: bool
@@ -157,18 +159,19 @@ class Answers:
         return "", ""
 
     def reuse(self, identity: str) -> list[Any]:
-        """A job's own clip and settings, for the controls."""
+        """A job's own clip and settings, for the controls; then a sheet's strengths and seeds."""
         import gradio as gr
 
         try:
             entry, place = self.desk.store.entry(identity), self.desk.store.place(identity)
         except InputError:  # it was deleted on another page
-            return [gr.skip()] * (2 + len(_ASK))
+            return [gr.skip()] * (4 + len(_ASK))
         values = entry.asked.model_dump()
         if entry.picture is not None and entry.asked.follows is not None:
             values[entry.asked.follows] = str(place / entry.picture)
         values |= {"end": values["end"] or 0, "crop": values["crop"] and list(values["crop"])}
-        return [str(place / entry.reference), None, *(values[name] for name in _ASK)]
+        sheet = (", ".join(f"{each:.15g}" for each in values[name]) or gr.skip() for name in ("strengths", "seeds"))
+        return [str(place / entry.reference), None, *(values[name] for name in _ASK), *sheet]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
         """State, cancel button, result, its buttons, scores, history, news for who listens, and what all that shows.

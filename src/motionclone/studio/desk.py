@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 from torch import Tensor
 
-from motionclone.cloning import check_motion
+from motionclone.cloning import check_condition, check_motion
 from motionclone.errors import InputError
 from motionclone.files import read_json
 from motionclone.models.mini_words import MINI_MODELS, advice
@@ -84,7 +84,7 @@ class Desk:
             picture: that it follows, of the kind that `asked` tells.
         """
         seen = self.look(clip, asked, picture)
-        self.engine.following(asked.follows)
+        check_condition(self.engine.following(asked.follows), seen.condition, seen.settings)
         poster = png(seen.frames[len(seen.frames) // 2])
         return self.worker.submit(asked, clip, kept_name(clip), self.engine.called, poster, picture)
 

@@ -1,4 +1,4 @@
-// What the page does by itself: handles on a clip, frames in motion, videos in step. No request leaves from here.
+// What the page does by itself: handles on a clip, frames in motion, videos in step. Nothing is asked of others.
 (() => {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -32,9 +32,9 @@
     const trim = editor.querySelector(".mc-trim");
     trim.style.setProperty("--from", from / length);
     trim.style.setProperty("--to", to / length);
-    const all = isWhole(boxOf(editor));
-    editor.toggleAttribute("data-whole", all);
-    const cut = all ? "the whole picture" : `${Math.round((right - left) * 100)} % of its width`;
+    const uncut = isWhole(boxOf(editor));
+    editor.toggleAttribute("data-whole", uncut);
+    const cut = uncut ? "the whole picture" : `${Math.round((right - left) * 100)} % of its width`;
     editor.querySelector(".mc-said").textContent = `${seconds(from)} to ${seconds(to)} of ${seconds(length)}, ${cut}.`;
   };
   let waiting = 0;
@@ -101,7 +101,7 @@
   });
   const trimmed = (input) => {
     const editor = input.closest(".mc-edit"), [from, to] = [".mc-from", ".mc-to"].map((each) => editor.querySelector(each));
-    const least = 4;
+    const least = 4; // parts of the time, between the handles
     if (input === from) from.value = Math.min(Number(from.value), Number(to.value) - least);
     else to.value = Math.max(Number(to.value), Number(from.value) + least);
     draw(editor);
@@ -235,8 +235,15 @@
     seek(box, Number(event.target.value));
   });
 
-  // Parts arrive with every answer of the server.
+  // Parts arrive with every answer of the server; a card of the history that is made anew keeps the focus.
+  let held = null;
+  document.addEventListener("pointerdown", () => (held = null), true);
+  document.addEventListener("focusin", (event) => {
+    const card = event.target.closest?.("[data-star], [data-job]");
+    held = card && (card.dataset.star ? `[data-star="${card.dataset.star}"]` : `[data-job="${card.dataset.job}"]`);
+  });
   new MutationObserver(() => {
+    if (held && document.activeElement === document.body) document.querySelector(held)?.focus({preventScroll: true});
     for (const part of all(":is(.mc-edit, .mc-film, .mc-together):not([data-on])")) {
       part.dataset.on = "";
       if (part.matches(".mc-edit")) draw(part);

@@ -172,7 +172,7 @@ def page(desk: Desk) -> Any:
         show_job(attempt.then(answers.submit, asking, [current, refused], **quick))
         cancel.click(answers.stop, current, refused, **quick)
         again.click(answers.again, current, [current, refused], **quick)
-        show_clip(reuse.click(answers.reuse, current, asking, **quick))
+        show_clip(reuse.click(answers.reuse, current, [*asking, strengths, seeds], **quick))
         measure.click(lambda: panels.note("Measuring, which takes a while ..."), None, scored, **quick).then(
             answers.scores, current, scored, **quick
         )
