@@ -122,7 +122,7 @@ def test_a_person_makes_a_video_on_a_phone(studio, opened, clip, tmp_path):
     page.mouse.down()
     page.mouse.move(at["x"] + 0.6 * at["width"], at["y"] + 0.7 * at["height"])
     page.mouse.up()
-    page.get_by_label("End, in seconds").fill("0.65")
+    page.get_by_label("End", exact=True).fill("144")
     page.get_by_role("img", name="frame 7 of 7").wait_for()
 
     # A long job is cancelled within a step; while it runs, it is seen how far it is and where it is heading.
@@ -229,5 +229,5 @@ def test_a_person_needs_no_mouse_and_may_like_it_dark(opened, tmp_path):
     box.press("ArrowLeft")
     box.press("Escape")
     assert page.locator(".mc-said").inner_text().endswith("the whole picture.")
-    page.get_by_label("Start, in seconds").press("ArrowRight")
+    page.get_by_label("Start", exact=True).press("ArrowRight")
     page.wait_for_function("Number(document.querySelector('.mc-from').value) > 0")

@@ -167,7 +167,7 @@ class Answers:
         values = entry.asked.model_dump()
         if entry.picture is not None and entry.asked.follows is not None:
             values[entry.asked.follows] = str(place / entry.picture)
-        values["end"] = values["end"] or 0
+        values |= {"end": values["end"] or 0, "crop": values["crop"] and list(values["crop"])}
         return [str(place / entry.reference), None, *(values[name] for name in _ASK)]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:

@@ -11,6 +11,7 @@ from motionclone.studio.icons import icon
 from motionclone.studio.panels import note, sentence
 from motionclone.studio.seen import addresses
 
+_PARTS = 200  # of a clip's time, between which its handles stand
 _KEYS = "Arrow keys move it, plus and minus change its size, Escape takes the whole picture."
 
 
@@ -53,8 +54,8 @@ def editor(
     thumbs = "".join(f'<img src="{picture}" alt="">' for picture in pictures)
     height, width = frames.shape[-2:]
     box = ",".join(f"{share:g}" for share in crop or (0, 0, 1, 1))
-    last = seconds if not end else min(end, seconds)
-    handle = f'type="range" min="0" max="{seconds:.6f}" step="{seconds / 200:.6f}"'
+    first, last = (round(_PARTS * min(at, seconds) / seconds) for at in (start or 0, end or seconds))
+    handle = f'type="range" min="0" max="{_PARTS}"'
     return (
         f'<div class="mc-edit" data-seconds="{seconds:.6f}" data-aspect="{aspect * height / width:.4f}" '
         f'data-box="{box}">'
@@ -63,8 +64,8 @@ def editor(
         'draggable="false"><button type="button" class="mc-box" '
         f'aria-label="Part of the picture that is read. {_KEYS}" title="Drag over the picture. {_KEYS}"></button></div>'
         f'<div class="mc-trim" role="group" aria-label="Part of the clip"><div class="mc-thumbs">{thumbs}</div>'
-        f'<input {handle} value="{start or 0:.3f}" class="mc-from" aria-label="Start, in seconds">'
-        f'<input {handle} value="{last:.6f}" class="mc-to" aria-label="End, in seconds"></div>'
+        f'<input {handle} value="{first}" class="mc-from" aria-label="Start">'
+        f'<input {handle} value="{last}" class="mc-to" aria-label="End"></div>'
         '<p class="mc-note mc-said"></p></div>'
     )
 

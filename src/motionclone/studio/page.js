@@ -12,6 +12,7 @@
   // The clip as a whole: two handles in its time, a box in its picture.
   let chosen = [0, 0, null];
   const seconds = (value) => `${value.toFixed(2)} s`;
+  const timeOf = (handle) => Number(((handle.value / handle.max) * handle.closest(".mc-edit").dataset.seconds).toFixed(3));
   const boxOf = (editor) => editor.dataset.box.split(",").map(Number);
   const isWhole = ([left, top, right, bottom]) => left <= 0 && top <= 0 && right >= 1 && bottom >= 1;
   const largest = (editor) => { // the box of the model's aspect
@@ -20,7 +21,11 @@
   };
   const draw = (editor) => {
     const [left, top, right, bottom] = boxOf(editor), length = Number(editor.dataset.seconds);
-    const [from, to] = [".mc-from", ".mc-to"].map((each) => Number(editor.querySelector(each).value));
+    const [from, to] = [".mc-from", ".mc-to"].map((each) => {
+      const handle = editor.querySelector(each), at = timeOf(handle);
+      handle.ariaValueText = seconds(at);
+      return at;
+    });
     Object.assign(editor.querySelector(".mc-box").style, {
       left: `${left * 100}%`, top: `${top * 100}%`, width: `${(right - left) * 100}%`, height: `${(bottom - top) * 100}%`,
     });
@@ -37,8 +42,7 @@
     clearTimeout(waiting);
     waiting = setTimeout(() => {
       const to = editor.querySelector(".mc-to"), box = boxOf(editor);
-      const end = Number(to.value) >= Number(to.max) - Number(to.step) / 2 ? 0 : Number(to.value);
-      chosen = [Number(editor.querySelector(".mc-from").value), end, isWhole(box) ? null : box];
+      chosen = [timeOf(editor.querySelector(".mc-from")), to.value === to.max ? 0 : timeOf(to), isWhole(box) ? null : box];
       editor.dispatchEvent(new CustomEvent("mc-part", {bubbles: true}));
     }, after);
   };
@@ -97,7 +101,7 @@
   });
   const trimmed = (input) => {
     const editor = input.closest(".mc-edit"), [from, to] = [".mc-from", ".mc-to"].map((each) => editor.querySelector(each));
-    const least = Number(editor.dataset.seconds) * 0.02;
+    const least = 4;
     if (input === from) from.value = Math.min(Number(from.value), Number(to.value) - least);
     else to.value = Math.max(Number(to.value), Number(from.value) + least);
     draw(editor);

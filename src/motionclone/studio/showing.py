@@ -87,8 +87,8 @@ def _pace(place: Path) -> tuple[float, int]:
 
 def _facts(entry: Entry) -> str:
     asked = entry.asked
-    end = "its end" if asked.end is None else f"{asked.end:g} s"
-    part = "" if asked.motion else f", {asked.start:g} s to {end}"
+    end = "its end" if asked.end is None else f"{asked.end:.2f} s"
+    part = "" if asked.motion else f", {asked.start:.2f} s to {end}"
     part += ", mirrored" * asked.flip
     if asked.crop is not None:
         left, top, right, bottom = (f"{share:.0%}" for share in asked.crop)
