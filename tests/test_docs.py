@@ -56,7 +56,7 @@ def quick(monkeypatch):
     plain = settings.parse_settings
 
     def few(data, source):
-        if source.startswith("preset "):
+        if source is not None and source.startswith("preset "):
             fewer = {"steps": STEPS, "guided_steps": GUIDED} | length
             data = {**data, "sampling": {**data.get("sampling", {}), **fewer}}
             data["guidance"] = {**data.get("guidance", {}), "warm_up": 1, "cool_down": 1}

@@ -63,7 +63,8 @@ def example_clip(folder: Path, name: str) -> Path:
     path = folder / f"{READY[name]}.mp4"
     if not path.is_file():
         at = list(READY).index(name)
-        shape, colour, texture, ground = (each[at % len(each)] for each in (SHAPES, _COLOURS, _TEXTURES, _GROUNDS))
+        looks = (SHAPES, _COLOURS, _TEXTURES, _GROUNDS)
+        shape, colour, texture, ground = (each[at % len(each)] for each in looks)
         frames = Scene(shape, colour, texture, ground, named_trajectory(READY[name], 16)).render(256)
         with whole_file(path, overwrite=True) as temporary:
             encode_video(temporary, frames, 8.0)

@@ -43,6 +43,7 @@ def page(desk: Desk) -> Any:
     answers, base, called = Answers(desk), desk.engine.base, desk.engine.called
     follows = desk.engine.follows
     with gr.Blocks(title="motionclone studio", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
+        add_api(desk, desk.folder / UPLOADS)  # first, so that these names are theirs
         size = base.sampling
         gr.HTML(
             "<h1>motionclone studio</h1><p>The motion of a clip, in a new video of your own words.</p>",
@@ -187,5 +188,4 @@ def page(desk: Desk) -> Any:
         clock.tick(answers.tick, *ticking, queue=False, **quick)
         blocks.load(lambda identity: answers.tick(identity, ()), current, ticking[1], **quick)
         show_clip(blocks.load(lambda: None, None, None, **quick))
-        add_api(desk, desk.folder / UPLOADS)
     return blocks

@@ -124,7 +124,8 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         "auth": None if password is None else lambda user, given: is_right(user, given, password),
         "allowed_paths": [str(desk.store.jobs)],
         "max_file_size": MOST_BYTES,
-        "state_session_capacity": 1000,  # every call of a program is one; the pages that are open are the latest
+        # Every call of a program is a session, of some 0.2 MB; pages that are open are among the latest.
+        "state_session_capacity": 200,
         "app_kwargs": {
             "middleware": [Middleware(Guard, folder=desk.folder, local=local, password=password)],
             "openapi_url": None,
