@@ -157,6 +157,6 @@ def address(path: Path) -> str:
 
 def sentence(words: str) -> str:
     """Words with a capital at the beginning and a stop at the end."""
-    if words.split(" ")[0].isalpha():  # not the name of a file
+    if "." not in words.split(" ")[0]:  # the name of a file stays as it is
         words = words[:1].upper() + words[1:]
     return words if words.endswith((".", "!", "?")) else f"{words}."
