@@ -16,14 +16,16 @@ SMALL = ("--frames", "4", "--height", "64", "--width", "64", "--steps", "3", "--
 
 def test_clone_writes_video_record_and_comparison_that_can_be_run_again(run, model, clip, tmp_path):
     out = tmp_path / "out.mp4"
-    code, said = run("clone", clip, "a red star", "-o", out, "--model", model, "--seed", 3, *SMALL, "--compare")
+    part = ("--crop", 0.25, 0, 1, 1, "--flip")
+    code, said = run("clone", clip, "a red star", "-o", out, "--model", model, "--seed", 3, *SMALL, *part, "--compare")
     assert code == 0, said
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.json", "out-compare.mp4"}
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["prompt"] == "a red star"
     assert record["settings"]["seed"] == 3
     assert record["ai_generated"] is True
-    assert record["motion"]["source"]["name"] == "square.mp4"
+    source = record["motion"]["source"]
+    assert (source["name"], source["crop"], source["flip"]) == ("square.mp4", [0.25, 0, 1, 1], True)
     assert len(record["energies"]) == 2
     for path in (out, tmp_path / "out-compare.mp4"):
         kept = read_provenance(path)

@@ -144,6 +144,19 @@ def test_crop_keeps_the_aspect_and_squash_keeps_everything(tmp_path):
     assert crop.notices == ("centre-cropped 96x32 to 1:1",)
 
 
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_a_part_is_read_as_a_clip_of_that_part_alone(tmp_path, fit):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    path = encode(tmp_path / "a.mkv", [picture] * 2, "ffv1", pix_fmt="bgr0")
+    alone = encode(
+        tmp_path / "b.mkv", [np.ascontiguousarray(picture[12:36, 8:40][:, ::-1])] * 2, "ffv1", pix_fmt="bgr0"
+    )
+    part = read_clip(path, 2, 16, 16, fit=fit, crop=(0.125, 0.25, 0.625, 0.75), flip=True)
+    assert torch.equal(part.frames, read_clip(alone, 2, 16, 16, fit=fit).frames)
+    speck = read_clip(path, 2, 8, 8, fit=fit, crop=(0.999, 0.999, 1, 1))  # never less than a pixel
+    torch.testing.assert_close(speck.frames[0, :, 0, 0], torch.from_numpy(picture[-1, -1] / 127.5 - 1).float())
+
+
 def test_squash_aligns_corners_and_rounds_as_the_authors_do(tmp_path):
     picture = np.zeros((16, 2, 3), np.uint8)
     picture[:, 1] = 200
@@ -190,6 +203,9 @@ def reject(*words, path, **arguments):
         ({"height": 0}, ("positive", "0x16")),
         ({"width": -3}, ("positive", "16x-3")),
         ({"fit": "stretch"}, ("crop, squash", "stretch")),
+        ({"crop": (0.5, 0, 0.5, 1)}, ("crop is left, top, right and bottom", "(0.5, 0, 0.5, 1)")),
+        ({"crop": (0, 0, 1)}, ("crop is left, top, right and bottom", "from 0 to 1")),
+        ({"crop": (0, 0, 1, float("nan"))}, ("crop is left, top, right and bottom",)),
     ],
 )
 def test_numbers_that_do_not_fit_the_clip(tmp_path, arguments, words):

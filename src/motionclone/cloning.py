@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -48,6 +48,8 @@ class Step:
     steps: int
     timestep: int
     guided: GuidedStep | None  # None if the step was not guided
+    latents: Tensor | None = field(default=None, repr=False, compare=False)
+    """After it, as the pipeline has them; such as for a preview."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ def generate(
         finite.append((number, latents.isfinite().all()))
         check_finite(but=1)
         if on_step is not None:
-            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if guided else None))
+            on_step(Step(number, sampling.steps, int(timestep), guided[-1] if guided else None, latents))
         guided.clear()
 
     shown = {} if condition is None else backbone.pipeline_condition(condition, settings.conditioning.scale)

@@ -25,6 +25,8 @@ class Source(BaseModel):
     end: float | None = None
     asked_fps: float | None = Field(default=None, gt=0)
     fit: Literal["crop", "squash"] = "crop"
+    crop: tuple[float, float, float, float] | None = None
+    flip: bool = False
 
 
 class Provenance(BaseModel):

@@ -1,7 +1,7 @@
 """Everything that decides an output, frozen and serialisable; and the presets, which are data."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
@@ -197,13 +197,29 @@ class Settings(_Frozen):
         """
         if not isinstance(steps, int):
             raise InputError(f"the number of steps is a whole number, not {steps!r}.")
-        changed = self.model_dump()
-        before = self.sampling.steps
-        changed["sampling"]["steps"] = steps
-        if steps > 0:
-            for section, name, least in SHARES:
-                changed[section][name] = max(least, round(changed[section][name] * steps / before))
-        return parse_settings(changed, None)
+        return self.changed({"sampling.steps": steps})
+
+    def changed(self, given: Mapping[str, Any]) -> "Settings":
+        """The same but for what a person gives, by section and name, such as {"guidance.weight": 500, "seed": 7}.
+
+        In another number of steps as large a share is guided, and ramped; and a weight, the paper's way, takes the
+        place of a strength: unless these are given, too.
+
+        Raises:
+            InputError: as `parse_settings`.
+        """
+        data = self.model_dump()
+        for where, value in given.items():
+            section, _, name = where.rpartition(".")
+            (data[section] if section else data)[name] = value
+        if "guidance.weight" in given and "guidance.strength" not in given:
+            data["guidance"]["strength"] = None
+        before, now = self.sampling.steps, data["sampling"]["steps"]
+        if now != before and isinstance(now, int) and 1 <= now <= MOST_STEPS:
+            for where in SHARES.keys() - given.keys():
+                section, _, name = where.rpartition(".")
+                data[section][name] = max(SHARES[where], round(data[section][name] * now / before))
+        return parse_settings(data, None)
 
 
 FLAT_NAMES = {
@@ -214,8 +230,8 @@ FLAT_NAMES = {
 }
 """What settings are called where they stand in no section, as options and in job files, if not by their own names."""
 
-SHARES = (("sampling", "guided_steps", 1), ("guidance", "warm_up", 0), ("guidance", "cool_down", 0))
-"""Counts of steps, by section and name, that go with the number of all steps; and the least of each."""
+SHARES = {"sampling.guided_steps": 1, "guidance.warm_up": 0, "guidance.cool_down": 0}
+"""Counts of steps that go with the number of all steps; and the least of each."""
 
 
 def parse_settings(data: Any, source: str | None) -> Settings:

@@ -21,6 +21,11 @@ def _listed(given: object) -> object:
     return (given,) if isinstance(given, str) else given
 
 
+def _numbers(given: object) -> object:
+    """Numbers with blanks between, as a command line and a .csv have them."""
+    return tuple(given.split()) if isinstance(given, str) else given
+
+
 def _short(name: str) -> str:
     if len(name.encode()) > 150:  # file systems take 255, and more comes behind it
         raise ValueError(f"a name has 150 bytes at most, and this has {len(name.encode())}")
@@ -29,6 +34,7 @@ def _short(name: str) -> str:
 
 Path = Annotated[str, Field(min_length=1, max_length=4096)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_listed), Field(max_length=1000)]
+Shares = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers)]
 Name = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$"), AfterValidator(_short)]
 
 
@@ -46,6 +52,8 @@ class Part(BaseModel):
     end: float | None = Field(default=None, gt=0, description="Seconds into the clip; its end by default.")
     fps: float | None = Field(default=None, gt=0, description="Take frames at this rate; spread evenly by default.")
     fit: Literal["crop", "squash"] = Field(default="crop", description="Cut the middle out, or squash to size.")
+    crop: Shares | None = Field(default=None, description="Left, top, right and bottom of the part, 0 to 1.")
+    flip: bool = Field(default=False, description="Mirror the clip.")
     image: Paths = Field(default=(), description=f"Pictures that the video follows. {_PICTURE}")
     sketch: Paths = Field(default=(), description=f"Line drawings that it follows. {_PICTURE}")
     sketch_from: Paths = Field(default=(), description=f"Photos whose outlines it follows. {_PICTURE}")
@@ -64,7 +72,11 @@ class Part(BaseModel):
         if (self.reference is None) == (self.motion is None):
             raise ValueError("a job has a reference or a motion, one of the two")
         if self.motion is not None:
-            idle = [name for name in ("start", "end", "fps", "fit", *PICTURES) if name in self.model_fields_set]
+            idle = [
+                name
+                for name in ("start", "end", "fps", "fit", "crop", "flip", *PICTURES)
+                if name in self.model_fields_set
+            ]
             if idle:
                 raise ValueError(f"{idle[0]} is for a reference, and this job has a motion; leave it out")
         return self
@@ -77,15 +89,17 @@ class Part(BaseModel):
 PICTURES = ("image", "sketch", "sketch_from", "control")
 
 
-def _settings() -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting under its flat name."""
+def _settings() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Every setting under its flat name, by section and name, and what is known of it."""
     for name, info in Settings.model_fields.items():
         inner = getattr(info.annotation, "model_fields", None)
         for each, about in (inner or {name: info}).items():
-            yield FLAT_NAMES.get(each, each) if inner else each, about
+            yield FLAT_NAMES.get(each, each) if inner else each, f"{name}.{each}" if inner else each, about
 
 
-SETTINGS = tuple(name for name, _ in _settings())
+FIELDS = {flat: field for flat, field, _ in _settings()}
+"""Settings by their flat names: `scale` of the section `conditioning` is {"condition_scale": "conditioning.scale"}."""
+SETTINGS = tuple(FIELDS)
 
 
 def _optional(info: FieldInfo) -> Any:
@@ -95,7 +109,7 @@ def _optional(info: FieldInfo) -> Any:
 
 
 _fields: dict[str, Any] = {
-    name: (_optional(info), Field(default=None, description=info.description)) for name, info in _settings()
+    name: (_optional(info), Field(default=None, description=info.description)) for name, _, info in _settings()
 }
 
 Job = create_model("Job", __base__=Part, __doc__="One video.", **_fields)

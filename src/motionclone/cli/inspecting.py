@@ -92,6 +92,8 @@ def _write_heatmap(found: "Motion", motion: Path, path: Path, reference: Path | 
         end=source.end,
         fps=source.asked_fps,
         fit=source.fit,
+        crop=source.crop,
+        flip=source.flip,
     )
     if sha256 not in (None, clip.sha256):
         raise InputError(f"{clip_path} is not the clip that the motion was read from; give that with --reference.")

@@ -1,7 +1,7 @@
 """Options that several commands share, and the settings they make."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
@@ -15,11 +15,9 @@ from motionclone.errors import InputError
 from motionclone.files import check_no_address
 from motionclone.settings import (
     FLAT_NAMES,
-    MOST_STEPS,
     SHARES,
     Sampling,
     Settings,
-    parse_settings,
     preset,
     preset_names,
 )
@@ -78,6 +76,16 @@ class ReferenceOptions:
     "Take frames at this rate from the start; spread evenly over the clip by default."
     fit: Annotated[Literal["crop", "squash"], Parameter(group=_REFERENCE)] = "crop"
     "Cut the middle out, or squash to size as the authors do."
+    crop: Annotated[tuple[float, float, float, float] | None, Parameter(group=_REFERENCE)] = None
+    "LEFT TOP RIGHT BOTTOM of the part of the picture that is meant, each from 0 to 1; the whole by default."
+    flip: Annotated[bool, Parameter(group=_REFERENCE)] = False
+    "Mirror it, so that left becomes right."
+
+    def part(self) -> dict[str, Any]:
+        """What was asked for, by name; crop and flip, which older records do not know, only if they were."""
+        more = {"crop": self.crop, "flip": self.flip}
+        known = {"start": self.start, "end": self.end, "fps": self.fps, "fit": self.fit}
+        return known | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True)
@@ -245,18 +253,13 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
     return [(each, value) for each, value in found if value is not None and each.name != "preset"]
 
 
-def _scale_to_steps(data: dict[str, Any], chosen: Settings, given: set[str]) -> str | None:
-    """With another number of steps than the preset's, as large a share of them is guided, and ramped; what to say."""
-    before, now = chosen.sampling.steps, data["sampling"]["steps"]
-    if "steps" not in given or now == before or not 1 <= now <= MOST_STEPS:
+def _told_steps(before: int, settings: Settings, given: Mapping[str, Any]) -> str | None:
+    """What to say of another number of steps than the preset's."""
+    now, left = settings.sampling.steps, SHARES.keys() - given.keys()
+    if now == before or not left:
         return None
-    changed = []
-    for section, name, least in SHARES:
-        if name not in given:
-            data[section][name] = max(least, round(data[section][name] * now / before))
-            changed.append(name)
-    guided = f", {data['sampling']['guided_steps']} of them guided, as large a share" * ("guided_steps" in changed)
-    return f"note: {now} steps in place of the preset's {before}{guided}" if changed else None
+    guided = f", {settings.sampling.guided_steps} of them guided, as large a share"
+    return f"note: {now} steps in place of the preset's {before}{guided * ('sampling.guided_steps' in left)}"
 
 
 def _own_preset(model: str) -> Settings | None:
@@ -276,26 +279,19 @@ def _own_preset(model: str) -> Settings | None:
 def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: str = "camera") -> Settings:
     """The preset with the options that were given; without one that of the model's name, or else `otherwise`."""
     chosen = preset(common.preset) if common.preset else _own_preset(model) or preset(otherwise)
-    data = chosen.model_dump()
-    given = [(each.metadata["section"], each.name, value) for each, value in _given(common, *others)]
-    for section, each, value in given:
-        (data[section] if section else data)[each] = value
-    named_so = {each for _, each, _ in given}
-    if "weight" in named_so and "strength" not in named_so:  # the paper's way in place of the preset's
-        data["guidance"]["strength"] = None
-    scaled = _scale_to_steps(data, chosen, named_so)
+    given = {f"{each.metadata['section']}.{each.name}".lstrip("."): value for each, value in _given(common, *others)}
     for side in ("height", "width"):
-        pixels = data["sampling"][side]
+        pixels = given.get(f"sampling.{side}", 0)
         if pixels > 0 and pixels % 8:
             near = max(8, round(pixels / 8) * 8)
             say(f"note: sides are multiples of 8; the {side} will be {near}, not {pixels}")
-            data["sampling"][side] = near
-    settings = parse_settings(data, None)
+            given[f"sampling.{side}"] = near
+    settings = chosen.changed(given)
     k, frames = settings.extraction.k, settings.sampling.num_frames
-    if "k" in named_so:
+    if "extraction.k" in given:
         settings.extraction.model_fields_set.add("k")  # a preset's is as many as there are, where that is less
-    if "k" in named_so and k > frames:
-        raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
-    if scaled:
-        say(scaled)
+        if k > frames:
+            raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
+    if told := _told_steps(chosen.sampling.steps, settings, given):
+        say(told)
     return settings

@@ -102,10 +102,7 @@ def read_reference(
         frames,
         height,
         width,
-        start=options.start,
-        end=options.end,
-        fps=options.fps,
-        fit=options.fit,
+        **options.part(),
         fewer=sizes.most,
         shorten=not refuse,
     )
@@ -128,15 +125,8 @@ def say_notices(notices: "Iterable[str]") -> None:
 
 def source_facts(name: str, clip: "Clip", options: ReferenceOptions) -> dict[str, Any]:
     """What a motion file remembers of its reference."""
-    return {
-        "name": name,
-        "sha256": clip.sha256,
-        "fps": clip.fps,
-        "start": options.start,
-        "end": options.end,
-        "asked_fps": options.fps,
-        "fit": options.fit,
-    }
+    part = options.part()
+    return {"name": name, "sha256": clip.sha256, "fps": clip.fps, "asked_fps": part.pop("fps"), **part}
 
 
 def read_pictures(

@@ -1,7 +1,7 @@
 """From the jobs of a job file to what is to be done for each, by the same options and settings as `clone`'s."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,8 +151,8 @@ class Rows:
         settings = self._settings(model, job.preset, seedless, control_kind(pictures) or "camera")
         if "seed" in changed:
             settings = settings.model_copy(update={"seed": changed["seed"]})
-        part = ReferenceOptions(job.start, job.end, job.fps, job.fit)
-        clip = {"reference": sha256, "name": path.name, "part": asdict(part)}
+        part = ReferenceOptions(job.start, job.end, job.fps, job.fit, job.crop, job.flip)
+        clip = {"reference": sha256, "name": path.name, "part": part.part()}
         shown = [(each.kind, each.frame, Path(each.path).name, each.sha256) for each in pictures]
         made = CloneJob(
             path.name,

@@ -52,12 +52,9 @@ class Made:
     @property
     def record(self) -> dict[str, Any]:
         """The record without places on a disk, which older motion files have."""
-        record = self.generated.record
-        motion = {**record["motion"], "source": dict(record["motion"].get("source", {}))}
-        motion["source"].pop("path", None)
-        if Path(str(motion.get("model"))).is_absolute():
-            motion["model"] = bare_name(str(motion["model"]))
-        return {**record, "motion": motion}
+        from motionclone.media.records import without_places
+
+        return without_places(self.generated.record)
 
     @property
     def public(self) -> dict[str, Any]:

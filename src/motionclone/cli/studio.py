@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from motionclone.cli.options import WHOLE
 from motionclone.cli.terminal import quiet_libraries, say
+from motionclone.errors import InputError
 
 
 def studio(
@@ -17,6 +18,8 @@ def studio(
     port: Annotated[int | None, WHOLE] = None,
     password: Annotated[str | None, Parameter(env_var="MOTIONCLONE_STUDIO_PASSWORD")] = None,
     browser: bool = True,
+    mcp: bool = False,
+    share: Annotated[bool, Parameter(show=False)] = False,
     device: str | None = None,
     dtype: Literal["float16", "bfloat16", "float32"] | None = None,
     offload: Literal["none", "model", "sequential"] = "none",
@@ -41,6 +44,8 @@ def studio(
         That visitors give, as user `studio`.
     browser
         Open the page in a browser.
+    mcp
+        Let programs that speak the Model Context Protocol use it, too; needs the extra `mcp`.
     device
         cuda, mps or cpu; the best there is by default.
     dtype
@@ -50,6 +55,11 @@ def studio(
     vae_tiling
         Let the VAE work on one tile at a time: saves GPU memory at large sizes.
     """
+    if share:
+        raise InputError(
+            "--share is not to be had: such a link leads from the whole internet to this machine by way of a "
+            "stranger's; give --host 0.0.0.0 and --password for your own network, or use an SSH tunnel."
+        )
     import threading
     import webbrowser
 
@@ -59,7 +69,7 @@ def studio(
 
     check_reachable(model)
     quiet_libraries()
-    with served(ModelChoice(model, device, dtype, offload, vae_tiling), folder, host, port, password) as address:
+    with served(ModelChoice(model, device, dtype, offload, vae_tiling), folder, host, port, password, mcp) as address:
         say(f"the studio is at {address}, its videos are in {folder}; Ctrl-C stops it")
         if browser:
             webbrowser.open(address)

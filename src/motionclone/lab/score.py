@@ -124,7 +124,8 @@ def _size(listed: ListedVideo) -> Size:
 
 
 def _reference(listed: ListedVideo, size: Size, judge: Embedder) -> _Reference:
-    options = {"start": listed.start, "end": listed.end, "fps": listed.fps, "fit": listed.fit}
+    options = {"start": listed.start, "end": listed.end, "fps": listed.fps, "fit": listed.fit,
+               "crop": listed.crop, "flip": listed.flip}  # fmt: skip
     frames = read_clip(listed.reference, *size, **options).frames  # type: ignore[arg-type]
     goal = Goal(measure_motion(frames), "real", judge.images(frames), None, None)  # nobody said what it shows
     return _Reference(goal, score(Video(_reencoded(frames), judge), goal))

@@ -11,6 +11,7 @@ from motionclone.errors import InputError, named
 from motionclone.files import sha256_of
 from motionclone.lab.cases import CLIP_SUFFIXES
 from motionclone.lab.identity import shortened
+from motionclone.media.fitting import Crop
 from motionclone.media.places import find
 from motionclone.media.records import check_belongs, read_record
 
@@ -49,6 +50,8 @@ class ListedVideo(_Strict, extra="forbid"):
     end: Seconds | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     fit: Literal["crop", "squash"] = "crop"
+    crop: Annotated[Crop | None, Field(strict=False)] = None
+    flip: bool = False
 
     @property
     def name(self) -> str:
@@ -72,6 +75,8 @@ class _Source(_Strict):
     end: Seconds | None = None
     asked_fps: Annotated[float, Field(gt=0)] | None = None
     fit: Literal["crop", "squash"] = "crop"
+    crop: Annotated[Crop | None, Field(strict=False)] = None
+    flip: bool = False
 
 
 class _Motion(_Strict):
@@ -183,6 +188,8 @@ def _of_folder(place: Path, references: Path | None) -> list[ListedVideo]:
             end=source.end,
             fps=source.asked_fps,
             fit=source.fit,
+            crop=source.crop,
+            flip=source.flip,
         )
     return list(videos.values())
 

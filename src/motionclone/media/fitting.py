@@ -12,7 +12,18 @@ from torch import Tensor
 from torch.nn import functional
 
 Fit = Literal["crop", "squash"]
+Crop = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, as shares of its width and height."""
 _Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the source
+
+
+def part_of(picture: NDArray[np.uint8], crop: Crop | None, flip: bool) -> NDArray[np.uint8]:
+    """The part of an RGB picture (h, w, 3) that is asked for, in whole pixels and at least one, mirrored for `flip`."""
+    if crop is not None:
+        (height, width), (left, top, right, bottom) = picture.shape[:2], crop
+        x, y = min(round(left * width), width - 1), min(round(top * height), height - 1)
+        picture = picture[y : max(y + 1, round(bottom * height)), x : max(x + 1, round(right * width))]
+    return np.ascontiguousarray(picture[:, ::-1]) if flip else picture
 
 
 def fitted(

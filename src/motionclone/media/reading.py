@@ -18,7 +18,7 @@ from motionclone.errors import InputError, named
 from motionclone.files import as_path, sha256_of
 from motionclone.media.animation import animation_takes, is_animated_webp
 from motionclone.media.film import film_takes
-from motionclone.media.fitting import Fit, fitted
+from motionclone.media.fitting import Crop, Fit, fitted, part_of
 from motionclone.media.folder import FOLDER_FPS, folder_takes, sha256_of_folder
 from motionclone.media.limits import HIGHEST_FPS, LOWEST_FPS, check_size, is_number, shown
 from motionclone.media.paths import is_folder, spoken
@@ -57,6 +57,8 @@ def read_clip(
     end: float | None = None,
     fps: float | None = None,
     fit: Fit = "crop",
+    crop: Crop | None = None,
+    flip: bool = False,
     fewer: Callable[[int], int] | None = None,
     shorten: bool = True,
 ) -> Clip:
@@ -78,7 +80,8 @@ def read_clip(
         fit: "crop" keeps the aspect (scale until the target is covered, cut the middle out); "squash" does not, and
             repeats the MotionClone authors' frames exactly (quick YUV conversion; bilinear with aligned corners and
             without antialiasing, rounded to 8 bits).
-
+        crop: (left, top, right, bottom) in [0, 1] of the picture, as shown: nothing else of it is looked at.
+        flip: whether left and right change places.
         fewer: of how many frames there are, how many are of use, such as the largest number up to it that a model
             makes. Where the clip is too short for `num_frames` it tells how many are taken, or (not `shorten`) how many
             the refusal advises; None refuses such a clip, too.
@@ -88,6 +91,7 @@ def read_clip(
             `motionclone.media.limits`.
     """
     _check_numbers(num_frames, height, width, start, end, fps, fit)
+    crop = None if crop is None else _checked(crop)
     path = as_path(path)
     num_frames, height, width = (operator.index(number) for number in (num_frames, height, width))
     request = Request(
@@ -103,7 +107,7 @@ def read_clip(
                 raise
             continue
         try:
-            frames, about = _fitted_frames(take, chosen, height, width, fit)
+            frames, about = _fitted_frames(take, chosen, height, width, fit, crop, flip)
         except UnsteadyError:
             continue
         notices = [*about, *take.notices, *take.timeline.notices()]
@@ -111,6 +115,22 @@ def read_clip(
             notices.append(f"{len(chosen) - len(set(chosen))} of the {len(chosen)} frames repeat the one before")
         return Clip(frames, rate, (sha256_of_folder if is_folder(path) else sha256_of)(path), tuple(notices))
     raise InputError(f"{spoken(path)} could not be decoded twice alike; re-encode it as MP4 and give that file")
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width in pixels of a clip's pictures, as shown; only the first one is decoded.
+
+    Raises:
+        InputError: as `read_clip`.
+    """
+    path = as_path(path)
+    for take in _takes(path, quick=True, fps=None):
+        try:
+            shot = next(take.shots([0]))
+        except UnsteadyError:
+            continue
+        return shot.picture.shape[0], max(1, round(shot.picture.shape[1] * shot.pixel_aspect))
+    raise InputError(f"{spoken(path)} could not be decoded; re-encode it as MP4 and give that file")
 
 
 def clip_size(path: str | os.PathLike[str]) -> tuple[int, int, int]:
@@ -135,16 +155,32 @@ def _takes(path: Path, quick: bool, fps: float | None, listed: bool = True) -> I
     return film_takes(path, quick) if listed else film_takes(path, quick, ("frames", "order"))
 
 
-def _fitted_frames(take: Take, chosen: Sequence[int], height: int, width: int, fit: Fit) -> tuple[Tensor, list[str]]:
+def _fitted_frames(
+    take: Take, chosen: Sequence[int], height: int, width: int, fit: Fit, crop: Crop | None, flip: bool
+) -> tuple[Tensor, list[str]]:
     """The chosen frames (f, 3, height, width), and notices on their pictures."""
     frames = torch.empty(len(chosen), 3, height, width)
     notices: dict[str, None] = {}  # in order, each once
     wanted = sorted(set(chosen))
     for number, shot in zip(wanted, take.shots(wanted), strict=True):
-        frame, cropped = fitted(shot.picture, shot.pixel_aspect, height, width, fit)
+        frame, cropped = fitted(part_of(shot.picture, crop, flip), shot.pixel_aspect, height, width, fit)
         frames[[at for at, index in enumerate(chosen) if index == number]] = frame
         notices |= dict.fromkeys((*shot.notices, *cropped))
     return frames, list(notices)
+
+
+def _checked(crop: Any) -> Crop:
+    """The four shares of a crop. InputError if they are none, or leave nothing."""
+    whole = list(crop) if isinstance(crop, Sequence) and not isinstance(crop, str) else []
+    if len(whole) != 4 or not all(is_number(share) for share in whole):
+        whole = [1.0, 1.0, 0.0, 0.0]
+    left, top, right, bottom = map(float, whole)
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise InputError(
+            f"{named('crop')} is left, top, right and bottom of the part that is meant, as shares of the picture from "
+            f"0 to 1, such as 0.25 0 0.75 1; got {shown(crop)}"
+        )
+    return left, top, right, bottom
 
 
 def _check_numbers(num_frames: Any, height: Any, width: Any, start: Any, end: Any, fps: Any, fit: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from motionclone.errors import InputError, named
 from motionclone.files import check_free, check_kind, read_json, sha256_of, sweep, whole_files
+from motionclone.media.places import bare_name
 from motionclone.media.writing import VIDEO_SUFFIXES, check_writable, encode_video
 
 
@@ -39,6 +40,15 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError(f"{path} is not a record (it holds no object); give the .json beside a video.")
     return record
+
+
+def without_places(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a record without places on a disk, which older motion files have."""
+    motion = {**record["motion"], "source": dict(record["motion"].get("source", {}))}
+    motion["source"].pop("path", None)
+    if Path(str(motion.get("model"))).is_absolute():
+        motion["model"] = bare_name(str(motion["model"]))
+    return {**record, "motion": motion}
 
 
 def output_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import (
@@ -154,6 +154,32 @@ def _distilled(pipe: Any, model: HubModel) -> dict[str, str]:
     return {"lora": f"{lora.source} x 1"}
 
 
+def follows(pipe: Any, model: str | Path, control: Literal["image", "sketch"]) -> bool:
+    """Whether a pipeline that was loaded of a model can be made to follow such pictures by what is the model's own."""
+    if isinstance(pipe, AnimateDiffPipeline):
+        return getattr(find_model(model), f"{control}_control", None) is not None
+    return control == "image" and (bool(backbone_of(pipe).shown_frames) or type(pipe) in _image_pipelines(pipe))
+
+
+def made_to_follow(pipe: Any, model: str | Path, control: Literal["image", "sketch"]) -> Any:
+    """What `load_pipeline` gives with `control`, of the weights of a pipeline that it gave without, in the same memory.
+
+    Raises:
+        InputError: as `load_pipeline`.
+    """
+    device, config = pipe._execution_device, pipe.config
+    made, of_control = _controlled(pipe, control, _control_place(find_model(model), control), pipe.dtype, False)
+    if made is pipe:
+        return pipe
+    sources = config.get("_motionclone_sources", {}) | of_control
+    made.register_to_config(_name_or_path=config["_name_or_path"], _motionclone_sources=sources)
+    if "controlnet" in made.components:
+        made.controlnet.eval().requires_grad_(False).to(device)
+        use_per_frame_norm(made.controlnet)
+    made.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+    return made
+
+
 def _empty(model: Any, found: ModelDescription | HubModel | str, place: str | None, control: Any, pickled: bool) -> Any:
     if model == MINI_DIT:
         return empty_mini_dit(MINI)
@@ -245,11 +271,17 @@ def _controlled(
         return pipe, {}  # saved with its SparseCtrl
     if control == "image" and backbone_of(pipe).shown_frames:
         return pipe, {}  # an image-to-video model
-    kinds: dict[Any, Any] = {LTXPipeline: LTXImageToVideoPipeline}
-    if isinstance(pipe, WanPipeline) and pipe.config.expand_timesteps:
-        kinds[WanPipeline] = WanImageToVideoPipeline
+    kinds = _image_pipelines(pipe)
     if control != "image" or type(pipe) not in kinds:
         what = "a picture" if control == "image" else "a sketch"
         able = either(following("image" if control == "image" else "sketch"))
         raise InputError(f"this model, a {type(pipe).__name__}, cannot be made to follow {what}; {able} can.")
     return kinds[type(pipe)].from_pipe(pipe), {}
+
+
+def _image_pipelines(pipe: Any) -> dict[Any, Any]:
+    """Kinds of pipelines from text, and those from a picture that are made of the same weights."""
+    kinds: dict[Any, Any] = {LTXPipeline: LTXImageToVideoPipeline}
+    if isinstance(pipe, WanPipeline) and pipe.config.expand_timesteps:
+        kinds[WanPipeline] = WanImageToVideoPipeline
+    return kinds

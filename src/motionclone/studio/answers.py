@@ -1,14 +1,17 @@
 """What the page's controls get for an answer: parts of the page, in which also stands what is refused."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from motionclone.errors import InputError
-from motionclone.studio import panels
+from motionclone.models.mini_words import MINI_MODELS
+from motionclone.studio import editing, panels, showing
 from motionclone.studio.desk import Desk
 from motionclone.studio.seen import addresses
-from motionclone.studio.store import OVER, Entry
+from motionclone.studio.store import OVER, PREVIEW, Entry
 
-_ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided")
+_ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided", "crop", "flip", "image", "sketch")
 
 
 class Answers:
@@ -16,22 +19,62 @@ class Answers:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self._looks: dict[str, object] = {}
+        self.tries = showing.TRIES if desk.engine.called in MINI_MODELS else showing.OTHER_TRIES
 
-    def look(self, upload: str | None, example: str | None, start: float | None, end: float | None) -> str:
-        """The frames that will be read."""
+    def edit(self, upload: str | None, example: str | None, *part: Any) -> str:
+        """A clip of one's own as a whole, with handles; nothing where there is nothing to choose."""
+        if not upload:
+            return ""
         try:
             clip = self.desk.clip(upload, example)
-            asked = self.desk.asked(clip, prompt="-", start=start or 0.0, end=end or None, steps=1)
+            sampling = self.desk.engine.base.sampling
+            return editing.editor(self.desk.whole(clip), sampling.width / sampling.height, *part)
+        except InputError:  # `look` tells
+            return ""
+
+    def look(
+        self, page: str, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any,
+        flip: bool,
+    ) -> Iterator[str]:  # fmt: skip
+        """The frames that will be read; then also, where that is quick, where motion is seen in them.
+
+        Nothing more comes once the same `page` looks again, so that what is slow never takes the place of what is new.
+        """
+        self._looks[page] = this = object()
+        try:
+            for shown in self._looked(upload, example, start, end, crop, flip):
+                if self._looks.get(page) is not this:
+                    return
+                yield shown
+        finally:
+            if self._looks.get(page) is this:
+                del self._looks[page]
+
+    def _looked(
+        self, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any, flip: bool
+    ) -> Iterator[str]:
+        try:
+            clip = self.desk.clip(upload, example)
+            part = {"start": start or 0.0, "end": end or None, "crop": crop or None, "flip": flip}
+            asked = self.desk.asked(clip, prompt="-", steps=1, **part)
             found = self.desk.look(clip, asked)
+            frames = addresses(found.frames)
+            if found.motion is not None:
+                yield editing.of_motion(found.motion, frames, found.fps)
+                return
+            yield editing.strip(frames, [], found.notices, found.fps)
+            heat = self.desk.engine.heat(found)
+            if heat is not None:
+                yield editing.strip(frames, addresses(heat), found.notices, found.fps)
         except InputError as error:
-            return panels.refusal(str(error))
-        return panels.strip(addresses(found.frames), found.notices)
+            yield panels.refusal(str(error))
 
     def foretell(self, upload: str | None, example: str | None, *values: Any) -> str:
         """What a job would take; nothing for one that would be refused, which is told when it is asked for."""
         try:
             clip = self.desk.clip(upload, example)
-            return panels.note(self.desk.foretell(self.desk.asked(clip, **_named(values))))
+            return panels.note(self.desk.foretell(self.desk.asked(clip, **_named(values)[0])))
         except InputError:
             return ""
 
@@ -43,6 +86,25 @@ class Answers:
             return put_in_line(self.desk, upload, example, *values).id, ""
         except InputError as error:
             return gr.skip(), panels.refusal(str(error))
+
+    def submit_sheet(
+        self, strengths: str, seeds: str, upload: str | None, example: str | None, *values: Any
+    ) -> tuple[Any, str]:
+        """As `submit`, for a sheet of all these strengths with all these seeds."""
+        import gradio as gr
+
+        try:
+            return put_in_line(self.desk, upload, example, *values, sheet=(strengths or " ", seeds or " ")).id, ""
+        except InputError as error:
+            return gr.skip(), panels.refusal(str(error))
+
+    def attempt(self, number: int) -> list[Any]:
+        """What is asked for by one of the examples of the empty page, for the controls."""
+        import gradio as gr
+
+        example, words = self.tries[number]
+        values = {"prompt": words, "start": 0, "end": 0, "crop": None, "flip": False, "image": None, "sketch": None}
+        return [None, example, *(values.get(name, gr.skip()) for name in _ASK)]
 
     def again(self, identity: str) -> tuple[Any, str]:
         """As `submit`, for the same once more."""
@@ -61,6 +123,29 @@ class Answers:
             return panels.refusal(str(error))
         return ""
 
+    def choose(self, identity: str) -> str:
+        """Make a job a winner, or none any more; nothing to say, or why that cannot be."""
+        try:
+            self.desk.star(identity, not self.desk.store.entry(identity).chosen)
+        except InputError as error:
+            return panels.refusal(str(error))
+        return ""
+
+    def archive(self, identity: str) -> tuple[Any, str]:
+        """Where all files of a job lie in one; or why there is none."""
+        try:
+            path = self.desk.zip_of(identity)
+        except InputError as error:
+            return None, panels.refusal(str(error))
+        return {"url": panels.address(path)}, ""
+
+    def scores(self, identity: str) -> str:
+        """What is measured of a job's video; or why it cannot be."""
+        try:
+            return showing.scores(self.desk.scores_of(identity))
+        except InputError as error:
+            return panels.refusal(str(error))
+
     def delete(self, identity: str) -> tuple[Any, str]:
         """No job is shown from now on; or why it cannot be deleted. Without an id nobody is sure, and all stays."""
         import gradio as gr
@@ -74,38 +159,49 @@ class Answers:
         return "", ""
 
     def reuse(self, identity: str) -> list[Any]:
-        """A job's own clip and settings, for the controls."""
+        """A job's own clip and settings, for the controls; then a sheet's strengths and seeds."""
         import gradio as gr
 
         try:
             entry, place = self.desk.store.entry(identity), self.desk.store.place(identity)
         except InputError:  # it was deleted on another page
-            return [gr.skip()] * (2 + len(_ASK))
+            return [gr.skip()] * (4 + len(_ASK))
         values = entry.asked.model_dump()
-        return [str(place / entry.reference), None, *(values[name] for name in _ASK)]
+        if entry.picture is not None and entry.asked.follows is not None:
+            values[entry.asked.follows] = str(place / entry.picture)
+        values |= {"end": values["end"] or 0, "crop": values["crop"] and list(values["crop"])}
+        sheet = (", ".join(f"{each:.15g}" for each in values[name]) or gr.skip() for name in ("strengths", "seeds"))
+        return [str(place / entry.reference), None, *(values[name] for name in _ASK), *sheet]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
-        """State, cancel button, result, its buttons, history, and what all that shows; what is as `before` stays."""
+        """State, cancel button, result, its buttons, scores, history, news for who listens, and what all that shows.
+
+        What is as `before` stays.
+        """
         import gradio as gr
 
         desk, entries = self.desk, self.desk.store.entries()
         entry = next((each for each in entries if each.id == identity), None)
         progress = desk.worker.progress(identity) if entry else None
-        ahead = desk.worker.ahead(identity) if entry and entry.state == "waiting" else 0
+        ahead, wait = desk.wait_of(identity) if entry and entry.state == "waiting" else (0, None)
         now = (
             (identity, entry and entry.state),
-            (progress, ahead),
-            (identity, hash(tuple((each.id, each.state) for each in entries))),
+            (progress, ahead, wait and round(wait)),
+            (identity, hash(tuple((each.id, each.state, each.chosen) for each in entries))),
         )
         other, further, more = (was != present for was, present in zip(before or (None,) * 3, now, strict=True))
         over = entry is not None and entry.state in OVER
         places = [desk.store.jobs / each.id for each in entries]
+        seen = "" if progress is None or entry is None else _preview(desk.store.jobs / entry.id, progress.step)
+        shown = panels.status(entry, progress, ahead, wait, seen) if entry else panels.empty(self.tries)
         return [
-            (panels.status(entry, progress, ahead) if entry else panels.EMPTY) if other or further else gr.skip(),
+            shown if other or further else gr.skip(),
             gr.update(visible=entry is not None and not over) if other else gr.skip(),
             self._result(entry) if other else gr.skip(),
             gr.update(visible=over) if other else gr.skip(),
+            "" if other else gr.skip(),
             panels.history(entries, places, identity, desk.store.unreadable) if more else gr.skip(),
+            panels.news(entry, progress) if other or further else gr.skip(),
             now if other or further or more else gr.skip(),
         ]
 
@@ -113,18 +209,42 @@ class Answers:
         if entry is None or entry.state != "done":
             return ""
         try:
-            return panels.result(entry, self.desk.store.place(entry.id))
+            return showing.result(entry, self.desk.store.place(entry.id))
         except InputError as error:  # somebody took files away
             return panels.refusal(str(error))
 
 
-def put_in_line(desk: Desk, upload: str | None, example: str | None, *values: Any) -> Entry:
-    """A new job of what the controls say. InputError if it is refused."""
+def _preview(place: Path, step: int) -> str:
+    """Address of the picture of where a job is heading; "" if there is none."""
+    path = place / PREVIEW
+    return f"{panels.address(path)}?{step}" if path.is_file() else ""
+
+
+def put_in_line(
+    desk: Desk, upload: str | None, example: str | None, *values: Any, sheet: tuple[str, str] = ("", "")
+) -> Entry:
+    """A new job of what the controls say, or of a `sheet` of strengths and seeds. InputError if it is refused."""
     clip = desk.clip(upload, example)
-    return desk.submit(clip, desk.asked(clip, **_named(values)))
+    named, picture = _named(values)
+    if any(sheet):
+        named |= {"strengths": _numbers(sheet[0], "0.5, 1, 2"), "seeds": _numbers(sheet[1], "0, 1"), "unguided": False}
+    return desk.submit(clip, desk.asked(clip, **named), picture)
 
 
-def _named(values: tuple[Any, ...]) -> dict[str, Any]:
-    """Values of controls by name; an empty one is a plain one, and the end 0 is the clip's own."""
+def _named(values: tuple[Any, ...]) -> tuple[dict[str, Any], Path | None]:
+    """Values of controls by name, and where the picture lies; an empty one is a plain one, the end 0 the clip's own."""
     named = dict(zip(_ASK, values, strict=True))
-    return named | {"start": named["start"] or 0.0, "end": named["end"] or None, "seed": named["seed"] or 0}
+    given = named["image"] or named["sketch"]
+    called = {name: named[name] and Path(named[name]).name for name in ("image", "sketch")}
+    plain = {"start": named["start"] or 0.0, "end": named["end"] or None, "seed": named["seed"] or 0}
+    return named | plain | called | {"crop": named["crop"] or None}, Path(given) if given else None
+
+
+def _numbers(text: str, example: str) -> tuple[str, ...]:
+    """Numbers with commas between, which `Asked` checks. InputError if there are none."""
+    found = tuple(each.strip() for each in text.split(",") if each.strip())
+    if not found:
+        raise InputError(
+            f"a sheet has strengths and seeds, numbers with commas between; write some, such as {example}."
+        )
+    return found

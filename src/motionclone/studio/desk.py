@@ -1,24 +1,38 @@
 """What the studio can be asked, by its page and its API alike: to show a clip, to make a video, how far it is."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import re
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from zipfile import ZipFile
 
+from torch import Tensor
+
+from motionclone.cloning import check_condition, check_motion
 from motionclone.errors import InputError
-from motionclone.media.reading import Clip
+from motionclone.files import read_json
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
-from motionclone.studio.clips import check_clip, example_clip, kept_name, read_asked
-from motionclone.studio.foretelling import foretold
-from motionclone.studio.making import COMPARISON, MOTION, RECORD, VIDEO, Engine
+from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
+from motionclone.studio.foretelling import foretold, time_of
+from motionclone.studio.making import COMPARISON, MOTION, RECORD, UNGUIDED, VIDEO, Engine
+from motionclone.studio.material import Material, nameless, read_material
+from motionclone.studio.scores import scored
 from motionclone.studio.seen import png
 from motionclone.studio.store import Entry, Store
 from motionclone.studio.worker import Worker
 
 _SEEN = 128  # pixels of the longer side of frames that are only looked at
-DOWNLOADS = {"video": VIDEO, "record": RECORD, "motion": MOTION, "comparison": COMPARISON}
+ZIP, SCORES = "all.zip", "scores.json"
+DOWNLOADS = {
+    "video": VIDEO,
+    "record": RECORD,
+    "motion": MOTION,
+    "comparison": COMPARISON,
+    "unguided": UNGUIDED,
+    "scores": SCORES,
+}
 
 
 class Desk:
@@ -28,6 +42,7 @@ class Desk:
         self.engine, self.folder = engine, folder.absolute()
         self.store = Store(folder)
         self.worker = Worker(self.store, engine.make)
+        self._scoring = Lock()
 
     def close(self) -> None:
         """Stop the worker after its step, and leave the folder to others."""
@@ -42,32 +57,47 @@ class Desk:
             return example_clip(self.folder / "examples", example)
         raise InputError("there is no clip yet; drop one, or choose an example.")
 
-    def look(self, clip: Path, asked: Asked) -> Clip:
-        """The frames that would be read, small. InputError for a clip that is too large, too long or none."""
-        with _nameless(clip):
+    def whole(self, clip: Path) -> tuple[Tensor, float] | None:
+        """A few frames of a whole clip, and its seconds; None of a motion file. InputError as `look`."""
+        return None if is_motion(clip) else overview(clip)
+
+    def look(self, clip: Path, asked: Asked, picture: Path | None = None) -> Material:
+        """What would be read, in small frames. InputError for a clip that is too large, too long or none."""
+        with nameless(clip, picture):
             check_clip(clip)
-            return read_asked(clip, asked, self.engine.base, self.engine.sizes, _SEEN)[0]
+            settings = self.engine.settings(asked)
+            found = read_material(clip, picture, asked, settings, self.engine.sizes, _SEEN)
+            if found.motion is not None:
+                check_motion(self.engine.pipe, found.motion, found.settings)
+            return found
 
     def asked(self, clip: Path, **values: Any) -> Asked:
         """What is asked for, in the words of the page; see `Asked`. InputError for what cannot be."""
-        return asked_from(clip=clip.name, **values)
+        return asked_from(clip=clip.name, motion=is_motion(clip), **values)
 
-    def submit(self, clip: Path, asked: Asked) -> Entry:
-        """Put a video in line; refused at once is what can be. InputError says why."""
-        asked.settings(self.engine.base)
-        seen = self.look(clip, asked)
-        return self.worker.submit(asked, clip, kept_name(clip), self.engine.called, png(seen.frames[0]))
+    def submit(self, clip: Path, asked: Asked, picture: Path | None = None) -> Entry:
+        """Put a video in line; refused at once is what can be. InputError says why.
+
+        Args:
+            clip: or a motion file.
+            asked: of the video.
+            picture: that it follows, of the kind that `asked` tells.
+        """
+        seen = self.look(clip, asked, picture)
+        check_condition(self.engine.following(asked.follows), seen.condition, seen.settings)
+        poster = png(seen.frames[len(seen.frames) // 2])
+        return self.worker.submit(asked, clip, kept_name(clip), self.engine.called, poster, picture)
 
     def again(self, identity: str) -> Entry:
         """Put a job in line once more, as it was."""
-        entry = self.store.entry(identity)
-        return self.submit(self.store.place(identity) / entry.reference, entry.asked)
+        entry, place = self.store.entry(identity), self.store.place(identity)
+        picture = None if entry.picture is None else place / entry.picture
+        return self.submit(place / entry.reference, entry.asked, picture)
 
     def foretell(self, asked: Asked) -> str:
         """What the job will take, and what the model does not know of its words."""
-        before = [entry for entry in self.store.entries() if entry.model == self.engine.called]
-        settings, pipe = asked.settings(self.engine.base), self.engine.pipe
-        told = foretold(settings, asked, self.engine.choice, pipe._execution_device, before)
+        settings, pipe = self.engine.settings(asked), self.engine.pipe
+        told = foretold(settings, asked, self.engine.choice, pipe._execution_device, self._made())
         words = advice(self.engine.called, [asked.prompt]) if self.engine.called in MINI_MODELS else None
         return f"{told[0].upper()}{told[1:]} {words[0].upper() + words[1:] if words else ''}".strip()
 
@@ -75,25 +105,78 @@ class Desk:
         """How a job stands, plain JSON values."""
         entry, progress = self.store.entry(identity), self.worker.progress(identity)
         found: dict[str, Any] = {"id": entry.id, "state": entry.state, "sentence": entry.sentence}
+        found |= {"prompt": entry.asked.prompt, "chosen": entry.chosen}
         if entry.state == "waiting":
-            found["ahead"] = self.worker.ahead(identity)
+            ahead, seconds = self.wait_of(identity)
+            found |= {"ahead": ahead, "seconds_ahead": seconds}
         if entry.state == "running" and progress is not None:
             found |= {"part": progress.part, "step": progress.step, "steps": progress.steps}
             found |= {"energies": list(progress.energies), "seconds_left": progress.left}
         return found | ({"seconds": entry.seconds} if entry.state == "done" else {})
 
-    def results(self, identity: str) -> list[str]:
-        """Paths of a finished job's video, record, motion and comparison. InputError if it is not finished."""
+    def wait_of(self, identity: str) -> tuple[int, float | None]:
+        """How many jobs are made before one that waits, and about how many seconds that takes, if that is known."""
+        before, known = self.worker.before(identity), self._made()
+        takes = [time_of(entry.asked, known) for entry in before]
+        if not known or None in takes:
+            return len(before), None
+        seconds = sum(each for each in takes if each is not None)
+        progress = self.worker.progress(before[0].id) if before else None
+        if progress is not None and takes[0] is not None:  # what of the job at work has been done
+            seconds -= takes[0] * (progress.step / progress.steps if progress.steps else 0.0)
+        return len(before), round(seconds, 1)
+
+    def _made(self) -> list[Entry]:
+        """Jobs of this model, the oldest first."""
+        return [entry for entry in self.store.entries() if entry.model == self.engine.called]
+
+    def results(self, identity: str) -> dict[str, Path]:
+        """Files of a finished job by what they are: video, record, and as far as there are motion, comparison and more.
+
+        Raises:
+            InputError: if it is not finished.
+        """
         entry, place = self.store.entry(identity), self.store.place(identity)
         if entry.state != "done":
             raise InputError(f"this video is not made: it is {entry.state}; ask for its state until it is done.")
-        return [str(place / name) for name in DOWNLOADS.values()]
+        there = {what: place / name for what, name in DOWNLOADS.items()}
+        return {what: path for what, path in there.items() if path.is_file()}
+
+    def zip_of(self, identity: str) -> Path:
+        """A zip of all files of a finished job, made anew, whole and kept with it. InputError if it is not finished."""
+        found = self.results(identity)
+        stem = re.sub(r"[^a-z0-9]+", "-", self.store.entry(identity).asked.prompt.lower())[:60].strip("-") or "video"
+
+        def write(new: Path) -> None:
+            with ZipFile(new, "w") as archive:  # what is in it is small, or compressed already
+                for what, path in found.items():
+                    archive.write(path, f"{stem}{'' if what in ('video', 'record') else f'-{what}'}{path.suffix}")
+
+        return self.store.keep(identity, ZIP, write)
+
+    def scores_of(self, identity: str) -> dict[str, Any]:
+        """What `motionclone score` says of a finished job's video and of its unguided twin; kept with the job.
+
+        Returns:
+            `scores`, `ceiling` (the reference, re-encoded) and, if there is a twin, `unguided`, each by the names of
+            metrics, None for what says nothing; and a `note`, or "".
+
+        Raises:
+            InputError: if it is not finished, is a sheet, or cannot be measured.
+        """
+        found, entry = self.results(identity), self.store.entry(identity)
+        if entry.asked.strengths:
+            raise InputError("a sheet has no scores; make the video of it that you like, and ask for those of that.")
+        with self._scoring:  # one at a time, as it takes the processor
+            if "scores" not in found:
+                told = json.dumps(scored(found["video"], found.get("unguided")), indent=2) + "\n"
+                found["scores"] = self.store.keep(identity, SCORES, lambda new: _written(new, told))
+            return dict(read_json(found["scores"], "the scores of a video"))
+
+    def star(self, identity: str, on: bool) -> Entry:
+        """Mark a job as one of the best, or take that back."""
+        return self.store.change(identity, chosen=bool(on))
 
 
-@contextmanager
-def _nameless(clip: Path) -> Iterator[None]:
-    """Sentences speak of the clip by its name: where the studio keeps it is nobody's business."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(f"{clip.parent}{os.sep}", "")) from error
+def _written(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -28,6 +28,7 @@ def foretold(
     sampling = settings.sampling
     guided = 0 if settings.guidance.off else sampling.guided_steps
     parts = [
+        *([f"{asked.videos} videos"] if asked.strengths else []),
         f"{sampling.num_frames} frames of {sampling.width} x {sampling.height}",
         f"{sampling.steps} steps, {guided} of them guided",
     ]
@@ -38,7 +39,7 @@ def foretold(
         here = memory_here(device)
         free = "" if here is None else f"; {here[0] / 1e9:.1f} GB are free beside it"
         parts.append(f"about {taken:.1f} GB of memory, the model included{free}")
-    seconds = _seconds(asked, before)
+    seconds = time_of(asked, before)
     if seconds is not None:
         parts.append(f"about {spoken_time(seconds)}, by the last video")
     return "; ".join(parts) + "."
@@ -52,14 +53,10 @@ def spoken_time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _seconds(asked: Asked, before: Iterable[Entry]) -> float | None:
-    """In proportion to the steps of the last job that was made; jobs of one model are of one size."""
+def time_of(asked: Asked, before: Iterable[Entry]) -> float | None:
+    """Seconds, in proportion to the steps of the last job that was made; jobs of one model are of one size."""
     made = [entry for entry in before if entry.state == "done" and entry.seconds is not None]
     if not made:
         return None
     last = made[-1]
-    return (last.seconds or 0.0) / _steps(last.asked) * _steps(asked)
-
-
-def _steps(asked: Asked) -> int:
-    return asked.steps * (2 if asked.unguided else 1)
+    return (last.seconds or 0.0) / (last.asked.steps * last.asked.videos) * asked.steps * asked.videos

@@ -1,20 +1,24 @@
 """The server of the page: whom it lets in, what of the disk it serves, and that it asks nobody on the network."""
 
-import hmac
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from motionclone.errors import InputError, from_extra, named
-from motionclone.studio.guard import Guard, is_local
+from motionclone.studio.guard import Guard, is_local, is_right
 from motionclone.studio.making import ModelChoice
+from motionclone.studio.store import UPLOADS
 
 LEAST_PASSWORD = 8
-# Of the page's frame, to which Gradio lets the rules in `css` not apply.
-_SMALL = "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+# Of the page's frame, to which Gradio lets the rules in `css` not apply. What sticks to the window needs the first.
+_FRAME = (
+    ".gradio-container { overflow: clip !important; } "
+    "@media (max-width: 640px) { .gradio-container .main.app { padding: 8px 16px !important; } }"
+)
 
 
 def check_host(host: str, password: str | None) -> bool:
@@ -36,7 +40,12 @@ def check_host(host: str, password: str | None) -> bool:
 
 @contextmanager
 def served(
-    choice: ModelChoice, folder: Path, host: str = "127.0.0.1", port: int | None = None, password: str | None = None
+    choice: ModelChoice,
+    folder: Path,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    password: str | None = None,
+    mcp: bool = False,
 ) -> Iterator[str]:
     """Serve the studio for as long as the `with` lasts, and yield its address.
 
@@ -46,15 +55,20 @@ def served(
         host: address to listen at; only this machine reaches the default.
         port: to listen at; by default the first free one from 7860.
         password: that visitors give, as user `studio`.
+        mcp: whether the endpoints are tools, too, by the Model Context Protocol, at `gradio_api/mcp`.
 
     Raises:
-        InputError: Gradio is missing, `check_host` refuses, the model or the folder is no good, or the port is taken.
+        InputError: Gradio or, for `mcp`, its extra is missing, `check_host` refuses, the model or folder is no good,
+            or the port is taken.
     """
     local = check_host(host, password)
     # Gradio reads these as it is imported: nobody is told that it runs, and uploads lie in the studio's own folder.
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder.absolute() / "uploads"))
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder.absolute() / UPLOADS))
     with from_extra("web", "the studio"):
         import gradio  # noqa: F401
+    if mcp:
+        with from_extra("mcp", "the studio with mcp"):
+            import_module("mcp.server")
     from motionclone.studio.desk import Desk
     from motionclone.studio.making import load_engine
     from motionclone.studio.page import page
@@ -62,7 +76,7 @@ def served(
     with closing(Desk(load_engine(choice), folder)) as desk:
         blocks = page(desk)
         try:
-            _, address, _ = blocks.launch(**_options(desk, host, port, password, local))
+            _, address, _ = blocks.launch(**_options(desk, host, port, password, local, mcp))
         except OSError as error:
             place = host if port is None else f"{host}, port {port},"
             raise InputError(
@@ -75,15 +89,12 @@ def served(
             blocks.close(verbose=False)
 
 
-def _options(desk: Any, host: str, port: int | None, password: str | None, local: bool) -> dict[str, Any]:
+def _options(desk: Any, host: str, port: int | None, password: str | None, local: bool, mcp: bool) -> dict[str, Any]:
     """How Gradio serves the page."""
     import gradio as gr
     from starlette.middleware import Middleware
 
     from motionclone.studio.clips import MOST_BYTES
-
-    def known(user: str, given: str) -> bool:
-        return hmac.compare_digest(f"{user} {given}".encode(), f"studio {password}".encode())
 
     css, js = (files("motionclone.studio").joinpath(f"page.{end}").read_text(encoding="utf-8") for end in ("css", "js"))
     system = ["system-ui", "sans-serif"]  # others would be fetched from elsewhere
@@ -98,6 +109,9 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",
         body_text_color_subdued="*neutral_500",
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
         body_text_color_subdued_dark="*neutral_400",
     )
     return {
@@ -105,17 +119,23 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         "server_port": port,
         "share": False,
         "quiet": True,
+        "show_error": True,
         "prevent_thread_lock": True,
-        "auth": None if password is None else known,
+        "auth": None if password is None else lambda user, given: is_right(user, given, password),
         "allowed_paths": [str(desk.store.jobs)],
         "max_file_size": MOST_BYTES,
-        "app_kwargs": {"middleware": [Middleware(Guard, local=local)]},
+        # Every call of a program is a session, of some 0.2 MB; pages that are open are among the latest.
+        "state_session_capacity": 200,
+        "app_kwargs": {
+            "middleware": [Middleware(Guard, folder=desk.folder, local=local, password=password)],
+            "openapi_url": None,
+        },
         "ssr_mode": False,
         "run_history": False,
         "enable_monitoring": False,
-        "mcp_server": False,
+        "mcp_server": mcp,
         "footer_links": ["api"],
         "theme": theme,
         "css": css,
-        "head": f"<style>{_SMALL}</style><script>{js}</script>",
+        "head": f"<style>{_FRAME}</style><script>{js}</script>",
     }

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from typing import Literal
@@ -16,12 +17,19 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from motionclone.errors import InputError, named
-from motionclone.files import read_json, whole_file
+from motionclone.files import read_json, sweep, whole_file
 from motionclone.files.locks import Lock, hold, owner_of
 from motionclone.studio.asked import Asked
+from motionclone.studio.clips import picture_name
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+UPLOADS = "uploads"
+"""The folder beside that of the jobs, of what was uploaded."""
+PREVIEW = "preview.webp"
+"""What is to be seen of the video that is being made."""
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
+OWN = (".new-", ".gone-")
+"""What names begin with of what is not there yet, or not any more."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{16}")
 _STOPPED = "the studio was stopped while this was being made; make it again."
 
@@ -34,7 +42,9 @@ class Entry(BaseModel):
     id: str
     asked: Asked
     reference: str
-    """Name of the clip in the job's folder."""
+    """Name of the clip, or the motion file, in the job's folder."""
+    picture: str | None = None
+    """Likewise, of the first frame or the sketch that the video follows."""
     model: str
     created: float
     """Seconds since 1970."""
@@ -43,6 +53,8 @@ class Entry(BaseModel):
     """Why it failed, or what is to be said of what was made."""
     seconds: float | None = None
     """That it took."""
+    chosen: bool = False
+    """Whether somebody chose it as a winner."""
 
 
 class Store:
@@ -73,18 +85,25 @@ class Store:
         self.unreadable: list[str] = []
         """Names of folders among the jobs that are none."""
         for place in sorted(self.jobs.iterdir()):
-            if place.name.startswith((".new-", ".gone-")):
+            if place.name.startswith(OWN):
                 shutil.rmtree(place, ignore_errors=True)
+                place.unlink(missing_ok=True) if place.is_file() else None
             elif not place.name.startswith("."):
                 self._read(place)
         for entry in self.entries():
             if entry.state == "running":
+                (self.jobs / entry.id / PREVIEW).unlink(missing_ok=True)
                 self.change(entry.id, state="failed", sentence=_STOPPED)
 
     def _read(self, place: Path) -> None:
+        sweep(place)
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
-            if entry.id != place.name or not _ID.fullmatch(entry.id) or Path(entry.reference).name != entry.reference:
+            if (
+                entry.id != place.name
+                or not _ID.fullmatch(entry.id)
+                or any(Path(name).name != name for name in (entry.reference, entry.picture or entry.reference))
+            ):
                 raise InputError("it is a job of another folder.")
         except (InputError, ValidationError):
             self.unreadable.append(place.name)
@@ -95,24 +114,52 @@ class Store:
         """Leave the folder to others."""
         self._lock.release()
 
-    def add(self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes) -> Entry:
-        """A new job that waits, with a copy of the clip under the name `reference`, and a picture (PNG) for the eye."""
+    def add(
+        self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes, picture: Path | None = None
+    ) -> Entry:
+        """A new job that waits, with a copy of the clip under the name `reference`, and a picture (PNG) for the eye.
+
+        A `picture` that the video follows is copied, too.
+        """
         now = time.time()
         identity = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(8)}"
-        entry = Entry(id=identity, asked=asked, reference=reference, model=model, created=now)
+        followed = None if picture is None else picture_name(picture)
         new = self.jobs / f".new-{identity}"
         try:
             new.mkdir()
             shutil.copyfile(clip, new / reference)
+            if picture is not None and followed is not None:
+                shutil.copyfile(picture, new / followed)
             (new / "poster.png").write_bytes(poster)
-            (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
-            with self._guard:
+            with self._guard:  # it is in line from here on, however long the copy took
+                last = max((each.created for each in self._entries.values()), default=0.0)
+                entry = Entry(
+                    id=identity,
+                    asked=asked,
+                    reference=reference,
+                    picture=followed,
+                    model=model,
+                    created=max(time.time(), last + 1e-6),  # the last one, even if the clock was put back
+                )
+                (new / "job.json").write_text(entry.model_dump_json(indent=2), encoding="utf-8")
                 new.rename(self.jobs / identity)
                 self._entries[identity] = entry
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise InputError(f"the job cannot be kept ({error.strerror}); make room in the studio's folder.") from error
         return entry
+
+    def keep(self, identity: str, name: str, write: Callable[[Path], None]) -> Path:
+        """A further file of a job that is over, whole or not there. InputError if the job is gone meanwhile."""
+        new = self.jobs / f".new-{secrets.token_hex(8)}"
+        try:
+            write(new)
+            with self._guard:
+                return new.rename(self.place(identity) / name)
+        except OSError as error:
+            raise InputError(f"it cannot be kept ({error.strerror}); make room in the studio's folder.") from error
+        finally:
+            new.unlink(missing_ok=True)
 
     def entries(self) -> list[Entry]:
         """All jobs, the oldest first."""
@@ -122,7 +169,7 @@ class Store:
     def entry(self, identity: str) -> Entry:
         """One job. InputError if there is none of that name, or no more."""
         with self._guard:
-            if identity not in self._entries:
+            if not isinstance(identity, str) or identity not in self._entries:
                 raise InputError("there is no such job here, or no more; choose one of the history.")
             return self._entries[identity]
 

@@ -48,17 +48,24 @@ class Worker:
         self._at_work: str | None = None
         self._progress = Progress("starting")
         self._cancelled = self._closed = False
+        self._coming = 0  # jobs that are being put in line
         self._thread = Thread(target=self._work, name="motionclone studio worker", daemon=True)
         self._thread.start()
 
-    def submit(self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes) -> Entry:
-        """Put a job at the end of the line. InputError if that is too long."""
+    def submit(
+        self, asked: Asked, clip: Path, reference: str, model: str, poster: bytes, picture: Path | None = None
+    ) -> Entry:
+        """Put a job at the end of the line, as `Store.add`. InputError if that is too long."""
         with self._news:
-            if len(self._waiting()) >= MOST_WAITING:
+            if len(self._waiting()) + self._coming >= MOST_WAITING:
                 raise InputError(f"{MOST_WAITING} jobs wait already; come back later.")
-            entry = self.store.add(asked, clip, reference, model, poster)
-            self._news.notify_all()
-        return entry
+            self._coming += 1
+        try:  # a large clip takes a while to copy, in which the work goes on
+            return self.store.add(asked, clip, reference, model, poster, picture)
+        finally:
+            with self._news:
+                self._coming -= 1
+                self._news.notify_all()
 
     def cancel(self, identity: str) -> None:
         """Take a job out of the line, or stop it after the step that it is at; what is over stays as it is."""
@@ -70,9 +77,14 @@ class Worker:
 
     def ahead(self, identity: str) -> int:
         """How many jobs are made before one that waits."""
+        return len(self.before(identity))
+
+    def before(self, identity: str) -> list[Entry]:
+        """The jobs that are made before one that waits, in their order; the first is at work, if one is."""
         with self._news:
-            waiting = [entry.id for entry in self._waiting()]
-            return (waiting.index(identity) if identity in waiting else 0) + (self._at_work is not None)
+            line = [entry for entry in self.store.entries() if entry.state == "waiting" or entry.id == self._at_work]
+            ids = [entry.id for entry in line]
+            return line[: ids.index(identity)] if identity in ids else []
 
     def progress(self, identity: str) -> Progress | None:
         """Of the job at work; None of any other."""
@@ -100,7 +112,7 @@ class Worker:
                 self._progress = Progress("reading the clip")
             try:
                 self._do(entry)
-            except InputError:  # it was deleted just now, or there is no room to write how it went
+            except Exception:  # such as that there is no room to write how it went; others still wait
                 _log.exception("what became of job %s cannot be written", entry.id)
             finally:
                 with self._news:
@@ -108,8 +120,8 @@ class Worker:
 
     def _do(self, entry: Entry) -> None:
         began = time.monotonic()
-        self.store.change(entry.id, state="running")
         try:
+            self.store.change(entry.id, state="running")
             told = self._make(entry, self.store.place(entry.id), self._heard)
         except Exception as error:
             if self._closed:  # it stays "running" on the disk
