@@ -2,11 +2,11 @@
 
     python benchmarks/batches.py [--jobs 20] [--kills 20] [--engines processes shards ray hazards time] [--seed 0]
 
-Makes a batch of the bundled model (two steps a video) undisturbed, then by each engine while a random process is killed
-with signal 9 every few seconds: a worker, a node of Ray, or the driver, which is started again. After every kill each
-record must have its whole video; in the end the videos must be those of the undisturbed batch, byte for byte, each made
-once, and nothing else may be left. `shards` are three drivers at a time; `ray` is a cluster of three nodes, each with a
-raylet of its own.
+Makes a batch of the bundled model (four small frames in two steps a video: it is the bookkeeping that is tried)
+undisturbed, then by each engine while a random process is killed with signal 9 every few seconds: a worker, a node of
+Ray, or the driver, which is started again. After every kill each record must have its whole video; in the end the
+videos must be those of the undisturbed batch, byte for byte, each made once, and nothing else may be left. `shards` are
+three drivers at a time; `ray` is a cluster of three nodes, each with a raylet of its own.
 
 `hazards`: a full disk and a read-only one (where a small file system can be mounted), a job that always kills its
 worker, a clip that is deleted meanwhile. `time`: the time of a job against a plain loop in one process, and two workers
@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ from motionclone.lab.world import Scene, named_trajectory
 from motionclone.media.writing import write_video
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+Victim = tuple[str, Any]
+"""What kind of process, and the process."""
 STARTED: list[subprocess.Popen[str]] = []
-QUICK = "{model: mini, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
+QUICK = "{model: mini, frames: 4, height: 32, width: 32, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
+FAULTS = ("is lost", "is half written", "was made twice", "has other bytes")
 
 
 class Batch:
@@ -49,6 +53,8 @@ class Batch:
         self.over: set[int] = set()
         self.first: dict[str, tuple[int, int]] = {}
         self.faults: list[str] = []
+        self.killed: Counter[str] = Counter()
+        self.began = time.monotonic()
 
     def start(self, number: int) -> None:
         words = [
@@ -103,7 +109,14 @@ class Batch:
         self.faults += [f"{name} is too many" for name in found.keys() - wanted.keys()]
         self.faults += [f"{name} has other bytes" for name in found if wanted.get(name, found[name]) != found[name]]
         left = [*self.folder.glob(".*"), *(self.folder / "motions").glob(".*"), *self.folder.glob("*.error.json")]
-        return [*self.faults, *(f"{path.name} was left" for path in left)]
+        self.faults += [f"{path.name} was left" for path in left]
+        kinds = [f"{sum(each.endswith(kind) for each in self.faults)} {kind.split(maxsplit=1)[1]}" for kind in FAULTS]
+        killed = ", ".join(f"{count} {kind}" for kind, count in sorted(self.killed.items())) or "none"
+        seconds = time.monotonic() - self.began
+        print(
+            f"{self.folder.name}: {len(found)} made; killed: {killed}; {', '.join(kinds)}; {seconds:.0f} s", flush=True
+        )
+        return self.faults
 
 
 def sha256(path: Path) -> str:
@@ -137,24 +150,25 @@ def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
 
 def disturb(batch: Batch, kills: int, chance: random.Random, victims: Any, every: tuple[float, float]) -> None:
     """Kill so many processes, and let the batch come to its end."""
-    done = 0
     while batch.keep_going():
-        time.sleep(chance.uniform(*every) if done < kills else 0.5)
-        if done < kills and (found := victims(batch)):
-            victim = chance.choice(found)
-            drivers = {driver.pid: driver for driver in batch.drivers.values()}
-            its_workers = workers_of(drivers[victim.pid]) if victim.pid in drivers else []
+        more = batch.killed.total() < kills
+        time.sleep(chance.uniform(*every) if more else 0.5)
+        if more and (found := victims(batch)):
+            kind, victim = chance.choice(found)
+            its_workers = workers_of(victim) if kind == "drivers" else []
             kill(victim)
-            done += 1
+            batch.killed[kind] += 1
             _, alive = psutil.wait_procs(its_workers, timeout=5)
             batch.faults += [f"worker {each.pid} outlived its driver by 5 s" for each in alive]
+            done = len(state_of(batch.folder).done)
+            print(f"{batch.folder.name}: {batch.killed.total()} killed, {done} done", flush=True)
         batch.look()
-    print(f"{batch.folder.name}: {done} killed, {len(state_of(batch.folder).done)} done", flush=True)
 
 
-def local(batch: Batch) -> list[Any]:
+def local(batch: Batch) -> list[Victim]:
     drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
-    return [each for driver in drivers for each in (driver, *workers_of(driver))]
+    workers = [each for driver in drivers for each in workers_of(driver)]
+    return [*(("drivers", each) for each in drivers), *(("workers", each) for each in workers)]
 
 
 def on_ray(
@@ -166,7 +180,7 @@ def on_ray(
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     batch = Batch(root, "ray", [["--ray", cluster.address]])
 
-    def victims(batch: Batch) -> list[Any]:
+    def victims(batch: Batch) -> list[Victim]:
         nonlocal nodes
         alive = [node for node in nodes if node.any_processes_alive() and not node.dead_processes()]
         while len(alive) < 2:
@@ -179,7 +193,8 @@ def on_ray(
             if "ray::_Worker" in " ".join(each.info["cmdline"] or [])
         ]
         drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
-        return [*drivers, *raylets, *actors]
+        kinds = {"drivers": drivers, "raylets": raylets, "actors": actors}
+        return [(kind, each) for kind, found in kinds.items() for each in found]
 
     try:
         disturb(batch, kills, chance, victims, every)

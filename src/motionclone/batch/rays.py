@@ -6,7 +6,10 @@ import re
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 from motionclone.batch.pools import Answer, Busy, Given, Lost, Raised, Setup
 from motionclone.errors import InputError, from_extra
@@ -32,10 +35,12 @@ class Rays:
         with from_extra("ray", "a batch on Ray"):
             import ray
         self._ray = ray
-        few = {"num_cpus": size} if address == "local" and size else {}
-        heard = signal.getsignal(signal.SIGTERM)
+        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        if own and size:
+            own["num_cpus"] = size
+        heard, others = signal.getsignal(signal.SIGTERM), set(psutil.Process().children())
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **few)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
         except Exception as error:  # of the network, and of arguments
             raise InputError(f"Ray at {address} cannot be used ({_last_line(error)}); give another.") from error
         finally:
@@ -47,6 +52,7 @@ class Rays:
                 f"this Ray has {len(hosts)} machines, and outputs go to a folder; if all of them have it, say that it "
                 "is shared."
             )
+        self._started = set(psutil.Process().children()) - others
         self._takes = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
         self.size = min(size or self._room(), self._room())
         self._actor = ray.remote(max_restarts=0, **{f"num_{self._takes.lower()}s": 1})(_Worker)
@@ -112,6 +118,11 @@ class Rays:
         finally:
             for actor in self._workers.values():
                 self._ray.kill(actor)
+            for process in self._started:
+                # Ray waits a second for each that does not heed it. Not these two, to which we are connected.
+                with suppress(psutil.Error):
+                    if process.name() not in ("raylet", "gcs_server"):
+                        process.kill()
             self._ray.shutdown()
 
 

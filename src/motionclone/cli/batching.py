@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from motionclone.cli.examples import epilogue
-from motionclone.cli.options import WHOLE
+from motionclone.cli.options import WHOLE, RayAddress, ray_address
 from motionclone.cli.terminal import batch_bars, say
 from motionclone.errors import InputError, naming, printable
 
@@ -26,7 +26,7 @@ def batch_run(
     out_dir: Path | None = None,
     workers: Annotated[int | None, WHOLE] = None,
     shard: str | None = None,
-    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    ray: RayAddress = None,
     shared: bool = False,
     follow: bool = False,
     dry_run: bool = False,
@@ -68,11 +68,7 @@ def batch_run(
         raise InputError("`motionclone batch` needs a job file, such as: motionclone batch jobs.yaml")
     if workers is not None and not 1 <= workers <= 10_000:
         raise InputError(f"--workers must be 1 to 10,000, got {workers}.")
-    if ray is not None and len(ray) > 1:
-        raise InputError(f"--ray takes one address, got {' '.join(ray)}.")
-    address = None if ray is None else next(iter(ray), "local")
-    if shared and ray is None:
-        raise InputError("--shared is about the machines of a Ray; give --ray, or leave it out.")
+    address = ray_address(ray, shared)
     from motionclone.batch.jobfile import read_jobs
     from motionclone.batch.shards import shard_of
     from motionclone.cli.rows import Rows, as_field
