@@ -33,10 +33,12 @@ from typing import Any
 import psutil
 
 from motionclone.batch.folder import state_of
+from motionclone.batch.storage import Folder
 from motionclone.lab.world import Scene, named_trajectory
 from motionclone.media.writing import write_video
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Ray's workers would otherwise give way to everything else on the machine.
+os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 Victim = tuple[str, Any]
 """What kind of process, and the process."""
 STARTED: list[subprocess.Popen[str]] = []
@@ -69,7 +71,6 @@ class Batch:
         self.drivers[number] = subprocess.Popen(
             [*words, *self.more[number]],
             cwd=self.root,
-            env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -91,9 +92,15 @@ class Batch:
             self.start(number)
         return len(self.over) < len(self.more)
 
+    def await_another(self, most: float = 60.0) -> None:
+        """Until a video has been made, for so many seconds at most."""
+        done, end = len(state_of(Folder(self.folder)).done), time.monotonic() + most
+        while time.monotonic() < end and len(state_of(Folder(self.folder)).done) == done:
+            time.sleep(0.2)
+
     def look(self) -> None:
         """What is done must be whole, and never change again."""
-        for name in state_of(self.folder).done:
+        for name in state_of(Folder(self.folder)).done:
             facts = (self.folder / name).stat()
             seen = facts.st_ino, facts.st_mtime_ns
             if self.first.setdefault(name, seen) != seen:
@@ -152,6 +159,8 @@ def disturb(batch: Batch, kills: int, chance: random.Random, victims: Any, every
     """Kill so many processes, and let the batch come to its end."""
     while batch.keep_going():
         more = batch.killed.total() < kills
+        if more and chance.random() < 0.5:  # else it might never come to anything
+            batch.await_another()
         time.sleep(chance.uniform(*every) if more else 0.5)
         if more and (found := victims(batch)):
             kind, victim = chance.choice(found)
@@ -160,7 +169,7 @@ def disturb(batch: Batch, kills: int, chance: random.Random, victims: Any, every
             batch.killed[kind] += 1
             _, alive = psutil.wait_procs(its_workers, timeout=5)
             batch.faults += [f"worker {each.pid} outlived its driver by 5 s" for each in alive]
-            done = len(state_of(batch.folder).done)
+            done = len(state_of(Folder(batch.folder)).done)
             print(f"{batch.folder.name}: {batch.killed.total()} killed, {done} done", flush=True)
         batch.look()
 
@@ -183,8 +192,9 @@ def on_ray(
     def victims(batch: Batch) -> list[Victim]:
         nonlocal nodes
         alive = [node for node in nodes if node.any_processes_alive() and not node.dead_processes()]
-        while len(alive) < 2:
-            alive.append(cluster.add_node(num_cpus=1))
+        with contextlib.suppress(Exception):  # on a busy machine one may not come up in time; then after the next kill
+            while len(alive) < 2:
+                alive.append(cluster.add_node(num_cpus=1))
         nodes = alive
         raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in nodes]
         actors = [
@@ -293,6 +303,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, nargs=2, default=(2.0, 25.0), help="seconds between two kills")
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
+    parser.add_argument(
+        "--undisturbed", type=Path, help="folder of an undisturbed batch of as many jobs, if there is one"
+    )
     options = parser.parse_args()
     chance, began, faults = random.Random(options.seed), time.monotonic(), []
     atexit.register(lambda: [driver.kill() for driver in STARTED if driver.poll() is None])
@@ -303,10 +316,12 @@ def main() -> None:
         write_jobs(root, options.jobs // 2)
         wanted: dict[str, str] = {}
         if options.engines != ["time"]:
-            code, said = run(root, "undisturbed")
-            if code:
-                raise SystemExit(said)
-            wanted = {path.name: sha256(path) for path in (root / "undisturbed").glob("*.mp4")}
+            if options.undisturbed is None:
+                code, said = run(root, "undisturbed")
+                if code:
+                    raise SystemExit(said)
+            folder = options.undisturbed or root / "undisturbed"
+            wanted = {path.name: sha256(path) for path in folder.glob("*.mp4")}
         for engine in options.engines:
             found: list[str] = []
             if engine == "processes":

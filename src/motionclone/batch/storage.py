@@ -1,0 +1,270 @@
+"""Where a batch writes: a folder of this machine, or object storage. In both, files appear whole or not at all."""
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from motionclone.errors import InputError, in_one_line
+from motionclone.files import TakenError, check_free, claimed, read_bounded, sweep, whole_file
+from motionclone.files.locks import hold, hold_now
+
+MOTIONS = "motions"
+PAUSE = 0.5
+"""Seconds before another run is asked again whether it has done what it does."""
+OBJECTS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+"""Beginnings of addresses where an object is there whole or not at all, as fsspec calls them."""
+_SCRATCH = "motionclone-batch-"
+
+
+class UnusableError(InputError):
+    """Nothing can be kept there, so that every job would fail, not only this one."""
+
+
+class Storage(Protocol):
+    """Files by name, in one place and in its `MOTIONS`."""
+
+    def check(self) -> None:
+        """Refuse, before anything is made, a place that cannot be written to. InputError."""
+
+    def names(self, under: str = "") -> set[str]:
+        """Of all files, of which none is read. InputError if they cannot be listed."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+
+    def read(self, name: str, what: str, largest: int) -> bytes:
+        """A file of so many bytes at most. InputError if there is none, or it is longer."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write or replace a file. InputError if that cannot be."""
+
+    def remove(self, name: str) -> None:
+        """Take a file away, if it is there."""
+
+    def output(self, name: str) -> AbstractContextManager[Path]:
+        """Yield a path for a video, to be written there with its record, both of which are kept in the end.
+
+        Raises:
+            TakenError: another run is at work on it.
+            InputError: they cannot be kept.
+        """
+
+    def obtain(self, motion: Path, make: Callable[[], None]) -> None:
+        """See that a motion is at its path, in `MOTIONS` beside an output; if nobody has made it, `make` does."""
+
+    def sweep(self) -> None:
+        """Take away what workers that were ended left half written."""
+
+    def room(self) -> int | None:
+        """Free bytes, if there is an end of them."""
+
+    def is_lost(self) -> bool:
+        """Whether nothing can be written there any more."""
+
+
+def storage_at(place: str | Path) -> Storage:
+    """What an address of object storage (s3://bucket/folder) or else a path stands for."""
+    scheme, address, _ = str(place).partition("://")
+    return Bucket(str(place).rstrip("/")) if address and scheme.lower() in OBJECTS else Folder(Path(place))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of this machine, which others may have mounted; what is written in it is locked meanwhile."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def check(self) -> None:
+        """As `Storage` says."""
+        check_free(self.path / "batch.mp4", overwrite=True)
+
+    def names(self, under: str = "") -> set[str]:
+        """As `Storage` says."""
+        folder = self.path / under
+        try:
+            return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read ({error.strerror}); check its permissions.") from error
+
+    def has(self, name: str) -> bool:
+        """As `Storage` says."""
+        return (self.path / name).is_file()
+
+    def read(self, name: str, what: str, largest: int) -> bytes:
+        """As `Storage` says."""
+        return read_bounded(self.path / name, what, largest)
+
+    def write(self, name: str, text: str) -> None:
+        """As `Storage` says."""
+        with whole_file(self.path / name, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        """As `Storage` says."""
+        (self.path / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def output(self, name: str) -> Iterator[Path]:
+        """As `Storage` says."""
+        with claimed(self.path / name):
+            yield self.path / name
+
+    def obtain(self, motion: Path, make: Callable[[], None]) -> None:
+        """As `Storage` says."""
+        while not motion.is_file():
+            try:
+                with claimed(motion):
+                    if not motion.is_file():
+                        make()
+            except TakenError:
+                time.sleep(PAUSE)
+
+    def sweep(self) -> None:
+        """As `Storage` says."""
+        sweep(self.path)
+        sweep(self.path / MOTIONS)
+
+    def room(self) -> int | None:
+        """As `Storage` says."""
+        here = self.path.absolute()
+        return shutil.disk_usage(next(each for each in (here, *here.parents) if each.exists())).free
+
+    def is_lost(self) -> bool:
+        """As `Storage` says."""
+        return not os.access(self.path, os.W_OK)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A prefix of object storage, through fsspec, which finds credentials as the service's own programs do.
+
+    Nothing can be locked there. Of two runs of the same jobs both may make a video: they write the same bytes under the
+    same name, which holds a hash of all that decides them, so that this is wasteful and no more.
+    """
+
+    address: str
+
+    def __str__(self) -> str:
+        return self.address
+
+    @contextmanager
+    def _reached(self) -> Iterator[tuple[Any, str]]:
+        """The file system, with nothing remembered of what others may have changed, and the prefix in it."""
+        try:
+            import fsspec
+
+            system, prefix = fsspec.url_to_fs(self.address)
+            system.invalidate_cache()
+            yield system, prefix.rstrip("/")
+        except ImportError as error:
+            raise InputError(f"{self} needs a package that is not here ({in_one_line(error)}).") from error
+        except Exception as error:  # of the network and of the service, each with kinds of its own
+            told = in_one_line(error)[:300] or type(error).__name__
+            raise UnusableError(f"{self} cannot be used ({told}); check address, rights and network.") from error
+
+    def check(self) -> None:
+        """As `Storage` says; whether it can be written to, the list of jobs shows, which is written first."""
+        self.names()
+
+    def names(self, under: str = "") -> set[str]:
+        """As `Storage` says."""
+        with self._reached() as (system, prefix):
+            try:
+                found = system.ls(f"{prefix}/{under}".rstrip("/"), detail=False)
+            except FileNotFoundError:  # there are no folders but those of objects
+                return set()
+        return {path.rstrip("/").rpartition("/")[2] for path in found}
+
+    def has(self, name: str) -> bool:
+        """As `Storage` says."""
+        with self._reached() as (system, prefix):
+            return bool(system.exists(f"{prefix}/{name}"))
+
+    def read(self, name: str, what: str, largest: int) -> bytes:
+        """As `Storage` says."""
+        data = None
+        with (
+            self._reached() as (system, prefix),
+            suppress(FileNotFoundError),
+            system.open(f"{prefix}/{name}", "rb") as file,
+        ):
+            data = bytes(file.read(largest + 1))
+        if data is None or len(data) > largest:
+            raise InputError(f"{self}/{name} is not {what}; take it away.")
+        return data
+
+    def write(self, name: str, text: str) -> None:
+        """As `Storage` says."""
+        with self._reached() as (system, prefix):
+            system.pipe_file(f"{prefix}/{name}", text.encode())
+
+    def remove(self, name: str) -> None:
+        """As `Storage` says."""
+        with self._reached() as (system, prefix), suppress(FileNotFoundError):
+            system.rm_file(f"{prefix}/{name}")
+
+    @contextmanager
+    def output(self, name: str) -> Iterator[Path]:
+        """As `Storage` says; made in a folder of this machine, and uploaded, the record last."""
+        with _scratch() as folder:
+            yield folder / name
+            record = Path(name).with_suffix(".json").name
+            there = self.has(name) and self.has(record)  # another run has been faster
+            if (folder / record).is_file() and not there:
+                for each in (name, record):
+                    self._upload(folder / each, each)
+
+    def obtain(self, motion: Path, make: Callable[[], None]) -> None:
+        """As `Storage` says."""
+        name = f"{MOTIONS}/{motion.name}"
+        if self.has(name):
+            motion.parent.mkdir(exist_ok=True)
+            with self._reached() as (system, prefix):
+                system.get_file(f"{prefix}/{name}", str(motion))
+        else:
+            make()
+            self._upload(motion, name)
+
+    def _upload(self, path: Path, name: str) -> None:
+        with self._reached() as (system, prefix):
+            system.put_file(str(path), f"{prefix}/{name}")
+
+    def sweep(self) -> None:
+        """As `Storage` says; whole objects are left, which the next run writes again."""
+        for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*.lock"):
+            with suppress(OSError):
+                if (lock := hold_now(path, sure=True)) is not None:
+                    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                    lock.release()
+
+    def room(self) -> int | None:
+        """As `Storage` says."""
+        return None
+
+    def is_lost(self) -> bool:
+        """As `Storage` says; what is lost is told by `UnusableError`."""
+        return False
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder of this machine, gone in the end; if this process dies, a later `sweep` takes it away."""
+    folder = Path(tempfile.gettempdir()) / f"{_SCRATCH}{secrets.token_hex(6)}"
+    lock = hold(folder.with_suffix(".lock"))
+    assert lock is not None  # nobody else knows the name
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
