@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import odd_work
@@ -275,10 +276,12 @@ def test_workers_that_cannot_start_end_the_batch_and_not_every_job():
     assert len(failed) < MOST_LOSSES + 3
 
 
-def test_few_jobs_are_done_by_as_many_workers():
-    pool = Clocked(8)
-    share([0, 0, 1, 1, 1], pool, lambda job: (job, job > 1, 10.0), lambda *_: None)
+def test_few_jobs_are_done_by_as_many_workers_and_it_is_seen_by_which():
+    pool, seen = Clocked(8), []
+    share([0, 0, 1, 1, 1], pool, lambda job: (job, job > 1, 10.0), lambda *_: None, lambda *each: seen.append(each))
     assert pool.now == 10.0
+    assert sorted(worker for worker, _, *step in seen[:5] if step == [0, 0]) == list(range(5))
+    assert sorted(job for _, job, *_ in seen[:5]) == list(range(5))
 
 
 @pytest.fixture(params=["processes", "ray"])
@@ -325,6 +328,15 @@ def test_ray_s_address_may_be_left_out(run, asked, monkeypatch, words, address):
     monkeypatch.setattr(batching, "_make", lambda rows, storage, numbers, key, engine, follow: print(engine))
     code, said = run("batch", *words.split())
     assert (code, said) == (0, f"{(None, address, False)}\n")
+
+
+def test_a_ray_that_has_nothing_to_work_with_is_refused(monkeypatch):
+    ended = []
+    nothing = {name: lambda *_, **__: {} for name in ("init", "nodes", "cluster_resources")}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(**nothing, shutdown=lambda: ended.append(True)))
+    with pytest.raises(InputError, match="Ray at auto has no CPU and no GPU for a worker; start nodes"):
+        Rays("auto", odd_work.setup)
+    assert ended
 
 
 def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):

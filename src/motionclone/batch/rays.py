@@ -25,11 +25,11 @@ class Rays:
             address: "local" for a Ray of this machine that ends with the pool, "auto" for the one that runs here, or
                 that of a cluster, as `ray.init` takes it; tokens are taken from Ray's own environment variables.
             setup: of every worker; motionclone must be installed on all nodes.
-            size: how many workers; one a GPU of the cluster, or else one a core, at the most, and by default.
+            size: how many workers; by default one a GPU of the cluster, or else one a core, and never more at a time.
             shared: whether files lie under the same paths on all nodes.
 
         Raises:
-            InputError: Ray is not there, cannot be reached, or has several machines that share no files.
+            InputError: Ray is not there, cannot be reached, has nothing to work with, or machines that share no files.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with from_extra("ray", "a batch on Ray"):
@@ -54,7 +54,10 @@ class Rays:
             )
         self._started = set(psutil.Process().children()) - others
         self._takes = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
-        self.size = min(size or self._room(), self._room())
+        self.size = size or self._room()
+        if not self._room():
+            ray.shutdown()
+            raise InputError(f"Ray at {address} has no CPU and no GPU for a worker; start nodes that have some first.")
         self._actor = ray.remote(max_restarts=0, **{f"num_{self._takes.lower()}s": 1})(_Worker)
         self._setup = pickle.dumps(setup)
         self._workers: dict[int, Any] = {}
