@@ -1,12 +1,13 @@
 """Kill workers, nodes and drivers of batches at random moments, and look at what they leave.
 
-    python benchmarks/batches.py [--jobs 20] [--kills 20] [--engines processes shards ray hazards time] [--seed 0]
+    python benchmarks/batches.py [--jobs 20] [--kills 20] [--engines processes shards ray hazards time] [--stand-in]
 
 Makes a batch of the bundled model (four small frames in two steps a video: it is the bookkeeping that is tried)
 undisturbed, then by each engine while a random process is killed with signal 9 every few seconds: a worker, a node of
 Ray, or the driver, which is started again. After every kill each record must have its whole video; in the end the
 videos must be those of the undisturbed batch, byte for byte, each made once, and nothing else may be left. `shards` are
-three drivers at a time; `ray` is a cluster of three nodes, each with a raylet of its own.
+three drivers at a time; `ray` is a cluster of three nodes, each with a raylet of its own. Most of the time goes into
+loading the model again: with `--stand-in` there is none, and noise is made in its place.
 
 `hazards`: a full disk and a read-only one (where a small file system can be mounted), a job that always kills its
 worker, a clip that is deleted meanwhile. `time`: the time of a job against a plain loop in one process, and two workers
@@ -39,6 +40,7 @@ from motionclone.media.writing import write_video
 
 # Ray's workers would otherwise give way to everything else on the machine.
 os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+PROGRAM = ["-m", "motionclone"]
 Victim = tuple[str, Any]
 """What kind of process, and the process."""
 STARTED: list[subprocess.Popen[str]] = []
@@ -59,15 +61,7 @@ class Batch:
         self.began = time.monotonic()
 
     def start(self, number: int) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "motionclone",
-            "batch",
-            self.jobs,
-            "--out-dir",
-            str(self.folder.relative_to(self.root)),
-        ]
+        words = [sys.executable, *PROGRAM, "batch", self.jobs, "--out-dir", str(self.folder.relative_to(self.root))]
         self.drivers[number] = subprocess.Popen(
             [*words, *self.more[number]],
             cwd=self.root,
@@ -95,7 +89,7 @@ class Batch:
     def await_another(self, most: float = 60.0) -> None:
         """Until a video has been made, for so many seconds at most."""
         done, end = len(state_of(Folder(self.folder)).done), time.monotonic() + most
-        while time.monotonic() < end and len(state_of(Folder(self.folder)).done) == done:
+        while time.monotonic() < end and self.keep_going() and len(state_of(Folder(self.folder)).done) == done:
             time.sleep(0.2)
 
     def look(self) -> None:
@@ -143,6 +137,20 @@ def write_jobs(root: Path, number: int, name: str = "jobs.yaml", references: str
     (root / name).write_text(f"defaults: {QUICK}\njobs:\n- {entry}\n")
 
 
+def stand_in(root: Path) -> None:
+    """From now on nothing is made by the model, but one record and one motion."""
+    write_jobs(root, 1, "one.yaml")
+    code, said = run(root, "one", jobs="one.yaml")
+    if code:
+        raise SystemExit(said)
+    shutil.copy(next((root / "one" / "motions").iterdir()), root / "template.safetensors")
+    record = json.loads(min((root / "one").glob("a-*.json")).read_text())
+    (root / "template.json").write_text(json.dumps({k: v for k, v in record.items() if k not in ("job", "output")}))
+    here = str(Path(__file__).parent)
+    os.environ |= {"STAND_IN": str(root), "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+    PROGRAM[:] = [str(Path(here) / "standing_in.py")]
+
+
 def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     try:
         return [each for each in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(each.cmdline())]
@@ -151,8 +159,9 @@ def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
-    with contextlib.suppress(psutil.Error, OSError):
+    with contextlib.suppress(psutil.Error, OSError, subprocess.TimeoutExpired):
         process.kill()
+        process.wait(5)
 
 
 def disturb(batch: Batch, kills: int, chance: random.Random, victims: Any, every: tuple[float, float]) -> None:
@@ -306,6 +315,7 @@ def main() -> None:
     parser.add_argument(
         "--undisturbed", type=Path, help="folder of an undisturbed batch of as many jobs, if there is one"
     )
+    parser.add_argument("--stand-in", action="store_true", help="make noise without the model: all but that is tried")
     options = parser.parse_args()
     chance, began, faults = random.Random(options.seed), time.monotonic(), []
     atexit.register(lambda: [driver.kill() for driver in STARTED if driver.poll() is None])
@@ -315,9 +325,11 @@ def main() -> None:
         write_video(root / "a.mp4", clip, 8)
         write_jobs(root, options.jobs // 2)
         wanted: dict[str, str] = {}
+        if options.stand_in:
+            stand_in(root)
         if options.engines != ["time"]:
             if options.undisturbed is None:
-                code, said = run(root, "undisturbed")
+                code, said = run(root, "undisturbed", "--workers", "4" if options.stand_in else "1")
                 if code:
                     raise SystemExit(said)
             folder = options.undisturbed or root / "undisturbed"
