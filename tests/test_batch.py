@@ -25,6 +25,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from snippets import ROOT, blocks_of
 
 import motionclone
+from motionclone import cli
 from motionclone.batch.folder import state_of
 from motionclone.batch.jobfile import as_given, read_jobs
 from motionclone.batch.pools import Failed, Given, Lost
@@ -345,6 +346,14 @@ def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch
         Rays("local", odd_work.setup, 2)
     path = written(tmp_path, "a.yaml", "- {reference: a, prompt: b}")
     assert "give --ray" in run("batch", path, "--shared")[1]
+
+
+def test_a_ray_that_makes_a_ctrl_c_of_every_signal_does_not_change_the_exit_code(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_do", interrupted)
+    assert [cli._run([], came) for came in ([], [signal.SIGTERM], [signal.SIGHUP])] == [130, 143, 129]
 
 
 # Batches of a tiny model

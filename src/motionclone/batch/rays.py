@@ -121,12 +121,20 @@ class Rays:
         finally:
             for actor in self._workers.values():
                 self._ray.kill(actor)
-            for process in self._started:
-                # Ray waits a second for each that does not heed it. Not these two, to which we are connected.
-                with suppress(psutil.Error):
-                    if process.name() not in ("raylet", "gcs_server"):
-                        process.kill()
-            self._ray.shutdown()
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """Disconnect; a Ray that was started here ends with what it has started, which outlives it by seconds."""
+        own = set(self._started)
+        for process in self._started:
+            with suppress(psutil.Error):
+                own |= set(process.children(recursive=True))
+                if process.name() not in ("raylet", "gcs_server"):  # to which we are connected
+                    process.kill()  # Ray waits a second for each that does not heed it.
+        self._ray.shutdown()
+        for process in own:
+            with suppress(psutil.Error):
+                process.kill()
 
 
 class _Worker:
