@@ -54,8 +54,9 @@ class Rays:
             )
         self._started = set(psutil.Process().children()) - others
         self._takes = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
-        self.size = size or self._room()
-        if not self._room():
+        self._places = self._room()
+        self.size = size or self._places
+        if not self._places:
             ray.shutdown()
             raise InputError(f"Ray at {address} has no CPU and no GPU for a worker; start nodes that have some first.")
         self._actor = ray.remote(max_restarts=0, **{f"num_{self._takes.lower()}s": 1})(_Worker)
@@ -70,7 +71,7 @@ class Rays:
 
     def ready(self, worker: int) -> bool:
         """As `Pool` says."""
-        return worker in self._workers or len(self._workers) < self._room()
+        return worker in self._workers or len(self._workers) < self._places
 
     def give(self, worker: int, job: Any) -> None:
         """As `Pool` says."""
@@ -81,6 +82,7 @@ class Rays:
 
     def answers(self, patience: float) -> Iterable[Answer]:
         """As `Pool` says."""
+        self._places = self._room()
         if not self._at_work:
             time.sleep(patience)
             return
@@ -96,7 +98,7 @@ class Rays:
         for worker, started in list(self._starting.items()):
             if self._ray.wait([started], timeout=0)[0]:
                 del self._starting[worker]
-            elif len(self._workers) > self._room():
+            elif len(self._workers) > self._places:
                 self._drop(worker)
                 self._at_work = {each: other for each, other in self._at_work.items() if other != worker}
                 yield Given(worker, Busy())
