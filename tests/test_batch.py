@@ -444,6 +444,15 @@ def test_all_that_decides_a_video_is_in_its_name(asked, tmp_path):
     assert [old == new for old, new in zip(before, hashes(), strict=True)] == [True] * 8 + [False] * 6
 
 
+def test_a_clip_is_read_once_for_the_hashes_of_all_its_jobs(asked, tmp_path, monkeypatch):
+    asked("{reference: tiger.mp4, prompts: [a star, a ring], seeds: 0..9}")
+    read = []
+    monkeypatch.setattr("motionclone.cli.rows._sha256", lambda path: read.append(path.name) or "0" * 64)
+    rows = Rows(read_jobs(Path("jobs.yaml")), Folder(tmp_path / "v"))
+    assert len({rows(number).name for number in range(20)}) == 20
+    assert read == ["tiger.mp4"]
+
+
 def test_time_is_told_by_what_others_of_the_kind_took(tmp_path):
     def settings(steps, frames=16):
         given = {"steps": steps, "guided_steps": steps // 2, "num_frames": frames}
