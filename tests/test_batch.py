@@ -593,6 +593,13 @@ def test_object_storage_holds_what_a_folder_holds(run, asked, made_here, bucket,
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_only_object_storage_has_an_address():
+    assert storage_at("a/b") == Folder(Path("a/b"))
+    for place in ("memory://a", "file:///a", "sftp://a/b", "https://a/b"):
+        with pytest.raises(InputError, match=r"nowhere that a batch can be kept; give a folder, or object storage"):
+            storage_at(place)
+
+
 def test_only_names_are_read_to_know_what_is_done(tmp_path):
     for number in range(100):
         (tmp_path / f"a-{number:016x}.mp4").symlink_to("nowhere")

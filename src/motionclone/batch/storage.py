@@ -70,9 +70,15 @@ class Storage(Protocol):
 
 
 def storage_at(place: str | Path) -> Storage:
-    """What an address of object storage (s3://bucket/folder) or else a path stands for."""
+    """What a path or an address of object storage (s3://bucket/folder) stands for. InputError for other addresses."""
     scheme, address, _ = str(place).partition("://")
-    return Bucket(str(place).rstrip("/")) if address and scheme.lower() in OBJECTS else Folder(Path(place))
+    if not address:
+        return Folder(Path(place))
+    if scheme.lower() not in OBJECTS:
+        raise InputError(
+            f"{place} is nowhere that a batch can be kept; give a folder, or object storage (s3://, gs:// or az://)."
+        )
+    return Bucket(str(place).rstrip("/"))
 
 
 @dataclass(frozen=True)
