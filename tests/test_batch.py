@@ -27,6 +27,7 @@ from snippets import ROOT, blocks_of
 
 import motionclone
 from motionclone import cli
+from motionclone.batch.buckets import storage_at
 from motionclone.batch.folder import state_of
 from motionclone.batch.jobfile import as_given, read_jobs
 from motionclone.batch.pools import Failed, Given, Lost
@@ -35,7 +36,7 @@ from motionclone.batch.rays import Rays
 from motionclone.batch.schema import Job, Part, json_schema
 from motionclone.batch.shards import shard_of
 from motionclone.batch.sharing import MOST_LOSSES, TRIES, share
-from motionclone.batch.storage import Folder, storage_at
+from motionclone.batch.storage import Folder
 from motionclone.cli import batching
 from motionclone.cli.batch_times import Work
 from motionclone.cli.options import ModelOptions, ReferenceOptions

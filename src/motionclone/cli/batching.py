@@ -71,9 +71,9 @@ def batch_run(
     if workers is not None and not 1 <= workers <= 10_000:
         raise InputError(f"--workers must be 1 to 10,000, got {workers}.")
     address = ray_address(ray, shared)
+    from motionclone.batch.buckets import Bucket, storage_at
     from motionclone.batch.jobfile import read_jobs
     from motionclone.batch.shards import shard_of
-    from motionclone.batch.storage import Bucket, storage_at
     from motionclone.cli.rows import Rows, as_field
 
     found = read_jobs(jobs)
@@ -100,8 +100,8 @@ def status(folder: str, *, page: bool = False) -> None:
     page
         Write index.html, a page of all videos with filters, as a batch does when it ends.
     """
+    from motionclone.batch.buckets import storage_at
     from motionclone.batch.folder import read_error, read_lists, state_of
-    from motionclone.batch.storage import storage_at
 
     storage = storage_at(folder)
     asked, state = read_lists(storage), state_of(storage)
