@@ -288,6 +288,7 @@ def timed(root: Path, number: int) -> None:
     settings = parse_settings(data, None)
     torch.set_num_threads(1)
     pipe, clip = load_pipeline("mini", device="cpu"), read_clip(root / "a.mp4", 16, 64, 64)
+    pipe.set_progress_bar_config(disable=True)
     began = None
     for seed in range(number + 1):
         made = clone(pipe, clip.frames, "a red star", settings.model_copy(update={"seed": seed}))
