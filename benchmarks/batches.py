@@ -295,9 +295,10 @@ def timed(root: Path, number: int) -> None:
         write_video(root / f"loop{seed}.mp4", made.frames, clip.fps)
         began = began or time.monotonic()  # the first warms up
     print(f"loop: {(time.monotonic() - began) / number:.3f} s a job", flush=True)
-    entry = f"{{reference: a.mp4, prompt: a red star, steps: {steps}, guided_steps: 12, seeds: 0..{{}}}}"
     for workers in (1, 2):
-        (root / "timed.yaml").write_text(f"- {entry.format((number + 1) * workers)}\n")
+        seeds = f"0..{(number + 1) * workers - 1}"  # the first of each worker warms up
+        entry = f"{{reference: a.mp4, prompt: a red star, steps: {steps}, guided_steps: 12, seeds: {seeds}}}"
+        (root / "timed.yaml").write_text(f"- {entry}\n")
         code, said = run(root, f"timed{workers}", "--workers", str(workers), jobs="timed.yaml")
         if code:
             raise SystemExit(said)
