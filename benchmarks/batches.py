@@ -1,12 +1,13 @@
 """Kill workers, nodes and drivers of batches at random moments, and look at what they leave.
 
-    python benchmarks/batches.py [--jobs 20] [--kills 20] [--engines processes shards ray hazards time] [--seed 0]
+    python benchmarks/batches.py [--jobs 20] [--kills 20] [--engines processes shards ray hazards time] [--stand-in]
 
-Makes a batch of the bundled model (two steps a video) undisturbed, then by each engine while a random process is killed
-with signal 9 every few seconds: a worker, a node of Ray, or the driver, which is started again. After every kill each
-record must have its whole video; in the end the videos must be those of the undisturbed batch, byte for byte, each made
-once, and nothing else may be left. `shards` are three drivers at a time; `ray` is a cluster of three nodes, each with a
-raylet of its own.
+Makes a batch of the bundled model (four small frames in two steps a video: it is the bookkeeping that is tried)
+undisturbed, then by each engine while a random process is killed with signal 9 every few seconds: a worker, a node of
+Ray, or the driver, which is started again. After every kill each record must have its whole video; in the end the
+videos must be those of the undisturbed batch, byte for byte, each made once, and nothing else may be left. `shards` are
+three drivers at a time; `ray` is a cluster of three nodes, each with a raylet of its own. Most of the time goes into
+loading the model again: with `--stand-in` there is none, and noise is made in its place.
 
 `hazards`: a full disk and a read-only one (where a small file system can be mounted), a job that always kills its
 worker, a clip that is deleted meanwhile. `time`: the time of a job against a plain loop in one process, and two workers
@@ -26,18 +27,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from motionclone.batch.folder import state_of
+from motionclone.batch.storage import Folder
 from motionclone.lab.world import Scene, named_trajectory
 from motionclone.media.writing import write_video
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+# Ray's workers would otherwise give way to everything else on the machine.
+os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+PROGRAM = ["-m", "motionclone"]
+Victim = tuple[str, Any]
+"""What kind of process, and the process."""
 STARTED: list[subprocess.Popen[str]] = []
-QUICK = "{model: mini, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
+QUICK = "{model: mini, frames: 4, height: 32, width: 32, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
+FAULTS = ("is lost", "is half written", "was made twice", "has other bytes")
 
 
 class Batch:
@@ -49,21 +57,14 @@ class Batch:
         self.over: set[int] = set()
         self.first: dict[str, tuple[int, int]] = {}
         self.faults: list[str] = []
+        self.killed: Counter[str] = Counter()
+        self.began = time.monotonic()
 
     def start(self, number: int) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "motionclone",
-            "batch",
-            self.jobs,
-            "--out-dir",
-            str(self.folder.relative_to(self.root)),
-        ]
+        words = [sys.executable, *PROGRAM, "batch", self.jobs, "--out-dir", str(self.folder.relative_to(self.root))]
         self.drivers[number] = subprocess.Popen(
             [*words, *self.more[number]],
             cwd=self.root,
-            env=ENVIRONMENT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,9 +86,15 @@ class Batch:
             self.start(number)
         return len(self.over) < len(self.more)
 
+    def await_another(self, most: float = 60.0) -> None:
+        """Until a video has been made, for so many seconds at most."""
+        done, end = len(state_of(Folder(self.folder)).done), time.monotonic() + most
+        while time.monotonic() < end and self.keep_going() and len(state_of(Folder(self.folder)).done) == done:
+            time.sleep(0.2)
+
     def look(self) -> None:
         """What is done must be whole, and never change again."""
-        for name in state_of(self.folder).done:
+        for name in state_of(Folder(self.folder)).done:
             facts = (self.folder / name).stat()
             seen = facts.st_ino, facts.st_mtime_ns
             if self.first.setdefault(name, seen) != seen:
@@ -103,7 +110,14 @@ class Batch:
         self.faults += [f"{name} is too many" for name in found.keys() - wanted.keys()]
         self.faults += [f"{name} has other bytes" for name in found if wanted.get(name, found[name]) != found[name]]
         left = [*self.folder.glob(".*"), *(self.folder / "motions").glob(".*"), *self.folder.glob("*.error.json")]
-        return [*self.faults, *(f"{path.name} was left" for path in left)]
+        self.faults += [f"{path.name} was left" for path in left]
+        kinds = [f"{sum(each.endswith(kind) for each in self.faults)} {kind.split(maxsplit=1)[1]}" for kind in FAULTS]
+        killed = ", ".join(f"{count} {kind}" for kind, count in sorted(self.killed.items())) or "none"
+        seconds = time.monotonic() - self.began
+        print(
+            f"{self.folder.name}: {len(found)} made; killed: {killed}; {', '.join(kinds)}; {seconds:.0f} s", flush=True
+        )
+        return self.faults
 
 
 def sha256(path: Path) -> str:
@@ -123,6 +137,20 @@ def write_jobs(root: Path, number: int, name: str = "jobs.yaml", references: str
     (root / name).write_text(f"defaults: {QUICK}\njobs:\n- {entry}\n")
 
 
+def stand_in(root: Path) -> None:
+    """From now on nothing is made by the model, but one record and one motion."""
+    write_jobs(root, 1, "one.yaml")
+    code, said = run(root, "one", jobs="one.yaml")
+    if code:
+        raise SystemExit(said)
+    shutil.copy(next((root / "one" / "motions").iterdir()), root / "template.safetensors")
+    record = json.loads(min((root / "one").glob("a-*.json")).read_text())
+    (root / "template.json").write_text(json.dumps({k: v for k, v in record.items() if k not in ("job", "output")}))
+    here = str(Path(__file__).parent)
+    os.environ |= {"STAND_IN": str(root), "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+    PROGRAM[:] = [str(Path(here) / "standing_in.py")]
+
+
 def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     try:
         return [each for each in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(each.cmdline())]
@@ -131,30 +159,34 @@ def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def kill(process: psutil.Process | subprocess.Popen[str]) -> None:
-    with contextlib.suppress(psutil.Error, OSError):
+    with contextlib.suppress(psutil.Error, OSError, subprocess.TimeoutExpired):
         process.kill()
+        process.wait(5)
 
 
 def disturb(batch: Batch, kills: int, chance: random.Random, victims: Any, every: tuple[float, float]) -> None:
     """Kill so many processes, and let the batch come to its end."""
-    done = 0
     while batch.keep_going():
-        time.sleep(chance.uniform(*every) if done < kills else 0.5)
-        if done < kills and (found := victims(batch)):
-            victim = chance.choice(found)
-            drivers = {driver.pid: driver for driver in batch.drivers.values()}
-            its_workers = workers_of(drivers[victim.pid]) if victim.pid in drivers else []
+        more = batch.killed.total() < kills
+        if more and chance.random() < 0.5:  # else it might never come to anything
+            batch.await_another()
+        time.sleep(chance.uniform(*every) if more else 0.5)
+        if more and (found := victims(batch)):
+            kind, victim = chance.choice(found)
+            its_workers = workers_of(victim) if kind == "drivers" else []
             kill(victim)
-            done += 1
+            batch.killed[kind] += 1
             _, alive = psutil.wait_procs(its_workers, timeout=5)
             batch.faults += [f"worker {each.pid} outlived its driver by 5 s" for each in alive]
+            done = len(state_of(Folder(batch.folder)).done)
+            print(f"{batch.folder.name}: {batch.killed.total()} killed, {done} done", flush=True)
         batch.look()
-    print(f"{batch.folder.name}: {done} killed, {len(state_of(batch.folder).done)} done", flush=True)
 
 
-def local(batch: Batch) -> list[Any]:
+def local(batch: Batch) -> list[Victim]:
     drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
-    return [each for driver in drivers for each in (driver, *workers_of(driver))]
+    workers = [each for driver in drivers for each in workers_of(driver)]
+    return [*(("drivers", each) for each in drivers), *(("workers", each) for each in workers)]
 
 
 def on_ray(
@@ -166,11 +198,12 @@ def on_ray(
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     batch = Batch(root, "ray", [["--ray", cluster.address]])
 
-    def victims(batch: Batch) -> list[Any]:
+    def victims(batch: Batch) -> list[Victim]:
         nonlocal nodes
         alive = [node for node in nodes if node.any_processes_alive() and not node.dead_processes()]
-        while len(alive) < 2:
-            alive.append(cluster.add_node(num_cpus=1))
+        with contextlib.suppress(Exception):  # on a busy machine one may not come up in time; then after the next kill
+            while len(alive) < 2:
+                alive.append(cluster.add_node(num_cpus=1))
         nodes = alive
         raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in nodes]
         actors = [
@@ -179,7 +212,8 @@ def on_ray(
             if "ray::_Worker" in " ".join(each.info["cmdline"] or [])
         ]
         drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
-        return [*drivers, *raylets, *actors]
+        kinds = {"drivers": drivers, "raylets": raylets, "actors": actors}
+        return [(kind, each) for kind, found in kinds.items() for each in found]
 
     try:
         disturb(batch, kills, chance, victims, every)
@@ -254,15 +288,17 @@ def timed(root: Path, number: int) -> None:
     settings = parse_settings(data, None)
     torch.set_num_threads(1)
     pipe, clip = load_pipeline("mini", device="cpu"), read_clip(root / "a.mp4", 16, 64, 64)
+    pipe.set_progress_bar_config(disable=True)
     began = None
     for seed in range(number + 1):
         made = clone(pipe, clip.frames, "a red star", settings.model_copy(update={"seed": seed}))
         write_video(root / f"loop{seed}.mp4", made.frames, clip.fps)
         began = began or time.monotonic()  # the first warms up
     print(f"loop: {(time.monotonic() - began) / number:.3f} s a job", flush=True)
-    entry = f"{{reference: a.mp4, prompt: a red star, steps: {steps}, guided_steps: 12, seeds: 0..{{}}}}"
     for workers in (1, 2):
-        (root / "timed.yaml").write_text(f"- {entry.format((number + 1) * workers)}\n")
+        seeds = f"0..{(number + 1) * workers - 1}"  # the first of each worker warms up
+        entry = f"{{reference: a.mp4, prompt: a red star, steps: {steps}, guided_steps: 12, seeds: {seeds}}}"
+        (root / "timed.yaml").write_text(f"- {entry}\n")
         code, said = run(root, f"timed{workers}", "--workers", str(workers), jobs="timed.yaml")
         if code:
             raise SystemExit(said)
@@ -278,6 +314,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, nargs=2, default=(2.0, 25.0), help="seconds between two kills")
     parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
+    parser.add_argument(
+        "--undisturbed", type=Path, help="folder of an undisturbed batch of as many jobs, if there is one"
+    )
+    parser.add_argument("--stand-in", action="store_true", help="make noise without the model: all but that is tried")
     options = parser.parse_args()
     chance, began, faults = random.Random(options.seed), time.monotonic(), []
     atexit.register(lambda: [driver.kill() for driver in STARTED if driver.poll() is None])
@@ -287,11 +327,15 @@ def main() -> None:
         write_video(root / "a.mp4", clip, 8)
         write_jobs(root, options.jobs // 2)
         wanted: dict[str, str] = {}
+        if options.stand_in:
+            stand_in(root)
         if options.engines != ["time"]:
-            code, said = run(root, "undisturbed")
-            if code:
-                raise SystemExit(said)
-            wanted = {path.name: sha256(path) for path in (root / "undisturbed").glob("*.mp4")}
+            if options.undisturbed is None:
+                code, said = run(root, "undisturbed", "--workers", "4" if options.stand_in else "1")
+                if code:
+                    raise SystemExit(said)
+            folder = options.undisturbed or root / "undisturbed"
+            wanted = {path.name: sha256(path) for path in folder.glob("*.mp4")}
         for engine in options.engines:
             found: list[str] = []
             if engine == "processes":

@@ -9,18 +9,25 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
+import fsspec
 import odd_work
+import psutil
 import pytest
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 from snippets import ROOT, blocks_of
 
 import motionclone
+from motionclone import cli
+from motionclone.batch.buckets import storage_at
 from motionclone.batch.folder import state_of
 from motionclone.batch.jobfile import as_given, read_jobs
 from motionclone.batch.pools import Failed, Given, Lost
@@ -29,10 +36,13 @@ from motionclone.batch.rays import Rays
 from motionclone.batch.schema import Job, Part, json_schema
 from motionclone.batch.shards import shard_of
 from motionclone.batch.sharing import MOST_LOSSES, TRIES, share
+from motionclone.batch.storage import Folder
 from motionclone.cli import batching
+from motionclone.cli.batch_times import Work
 from motionclone.cli.options import ModelOptions, ReferenceOptions
 from motionclone.cli.rows import Rows
 from motionclone.errors import InputError
+from motionclone.settings import Sampling, preset
 
 QUICK = "{preset: mini-paper, frames: 4, height: 64, width: 64, steps: 2, guided_steps: 1, warm_up: 1, cool_down: 1}"
 
@@ -269,10 +279,12 @@ def test_workers_that_cannot_start_end_the_batch_and_not_every_job():
     assert len(failed) < MOST_LOSSES + 3
 
 
-def test_few_jobs_are_done_by_as_many_workers():
-    pool = Clocked(8)
-    share([0, 0, 1, 1, 1], pool, lambda job: (job, job > 1, 10.0), lambda *_: None)
+def test_few_jobs_are_done_by_as_many_workers_and_it_is_seen_by_which():
+    pool, seen = Clocked(8), []
+    share([0, 0, 1, 1, 1], pool, lambda job: (job, job > 1, 10.0), lambda *_: None, lambda *each: seen.append(each))
     assert pool.now == 10.0
+    assert sorted(worker for worker, _, *step in seen[:5] if step == [0, 0]) == list(range(5))
+    assert sorted(job for _, job, *_ in seen[:5]) == list(range(5))
 
 
 @pytest.fixture(params=["processes", "ray"])
@@ -286,7 +298,15 @@ def pool(request, monkeypatch):
     return Rays("local", odd_work.setup, 2)
 
 
+def living(pids):
+    """Zombies, whom nobody may come to bury, are dead."""
+    alive = psutil.process_iter(["pid", "status"])
+    return [each.info for each in alive if each.info["pid"] in pids and each.info["status"] != psutil.STATUS_ZOMBIE]
+
+
 def test_real_workers_do_what_can_be_done_and_tell_the_rest(pool):
+    children = psutil.Process().children(recursive=True)
+    started = {each.pid for each in children if each.name() in ("raylet", "gcs_server")}
     jobs, done = [*range(20), "poison", "bad", *range(22, 30)], {}
     share([0] * len(jobs), pool, jobs.__getitem__, done.__setitem__)
     assert isinstance(done[20], Failed)
@@ -296,7 +316,11 @@ def test_real_workers_do_what_can_be_done_and_tell_the_rest(pool):
     assert len(done) == 28
     pids = {value[1] for value in done.values()}
     assert len(pids) > 2  # two of them were lost
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    for _ in range(100):  # they are being ended
+        if not living(pids | started):
+            break
+        time.sleep(0.05)
+    assert not living(pids | started)
 
 
 def test_what_stops_one_worker_stops_all():
@@ -316,9 +340,18 @@ def test_what_stops_one_worker_stops_all():
 )
 def test_ray_s_address_may_be_left_out(run, asked, monkeypatch, words, address):
     asked("{reference: tiger.mp4, prompt: a ring}")
-    monkeypatch.setattr(batching, "_make", lambda rows, folder, numbers, key, engine, follow: print(engine))
+    monkeypatch.setattr(batching, "_make", lambda rows, storage, numbers, key, engine, follow: print(engine))
     code, said = run("batch", *words.split())
     assert (code, said) == (0, f"{(None, address, False)}\n")
+
+
+def test_a_ray_that_has_nothing_to_work_with_is_refused(monkeypatch):
+    ended = []
+    nothing = {name: lambda *_, **__: {} for name in ("init", "nodes", "cluster_resources")}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(**nothing, shutdown=lambda: ended.append(True)))
+    with pytest.raises(InputError, match="Ray at auto has no CPU and no GPU for a worker; start nodes"):
+        Rays("auto", odd_work.setup)
+    assert ended
 
 
 def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):
@@ -327,6 +360,14 @@ def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch
         Rays("local", odd_work.setup, 2)
     path = written(tmp_path, "a.yaml", "- {reference: a, prompt: b}")
     assert "give --ray" in run("batch", path, "--shared")[1]
+
+
+def test_a_ray_that_makes_a_ctrl_c_of_every_signal_does_not_change_the_exit_code(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_do", interrupted)
+    assert [cli._run([], came) for came in ([], [signal.SIGTERM], [signal.SIGHUP])] == [130, 143, 129]
 
 
 # Batches of a tiny model
@@ -348,7 +389,7 @@ def asked(tmp_path, clip, model, monkeypatch):
 
 def videos(folder):
     """All that are done."""
-    return {name: (Path(folder) / name).read_bytes() for name in sorted(state_of(Path(folder)).done)}
+    return {name: (Path(folder) / name).read_bytes() for name in sorted(state_of(Folder(Path(folder))).done)}
 
 
 def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, made_here, tmp_path):
@@ -359,6 +400,7 @@ def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, made
     assert code == 0, said
     assert "5: 1 the same as others, 4 to be made" in said
     assert "18 forwards, 4 of them guided" in " ".join(said.split())
+    assert "known once the first video is done" in said
     assert not (tmp_path / "jobs").exists()
     code, said = run("batch", "jobs.yaml")
     assert code == 0, said
@@ -376,6 +418,8 @@ def test_a_batch_is_made_once_and_each_video_as_its_record_says(run, asked, made
     assert Path("again.mp4").read_bytes() == made[first]
     (tmp_path / "jobs" / first).unlink()
     shutil.rmtree(tmp_path / "jobs" / "motions")
+    said = run("batch", "jobs.yaml", "--dry-run")[1]
+    assert "for one worker, by 3 of the videos that are there" in " ".join(said.split())
     assert "1 made, 3 there already" in run("batch", "jobs.yaml")[1]
     assert videos("jobs") == made
 
@@ -390,7 +434,7 @@ def test_all_that_decides_a_video_is_in_its_name(asked, tmp_path):
     )
 
     def hashes():
-        rows = Rows(read_jobs(Path("jobs.yaml")), tmp_path / "v")
+        rows = Rows(read_jobs(Path("jobs.yaml")), Folder(tmp_path / "v"))
         return [Path(rows(number).name).stem.rpartition("-")[2] for number in range(14)]
 
     before = hashes()
@@ -399,6 +443,34 @@ def test_all_that_decides_a_video_is_in_its_name(asked, tmp_path):
     with Path("lion.mp4").open("ab") as file:
         file.write(b"\0")
     assert [old == new for old, new in zip(before, hashes(), strict=True)] == [True] * 8 + [False] * 6
+
+
+def test_a_clip_is_read_once_for_the_hashes_of_all_its_jobs(asked, tmp_path, monkeypatch):
+    asked("{reference: tiger.mp4, prompts: [a star, a ring], seeds: 0..9}")
+    read = []
+    monkeypatch.setattr("motionclone.cli.rows._sha256", lambda path: read.append(path.name) or "0" * 64)
+    rows = Rows(read_jobs(Path("jobs.yaml")), Folder(tmp_path / "v"))
+    assert len({rows(number).name for number in range(20)}) == 20
+    assert read == ["tiger.mp4"]
+
+
+def test_time_is_told_by_what_others_of_the_kind_took(tmp_path):
+    def settings(steps, frames=16):
+        given = {"steps": steps, "guided_steps": steps // 2, "num_frames": frames}
+        return preset("mini-paper").model_copy(update={"sampling": Sampling(**given)})
+
+    for number, seconds in enumerate((10, 16, 1000)):  # of 8 units: four steps, of which two take three times as long
+        record = {"settings": settings(4).model_dump(), "seconds": seconds, "job": {"model_options": {"model": "mini"}}}
+        written(tmp_path, f"a-{number}.json", json.dumps(record))
+    written(tmp_path, "a-3.json", "{}")
+    work, videos = Work(), [f"a-{number}.mp4" for number in range(5)]
+    assert work.told(Folder(tmp_path), videos) == "nothing to be made"
+    for _ in range(100):
+        work.add(settings(8), ModelOptions())
+    assert work.told(Folder(tmp_path), videos) == "about 53 min for one worker, by 3 of the videos that are there"
+    assert work.told(Folder(tmp_path), []).startswith("known once")
+    work.add(settings(8, frames=8), ModelOptions())
+    assert work.told(Folder(tmp_path), videos).endswith(", and 1 videos of models or sizes that are not there yet")
 
 
 def test_one_bad_row_fails_alone_and_is_tried_again(run, asked, made_here, tmp_path):
@@ -466,6 +538,76 @@ def test_pictures_and_motions_are_jobs_too(run, asked, made_here, tmp_path, mode
     )
     assert code == 0, said
     assert Path("o.mp4").read_bytes() == next(Path("jobs").glob("tiger*.mp4")).read_bytes()
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """What is kept at s3://, by name, in the order in which it was put there."""
+    kept = {}
+
+    class Memory(MemoryFileSystem):
+        store, pseudo_dirs, cachable = kept, [""], False
+
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda address: (Memory(), address.removeprefix("s3:/")))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    return kept
+
+
+def test_object_storage_holds_what_a_folder_holds(run, asked, made_here, bucket, tmp_path, monkeypatch):
+    asked("{reference: tiger.mp4, prompts: [a star, a ring]}", "{reference: gone.mp4, prompt: a ring}")
+    assert "1 made" in run("batch", "jobs.yaml", "--shard", "2/3")[1]
+    before = {path.name for path in tmp_path.iterdir()}
+    there = ("--out-dir", "s3://b/v")
+    assert "3: 2 to be made, 1 refused" in run("batch", "jobs.yaml", *there, "--dry-run")[1]
+    assert not bucket
+    code, said = run("batch", "jobs.yaml", *there)
+    assert (code, "2 made, 0 there already, 1 failed; see s3://b/v" in said) == (1, True), said
+    names = [name.removeprefix("/b/v/") for name in bucket]
+    local = {path.relative_to("jobs").as_posix() for path in Path("jobs").rglob("*") if path.is_file()}
+    assert {name for name in local if not name.startswith("batches/")} < set(names)
+    for name in filter(state_of(storage_at("s3://b/v")).done.__contains__, names):
+        assert names.index(name) < names.index(f"{Path(name).stem}.json")
+    (name,) = videos("jobs")
+    assert bucket[f"/b/v/{name}"].getvalue() == videos("jobs")[name]
+    assert "2 done, 1 failed, 0 to be made" in run("batch", "status", "s3://b/v")[1]
+    record, motion = bucket.pop(f"/b/v/{Path(name).stem}.json"), dict(bucket)[next(n for n in bucket if "motions" in n)]
+    assert "1 made, 1 there already" in run("batch", "jobs.yaml", *there)[1]
+    assert (
+        json.loads(bucket[f"/b/v/{Path(name).stem}.json"].getvalue())["output"]
+        == json.loads(record.getvalue())["output"]
+    )
+    assert motion in bucket.values()  # and has not been made again
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert not list((tmp_path / "scratch").iterdir())
+
+    def refuse(*_):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", refuse)
+    del bucket[f"/b/v/{name}"]
+    with pytest.raises(
+        InputError, match=r"s3://b/v cannot be used \(Access Denied\); check address, rights and network"
+    ):
+        batching.batch_run(Path("jobs.yaml"), out_dir="s3://b/v")
+    assert len([name for name in bucket if name.endswith(".error.json")]) == 1
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_only_object_storage_has_an_address():
+    assert storage_at("a/b") == Folder(Path("a/b"))
+    for place in ("memory://a", "file:///a", "sftp://a/b", "https://a/b"):
+        with pytest.raises(InputError, match=r"nowhere that a batch can be kept; give a folder, or object storage"):
+            storage_at(place)
+
+
+def test_only_names_are_read_to_know_what_is_done(tmp_path):
+    for number in range(100):
+        (tmp_path / f"a-{number:016x}.mp4").symlink_to("nowhere")
+        (tmp_path / f"a-{number:016x}{'.error' if number % 2 else ''}.json").symlink_to("nowhere")
+    state = state_of(Folder(tmp_path))
+    assert state.done == {f"a-{number:016x}.mp4" for number in range(0, 100, 2)}
+    assert state.failed == {f"a-{number:016x}" for number in range(1, 100, 2)}
 
 
 def test_a_worker_is_killed_and_the_batch_stopped_and_nothing_is_lost_or_made_twice(run, asked, request):

@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from conftest import Here
 
 from motionclone.cli import main
 from motionclone.lab.methods import Method, main_methods
@@ -83,3 +85,20 @@ def test_a_metric_and_a_suite_are_one_entry_each(tmp_path, monkeypatch):
     assert "| brightness (mean of 1) |" in headline
     assert "| more words |" in words_section
     assert "- **brightness**: Mean value of all pixels" in report
+
+
+@few_steps_are_made
+def test_the_lab_works_on_ray_too(run, tmp_path, monkeypatch):
+    asked = []
+
+    def pool(address, setup, size, shared):
+        asked.append((address, size, shared))
+        return Here(setup)
+
+    monkeypatch.setattr("motionclone.batch.rays.Rays", pool)
+    monkeypatch.setattr("motionclone.lab.report.write_report", lambda _: ())
+    monkeypatch.chdir(tmp_path)
+    code, said = run("evaluate", "quick", *SMALL, "--out-dir", "run", "--ray", "a:1", "--shared")
+    assert (code, asked) == (0, [("a:1", None, True)]), said
+    lines = [json.loads(line) for line in Path("run/results.jsonl").read_text().splitlines()]
+    assert {line["method"] for line in lines if "scores" in line} == {"ceiling", "cloned", "drawn", "unguided"}

@@ -1,12 +1,12 @@
-"""What the folder of a batch holds: videos with their records, why others failed, and what was asked for.
+"""What a batch keeps, in a folder or in object storage: videos with records, why others failed, what was asked for.
 
 A video's name tells by its end all that decides it, so that the list of names is all there is to know: what has a video
 and a record, which take their places together, is done. Nothing is counted anywhere else, and nothing can disagree.
 """
 
 import hashlib
+import io
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from motionclone.batch.storage import Storage
 from motionclone.errors import InputError
-from motionclone.files import read_json, whole_file
+from motionclone.files import parse_json
 
-ASKED, MOTIONS = "batches", "motions"
+ASKED = "batches"
 DIGEST = 16  # hexadecimal digits of a name
-LONGEST_LINE, LARGEST_LIST = 2**16, 2**27
+LONGEST_LINE, LARGEST_LIST, LARGEST_ERROR = 2**16, 2**27, 2**20
 _VIDEO = re.compile(rf"^([^/\\]+-[0-9a-f]{{{DIGEST}}})\.(?:mp4|webm|gif)$")
 _ERROR = ".error.json"
 
@@ -55,16 +56,13 @@ def digest_of(decides: Any) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:DIGEST]
 
 
-def state_of(folder: Path) -> State:
+def state_of(storage: Storage) -> State:
     """What is done and what failed; only names are read. A video counts if its record is there, too.
 
     Raises:
-        InputError: the folder cannot be read.
+        InputError: they cannot be listed.
     """
-    try:
-        names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read ({error.strerror}); check its permissions.") from error
+    names = storage.names()
     videos = {name: match[1] for name in names if (match := _VIDEO.fullmatch(name))}
     done = frozenset(name for name, stem in videos.items() if f"{stem}.json" in names)
     stems = {stem for name, stem in videos.items() if name in done}
@@ -72,68 +70,62 @@ def state_of(folder: Path) -> State:
     return State(done, frozenset(stem for stem in failed if stem not in stems))
 
 
-def is_done(folder: Path, name: str) -> bool:
+def is_done(storage: Storage, name: str) -> bool:
     """Whether a video is there with its record."""
-    return (folder / name).is_file() and (folder / name).with_suffix(".json").is_file()
+    return storage.has(name) and storage.has(Path(name).with_suffix(".json").name)
 
 
-def error_of(folder: Path, name: str) -> Path:
-    """Where it is told why a video failed."""
-    return folder / f"{Path(name).stem}{_ERROR}"
+def error_of(name: str) -> str:
+    """The name of what tells why a video failed."""
+    return f"{Path(name).stem}{_ERROR}"
 
 
-def write_error(folder: Path, name: str, reason: str, tries: int, job: Mapping[str, Any]) -> None:
+def write_error(storage: Storage, name: str, reason: str, tries: int, job: Mapping[str, Any]) -> None:
     """Tell why a video failed, beside its place."""
     content = {"reason": reason, "tries": tries, "job": job}
-    with whole_file(error_of(folder, name), overwrite=True) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    storage.write(error_of(name), json.dumps(content, indent=2) + "\n")
 
 
-def read_error(folder: Path, name: str) -> str:
+def read_error(storage: Storage, name: str) -> str:
     """Why a video failed; what is no such file says nothing."""
     try:
-        content = read_json(error_of(folder, name), "an error")
+        content = parse_json(storage.read(error_of(name), "an error", LARGEST_ERROR), "it is no error")
     except InputError:
         return ""
     return str(content.get("reason", ""))[:2000] if isinstance(content, dict) else ""
 
 
-def write_list(folder: Path, key: str, jobs: Iterable[Listed]) -> None:
+def write_list(storage: Storage, key: str, jobs: Iterable[Listed]) -> None:
     """Keep what a part of a job file asks for, known by its key, so that others can tell how far it is.
 
     A job that has another name than before, such as one whose clip was missing, has not failed any more.
     """
-    path = folder / ASKED / f"{key}.jsonl"
+    path = f"{ASKED}/{key}.jsonl"
     listed = list(jobs)
-    before = {job.name for job in _listed(path)} if path.exists() else set()
+    before = {job.name for job in _listed(storage, path)} if storage.has(path) else set()
     for name in before - {job.name for job in listed}:
-        error_of(folder, name).unlink(missing_ok=True)
-    with whole_file(path, overwrite=True) as temporary:
-        temporary.write_text("".join(job.model_dump_json() + "\n" for job in listed), encoding="utf-8")
+        storage.remove(error_of(name))
+    storage.write(path, "".join(job.model_dump_json() + "\n" for job in listed))
 
 
-def read_lists(folder: Path) -> dict[str, Listed]:
-    """Every job that was asked for in this folder, by name.
+def read_lists(storage: Storage) -> dict[str, Listed]:
+    """Every job that was asked for there, by name.
 
     Raises:
         InputError: there is no batch, or a list is not as it was written.
     """
-    paths = sorted((folder / ASKED).glob("[!.]*.jsonl")) if folder.is_dir() else []
-    if not paths:
-        raise InputError(f"{folder} holds no batch; give the folder that `motionclone batch` wrote to.")
-    return {job.name: job for path in paths for job in _listed(path)}
+    names = [name for name in sorted(storage.names(ASKED)) if name.endswith(".jsonl") and name[0] != "."]
+    if not names:
+        raise InputError(f"{storage} holds no batch; give the folder that `motionclone batch` wrote to.")
+    return {job.name: job for name in names for job in _listed(storage, f"{ASKED}/{name}")}
 
 
-def _listed(path: Path) -> Iterator[Listed]:
-    number = 0
+def _listed(storage: Storage, name: str) -> Iterator[Listed]:
+    number, lines = 0, io.BytesIO(storage.read(name, "a list of jobs", LARGEST_LIST))
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_LIST:
-            raise InputError(f"{path} is no list of jobs; take it away.")
-        with path.open("rb") as file:
-            while line := file.readline(LONGEST_LINE):
-                number += 1
-                yield Listed.model_validate_json(line)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+        while line := lines.readline(LONGEST_LINE):
+            number += 1
+            yield Listed.model_validate_json(line)
     except ValidationError as error:
-        raise InputError(f"line {number} of {path} is no job; take the file away, and call the batch again.") from error
+        told = f"line {number} of {storage}/{name} is no job"
+        raise InputError(f"{told}; take the file away, and call the batch again.") from error

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from motionclone.batch.schema import MOST_JOBS, Job, Part, Products
 from motionclone.errors import InputError, choice, in_one_line
-from motionclone.files import check_no_address, check_plain, parse_json, parse_yaml, unique
+from motionclone.files import check_no_address, check_plain, parse_json, parse_yaml, read_bounded, unique
 
 LARGEST = {".yaml": 2**20, ".yml": 2**20, ".jsonl": 2**26, ".csv": 2**26}
 """Bytes, by how the file's name ends. Libraries read YAML slowly."""
@@ -106,18 +106,9 @@ def read_jobs(path: Path) -> Jobs:
 
 def _text(path: Path, largest: int) -> str:
     check_no_address(path)
+    more = "write .jsonl, which may be longer" if path.suffix.lower() in (".yaml", ".yml") else "split it"
     try:
-        if not path.is_file():
-            raise InputError(f"there is no job file {path}; check the path.")
-        with path.open("rb") as file:
-            data = file.read(largest + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    if len(data) > largest:
-        more = "write .jsonl, which may be longer" if path.suffix.lower() in (".yaml", ".yml") else "split it"
-        raise InputError(f"{path} has more than {largest >> 20} MB; {more}.")
-    try:
-        return data.decode("utf-8-sig")
+        return read_bounded(path, "a job file", largest, more).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text in UTF-8; save it as that.") from error
 

@@ -6,7 +6,10 @@ import re
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
+
+import psutil
 
 from motionclone.batch.pools import Answer, Busy, Given, Lost, Raised, Setup
 from motionclone.errors import InputError, from_extra
@@ -22,20 +25,22 @@ class Rays:
             address: "local" for a Ray of this machine that ends with the pool, "auto" for the one that runs here, or
                 that of a cluster, as `ray.init` takes it; tokens are taken from Ray's own environment variables.
             setup: of every worker; motionclone must be installed on all nodes.
-            size: how many workers; one a GPU of the cluster, or else one a core, at the most, and by default.
+            size: how many workers; by default one a GPU of the cluster, or else one a core, and never more at a time.
             shared: whether files lie under the same paths on all nodes.
 
         Raises:
-            InputError: Ray is not there, cannot be reached, or has several machines that share no files.
+            InputError: Ray is not there, cannot be reached, has nothing to work with, or machines that share no files.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with from_extra("ray", "a batch on Ray"):
             import ray
         self._ray = ray
-        few = {"num_cpus": size} if address == "local" and size else {}
-        heard = signal.getsignal(signal.SIGTERM)
+        own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        if own and size:
+            own["num_cpus"] = size
+        heard, others = signal.getsignal(signal.SIGTERM), set(psutil.Process().children())
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **few)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
         except Exception as error:  # of the network, and of arguments
             raise InputError(f"Ray at {address} cannot be used ({_last_line(error)}); give another.") from error
         finally:
@@ -47,8 +52,13 @@ class Rays:
                 f"this Ray has {len(hosts)} machines, and outputs go to a folder; if all of them have it, say that it "
                 "is shared."
             )
+        self._started = set(psutil.Process().children()) - others
         self._takes = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
-        self.size = min(size or self._room(), self._room())
+        self._places = self._room()
+        self.size = size or self._places
+        if not self._places:
+            ray.shutdown()
+            raise InputError(f"Ray at {address} has no CPU and no GPU for a worker; start nodes that have some first.")
         self._actor = ray.remote(max_restarts=0, **{f"num_{self._takes.lower()}s": 1})(_Worker)
         self._setup = pickle.dumps(setup)
         self._workers: dict[int, Any] = {}
@@ -61,7 +71,7 @@ class Rays:
 
     def ready(self, worker: int) -> bool:
         """As `Pool` says."""
-        return worker in self._workers or len(self._workers) < self._room()
+        return worker in self._workers or len(self._workers) < self._places
 
     def give(self, worker: int, job: Any) -> None:
         """As `Pool` says."""
@@ -72,6 +82,7 @@ class Rays:
 
     def answers(self, patience: float) -> Iterable[Answer]:
         """As `Pool` says."""
+        self._places = self._room()
         if not self._at_work:
             time.sleep(patience)
             return
@@ -87,7 +98,7 @@ class Rays:
         for worker, started in list(self._starting.items()):
             if self._ray.wait([started], timeout=0)[0]:
                 del self._starting[worker]
-            elif len(self._workers) > self._room():
+            elif len(self._workers) > self._places:
                 self._drop(worker)
                 self._at_work = {each: other for each, other in self._at_work.items() if other != worker}
                 yield Given(worker, Busy())
@@ -112,7 +123,20 @@ class Rays:
         finally:
             for actor in self._workers.values():
                 self._ray.kill(actor)
-            self._ray.shutdown()
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """Disconnect; a Ray that was started here ends with what it has started, which outlives it by seconds."""
+        own = set(self._started)
+        for process in self._started:
+            with suppress(psutil.Error):
+                own |= set(process.children(recursive=True))
+                if process.name() not in ("raylet", "gcs_server"):  # to which we are connected
+                    process.kill()  # Ray waits a second for each that does not heed it.
+        self._ray.shutdown()
+        for process in own:
+            with suppress(psutil.Error):
+                process.kill()
 
 
 class _Worker:

@@ -63,7 +63,8 @@ def share(
         pool: of workers.
         job: what is given to a worker, by the job's number; made then, so that nothing is held for those that wait.
         on_done: called with a job's number and what its worker gave; `Failed` after `TRIES`.
-        on_step: called with a worker, its job's number (None: it has none now), its step and how many there are.
+        on_step: called with a worker, its job's number (None: it has none now), its step and how many there are, which
+            are both 0 at first.
 
     Raises:
         InputError: workers end before they can do anything.
@@ -96,6 +97,7 @@ def share(
                     idle.remove(worker)
                     at_work[worker], last[worker] = number, groups[number]
                     pool.give(worker, job(number))
+                    on_step(worker, number, 0, 0)
             if not at_work and queue.is_empty():
                 return
             for answer in pool.answers(0.5):

@@ -1,5 +1,7 @@
 """The command line: parse, call, print. Heavy modules load inside the commands, so that help is quick."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -65,6 +67,8 @@ def main() -> None:
     # The libraries advise on things that are in order here; their errors still come. Read when they are imported.
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    # A process that ends would otherwise search all that it has loaded for what nobody needs, for a second or two.
+    atexit.register(gc.freeze)
     with standard_streams(), stopping_in_order() as came, warnings_said(), naming(as_option):
         sys.exit(_run(sys.argv[1:], came))
 
@@ -92,7 +96,8 @@ def _run(words: list[str], came: Sequence[int] = ()) -> int:
         return 128 + 13  # as if SIGPIPE had ended it, which is what shells expect
     except KeyboardInterrupt as stop:
         say("motionclone: stopped; no file was left half written")
-        return 128 + getattr(stop, "number", signal.SIGINT)
+        # Some libraries make a Ctrl-C of every signal.
+        return 128 + (came[0] if came else getattr(stop, "number", signal.SIGINT))
     return 0
 
 

@@ -1,13 +1,13 @@
 """What a batch would be, before anything is made: everything that can be refused, and what it takes."""
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionclone.batch.folder import MOTIONS
+from motionclone.batch.storage import MOTIONS, Storage
+from motionclone.cli.batch_times import Work
 from motionclone.cli.foretelling import memory_told
 from motionclone.cli.jobs import CloneJob
 from motionclone.cli.reading import load_model
@@ -28,6 +28,7 @@ class Plan:
     forwards: int = 0
     guided: int = 0
     size: float = 0.0
+    work: Work = field(default_factory=Work)
     motions: set[str] = field(default_factory=set)
     models: "dict[Any, tuple[Any, Settings, Any]]" = field(default_factory=dict)  # the largest video of each
     refused: list[tuple[str, str]] = field(default_factory=list)  # where in the file, and why
@@ -54,9 +55,8 @@ class _Checker:
         settings = task.settings.model_copy(update={"seed": 0}) if task.motion else task.settings
         alike = (replace(task.job, prompt=""), task.sources, settings.model_dump_json(), tuple(task.typed))
         if alike not in self._ready:
-            output = task.folder / task.name
             try:
-                ready = prepared(task.job, task.sources, task.settings, output, task.typed, self._load)
+                ready = prepared(task.job, task.sources, task.settings, Path(task.name), task.typed, self._load)
                 self._ready[alike] = ready.pipe, ready.settings
             except (InputError, OSError) as error:
                 self._ready[alike] = InputError(str(error))
@@ -74,7 +74,7 @@ def plan_of(rows: Rows, numbers: Sequence[int], done: frozenset[str]) -> Plan:
     """Check every job of these numbers, and count those that are not done."""
     from motionclone.backbones.families import backbone_of
 
-    plan, checker, seen = Plan(), _Checker(), set(done)
+    plan, checker, seen, kept = Plan(), _Checker(), set(done), rows.storage.names(MOTIONS)
     for number in numbers:
         task = rows(number)
         if isinstance(task, Task) and task.name in seen:
@@ -91,10 +91,11 @@ def plan_of(rows: Rows, numbers: Sequence[int], done: frozenset[str]) -> Plan:
         twice = sampling.guidance_scale > 1 and "negative_prompt" in backbone.pipeline_arguments(sampling)
         plan.forwards += sampling.steps * (1 + twice)
         plan.guided += 0 if settings.guidance.off else sampling.guided_steps
+        plan.work.add(settings, task.job.model_options)
         pixels = sampling.num_frames * sampling.height * sampling.width
         plan.size += _VIDEO * pixels + _RECORD
         fresh = task.motion is not None and task.motion not in plan.motions
-        if fresh and not (task.folder / MOTIONS / str(task.motion)).is_file():
+        if fresh and task.motion not in kept:
             plan.motions.add(str(task.motion))
             plan.forwards += 1
             latents = backbone.latents_shape(sampling.num_frames, sampling.height, sampling.width)
@@ -114,15 +115,13 @@ def _pixels(settings: "Settings") -> int:
     return sampling.num_frames * sampling.height * sampling.width
 
 
-def show(plan: Plan, folder: Path, jobs: int, same: int, done: int, failed: int) -> None:
-    """Print it. InputError if the disk has no room."""
+def show(plan: Plan, storage: Storage, jobs: int, same: int, done: int, failed: int, there: frozenset[str]) -> None:
+    """Print it, with the time that it takes by what is `there`. InputError if the disk has no room."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    free = shutil.disk_usage(
-        next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    ).free
+    free = storage.room()
     todo = jobs - same - done - len(plan.refused)
     counts = {"the same as others": same, "done already": done, "to be made": todo, "refused": len(plan.refused)}
     told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
@@ -130,7 +129,8 @@ def show(plan: Plan, folder: Path, jobs: int, same: int, done: int, failed: int)
         "jobs": f"{jobs:,}: {told}" + (f"; {failed:,} failed before" if failed else ""),
         "motions": f"{len(plan.motions):,} to be read",
         "denoiser": f"{plan.forwards:,} forwards, {plan.guided:,} of them guided",
-        "writes": f"about {_bytes(plan.size)} to {folder}; {_bytes(free)} are free",
+        "time": plan.work.told(storage, there),
+        "writes": f"about {_bytes(plan.size)} to {storage}" + ("" if free is None else f"; {_bytes(free)} are free"),
     }
     for pipe, settings, options in plan.models.values():
         rows[f"model {options.model}"] = f"each worker {memory_told(pipe, settings, options)}"
@@ -147,8 +147,8 @@ def show(plan: Plan, folder: Path, jobs: int, same: int, done: int, failed: int)
         console.print(escape(printable(f"{where}{many}: {reason}")), soft_wrap=True, highlight=False)
     if len(refused) > 20:
         console.print(f"and {len(refused) - 20:,} more")
-    if plan.size > free:
-        raise InputError(f"{folder} has room for {_bytes(free)} and about {_bytes(plan.size)} are needed; make room.")
+    if free is not None and plan.size > free:
+        raise InputError(f"{storage} has room for {_bytes(free)} and about {_bytes(plan.size)} are needed; make room.")
 
 
 def _bytes(size: float) -> str:

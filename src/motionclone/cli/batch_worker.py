@@ -1,7 +1,6 @@
 """What a worker of a batch does: one video after the other, with a model that stays loaded."""
 
 import io
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -10,8 +9,9 @@ from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motionclone.batch.folder import MOTIONS, error_of, is_done
+from motionclone.batch.folder import error_of, is_done
 from motionclone.batch.pools import Busy, Failed, OnStep
+from motionclone.batch.storage import MOTIONS, PAUSE, Storage, UnusableError
 from motionclone.cli.extracting import extracted, prepared_to_extract
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.reading import load_model
@@ -20,14 +20,12 @@ from motionclone.cli.running import make, write
 from motionclone.cli.sources import Sources
 from motionclone.cli.terminal import warnings_said
 from motionclone.errors import InputError, naming
-from motionclone.files import TakenError, claimed
+from motionclone.files import TakenError
 
 if TYPE_CHECKING:
     from motionclone.cloning import Step
     from motionclone.settings import Settings
 
-PAUSE = 0.5
-"""Seconds before another run is asked again whether it has done what it does."""
 _NO_MORE = {ENOSPC, EDQUOT, EROFS}
 
 
@@ -64,7 +62,7 @@ class Worker:
                 time.sleep(PAUSE)
                 return Busy()
             except Exception as error:
-                if _stops_all(error, task.folder):
+                if _stops_all(error, task.storage):
                     raise
                 told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
                 return Failed(told)
@@ -72,36 +70,27 @@ class Worker:
         return Done(tuple(notes))
 
     def _make(self, task: Task, on_step: OnStep) -> None:
-        output = task.folder / task.name
-
         @contextmanager
         def progress() -> "Iterator[Callable[[str, Step], None]]":
             yield lambda _, step: on_step(step.index, step.steps)
 
-        with claimed(output):
-            if is_done(task.folder, task.name):
+        with task.storage.output(task.name) as output:
+            if is_done(task.storage, task.name):
                 return
             job, sources, settings = task.job, task.sources, task.settings
             if task.motion is not None:
-                job, sources, settings = self._from_motion(task)
+                job, sources, settings = self._from_motion(task, output.parent / MOTIONS / task.motion)
             made = make(job, sources, settings, output, task.typed, self.load, progress)
             # By its name it can be no other video than one that was left without its record.
             write(made, sources, output, overwrite=True)
-        error_of(task.folder, task.name).unlink(missing_ok=True)
+        task.storage.remove(error_of(task.name))
 
-    def _from_motion(self, task: Task) -> "tuple[GenerateJob, Sources, Settings]":
+    def _from_motion(self, task: Task, path: Path) -> "tuple[GenerateJob, Sources, Settings]":
         """The job as one that generates from the motion of its reference, which is read if nobody has."""
         from motionclone.motion import load_motion
 
         assert isinstance(task.job, CloneJob)
-        path = task.folder / MOTIONS / str(task.motion)
-        while not path.is_file():
-            try:
-                with claimed(path):
-                    if not path.is_file():
-                        self._extract(task, path)
-            except TakenError:
-                time.sleep(PAUSE)
+        task.storage.obtain(path, lambda: self._extract(task, path))
         motion, sampling = load_motion(path), task.settings.sampling
         height, width = motion.record.size or (sampling.height, sampling.width)
         size = {"num_frames": motion.video_frames, "height": height, "width": width}
@@ -125,10 +114,12 @@ def _changed(what: str) -> InputError:
     return InputError(f"{what} has changed since the batch began; call it again.")
 
 
-def _stops_all(error: BaseException | None, folder: Path) -> bool:
+def _stops_all(error: BaseException | None, storage: Storage) -> bool:
     """Whether nothing more can be written, so that every job to come would fail, too."""
     while error is not None:
-        if isinstance(error, OSError) and (error.errno in _NO_MORE or not os.access(folder, os.W_OK)):
+        if isinstance(error, UnusableError):
+            return True
+        if isinstance(error, OSError) and (error.errno in _NO_MORE or storage.is_lost()):
             return True
         error = error.__cause__ or error.__context__
     return False

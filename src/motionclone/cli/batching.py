@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from motionclone.cli.examples import epilogue
-from motionclone.cli.options import WHOLE
+from motionclone.cli.options import WHOLE, RayAddress, ray_address
 from motionclone.cli.terminal import batch_bars, say
 from motionclone.errors import InputError, naming, printable
 
 if TYPE_CHECKING:
     from motionclone.batch.pools import Pool
+    from motionclone.batch.storage import Storage
     from motionclone.cli.rows import Rows
 
 batch = App(name="batch", help_epilogue=epilogue("batch"))
@@ -23,10 +24,10 @@ batch = App(name="batch", help_epilogue=epilogue("batch"))
 def batch_run(
     jobs: Path | None = None,
     *,
-    out_dir: Path | None = None,
+    out_dir: str | None = None,
     workers: Annotated[int | None, WHOLE] = None,
     shard: str | None = None,
-    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    ray: RayAddress = None,
     shared: bool = False,
     follow: bool = False,
     dry_run: bool = False,
@@ -41,7 +42,8 @@ def batch_run(
     jobs
         A file of jobs (.yaml, .jsonl or .csv); docs/batches.md tells how one is written.
     out_dir
-        Folder for videos, records and motions; by default named after the file.
+        Folder for videos, records and motions, or object storage (s3://bucket/folder, gs://... or az://...); by default
+        a folder named after the file.
     workers
         Processes of this machine, or actors of Ray; by default one a GPU, or one.
     shard
@@ -49,7 +51,7 @@ def batch_run(
     ray
         Work on Ray: on one that is started here or, as --ray auto, that runs here, or at the address of a cluster.
     shared
-        The folder and all inputs lie under the same paths on all machines of the cluster.
+        The folder, if it is one, and all inputs lie under the same paths on all machines of the cluster.
     follow
         Show every worker, and say at once what fails.
     dry_run
@@ -68,30 +70,27 @@ def batch_run(
         raise InputError("`motionclone batch` needs a job file, such as: motionclone batch jobs.yaml")
     if workers is not None and not 1 <= workers <= 10_000:
         raise InputError(f"--workers must be 1 to 10,000, got {workers}.")
-    if ray is not None and len(ray) > 1:
-        raise InputError(f"--ray takes one address, got {' '.join(ray)}.")
-    address = None if ray is None else next(iter(ray), "local")
-    if shared and ray is None:
-        raise InputError("--shared is about the machines of a Ray; give --ray, or leave it out.")
+    address = ray_address(ray, shared)
+    from motionclone.batch.buckets import Bucket, storage_at
     from motionclone.batch.jobfile import read_jobs
     from motionclone.batch.shards import shard_of
     from motionclone.cli.rows import Rows, as_field
-    from motionclone.files import check_free
 
     found = read_jobs(jobs)
     numbers = range(len(found))[shard_of(shard)]
-    folder = out_dir or Path(jobs.stem)
-    rows = Rows(found, folder)
-    check_free(folder / "batch.mp4", overwrite=True)
+    storage = storage_at(jobs.stem if out_dir is None else out_dir)
+    rows = Rows(found, storage)
+    storage.check()
+    shared = shared or isinstance(storage, Bucket)  # what is there, all see
     with naming(as_field):
         if dry_run:
-            _foretell(rows, folder, numbers)
+            _foretell(rows, storage, numbers)
         else:
-            _make(rows, folder, numbers, f"{jobs.absolute()} {shard}", (workers, address, shared), follow)
+            _make(rows, storage, numbers, f"{jobs.absolute()} {shard}", (workers, address, shared), follow)
 
 
 @batch.command
-def status(folder: Path, *, page: bool = False) -> None:
+def status(folder: str, *, page: bool = False) -> None:
     """Say how far a batch is, and what failed.
 
     Parameters
@@ -101,33 +100,35 @@ def status(folder: Path, *, page: bool = False) -> None:
     page
         Write index.html, a page of all videos with filters, as a batch does when it ends.
     """
+    from motionclone.batch.buckets import storage_at
     from motionclone.batch.folder import read_error, read_lists, state_of
 
-    asked, state = read_lists(folder), state_of(folder)
+    storage = storage_at(folder)
+    asked, state = read_lists(storage), state_of(storage)
     done = sum(name in state.done for name in asked)
     failed = [name for name in asked if Path(name).stem in state.failed]
     left = len(asked) - done - len(failed)
     print(f"{len(asked):,} asked for: {done:,} done, {len(failed):,} failed, {left:,} to be made")
     for name in failed[:20]:
-        print(printable(f"{name}: {read_error(folder, name)}"))
+        print(printable(f"{name}: {read_error(storage, name)}"))
     if len(failed) > 20:
         print(f"and {len(failed) - 20:,} more; each has its .error.json")
     if page:
         from motionclone.lab.batch_page import write_page
 
-        say(f"wrote {write_page(folder)}")
+        say(f"wrote {write_page(storage)}")
 
 
-def _foretell(rows: "Rows", folder: Path, numbers: range) -> None:
+def _foretell(rows: "Rows", storage: "Storage", numbers: range) -> None:
     from motionclone.batch.folder import state_of
     from motionclone.cli.batch_plan import plan_of, show
 
-    state = state_of(folder)
+    state = state_of(storage)
     plan = plan_of(rows, numbers, state.done)
     names = [rows(number).name for number in numbers]
     unique = set(names)
     failed = sum(Path(name).stem in state.failed for name in unique)
-    show(plan, folder, len(names), len(names) - len(unique), len(unique & state.done), failed)
+    show(plan, storage, len(names), len(names) - len(unique), len(unique & state.done), failed, state.done)
     if plan.refused:
         sys.exit(1)
 
@@ -153,7 +154,12 @@ def _resolved(rows: "Rows", numbers: range) -> tuple[list[tuple[str, int, int]],
 
 
 def _make(
-    rows: "Rows", folder: Path, numbers: range, key: str, engine: tuple[int | None, str | None, bool], follow: bool
+    rows: "Rows",
+    storage: "Storage",
+    numbers: range,
+    key: str,
+    engine: tuple[int | None, str | None, bool],
+    follow: bool,
 ) -> None:
     from motionclone.batch.folder import digest_of, state_of, write_error, write_list
     from motionclone.batch.jobfile import as_given
@@ -162,17 +168,17 @@ def _make(
     from motionclone.lab.identity import without_places
 
     tasks, refused = _resolved(rows, numbers)
-    _sweep(folder)
+    storage.sweep()
     asked = [(name, number) for name, number, _ in (*tasks, *refused)]
-    write_list(folder, digest_of(key), (rows.listed(number, name) for name, number in asked))
-    done_before = state_of(folder).done
+    write_list(storage, digest_of(key), (rows.listed(number, name) for name, number in asked))
+    done_before = state_of(storage).done
     todo = [task for task in tasks if task[0] not in done_before]
     there, made, failed, notes = len(tasks) - len(todo), 0, 0, set[str]()
 
     def fail(name: str, number: int, reason: str, tries: int) -> None:
         nonlocal failed
         failed += 1
-        write_error(folder, name, without_places(reason), tries, as_given(rows.jobs[number]))
+        write_error(storage, name, without_places(reason), tries, as_given(rows.jobs[number]))
         if follow or failed <= 3:
             say(f"note: {rows.jobs.where(number)} failed: {reason}")
 
@@ -180,7 +186,7 @@ def _make(
         fail(name, number, reason, 1)
     if todo:
         with batch_bars(len(todo), follow) as (count, step), ExitStack() as left:
-            left.callback(_sweep, folder)
+            left.callback(storage.sweep)
 
             def done(place: int, value: Any) -> None:
                 nonlocal made
@@ -199,19 +205,19 @@ def _make(
 
             pool = _pool(*engine, len(todo))
             share([group for _, _, group in todo], pool, lambda place: rows(todo[place][1]), done, on_step)
-    _write_page(folder)
+    _write_page(storage)
     told = f"{made:,} made, {there:,} there already, {failed:,} failed"
-    say(f"{told}; see {folder}" + (" and the .error.json in it" if failed else ""))
+    say(f"{told}; see {storage}" + (" and the .error.json in it" if failed else ""))
     if failed:
         sys.exit(1)
 
 
-def _write_page(folder: Path) -> None:
+def _write_page(storage: "Storage") -> None:
     """The page of results, if it can be had."""
     try:
         from motionclone.lab.batch_page import write_page
 
-        write_page(folder)
+        write_page(storage)
     except InputError as error:
         say(f"note: there is no page of the results ({error})")
 
@@ -228,12 +234,3 @@ def _pool(workers: int | None, ray: str | None, shared: bool, jobs: int) -> "Poo
     gpus = visible_gpus()
     size = min(workers or len(gpus) or 1, jobs)
     return Processes(size, Worker, gpus if size > 1 else (), threads=None if gpus or size == 1 else threads_of(size))
-
-
-def _sweep(folder: Path) -> None:
-    """Take away what workers that were ended left half written."""
-    from motionclone.batch.folder import MOTIONS
-    from motionclone.files import sweep
-
-    sweep(folder)
-    sweep(folder / MOTIONS)

@@ -14,7 +14,9 @@ from motionclone.cli.options import (
     GenerationOptions,
     ModelOptions,
     Output,
+    RayAddress,
     SettingsOptions,
+    ray_address,
     settings_from,
 )
 from motionclone.cli.reading import load_model
@@ -44,6 +46,8 @@ def evaluate(
     cases: Annotated[int | None, WHOLE] = None,
     judge: Judge = "mini",
     workers: Annotated[int | None, WHOLE] = None,
+    ray: RayAddress = None,
+    shared: bool = False,
     settings_options: SettingsOptions = SettingsOptions(),
     extraction_options: ExtractionOptions = ExtractionOptions(),
     generation_options: GenerationOptions = GenerationOptions(),
@@ -69,9 +73,13 @@ def evaluate(
     judge
         The CLIP that judges looks: mini (bundled, knows the world only), or the folder or hub id of one.
     workers
-        Processes that share the work; by default one a core, or one a GPU.
+        Processes that share the work, or actors of Ray; by default one a core, or one a GPU.
+    ray
+        Work on Ray: on one that is started here or, as --ray auto, that runs here, or at the address of a cluster.
+    shared
+        OUT-DIR, clips and models lie under the same paths on all machines of the cluster.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
     from functools import partial
 
     check_model(model_options)
@@ -83,7 +91,7 @@ def evaluate(
     from motionclone.lab.suites import recipe_named, suite_for
 
     recipe = recipe_named(suite)
-    _check_judge(judge)
+    address = ray_address(ray, shared)
     base = settings_from(model_options.model, settings_options, extraction_options, generation_options)
     folder = out_dir or Path(f"evaluation-{suite}")
     if workers is not None and workers < 1:
@@ -99,14 +107,15 @@ def evaluate(
     facts = facts_of(pipe, base, [case.prompt for case in chosen])
     if facts.own_steps and generation_options.guided_steps is not None:
         say("note: this model's scheduler keeps its own steps; how many are guided follows from the guided fraction")
-    if workers is None:
+    if workers is None and address is None:
         workers = _workers(facts.device, model_options.device)
     setup = Setup(
         suite=suite_for(suite, base, facts, drawn=references is None),
         cases=tuple(chosen),
         base=base,
         model=model_options.model,
-        load=partial(load_model, model_options),
+        # Wherever a worker is, it computes on what is described, or says that it cannot.
+        load=partial(load_model, replace(model_options, device=facts.device)),
         loading={
             name: value for name, value in asdict(model_options).items() if name not in ("model", "device", "dtype")
         },
@@ -115,10 +124,10 @@ def evaluate(
     )
     for omission in setup.suite.left_out:
         say(f"note: {omission.label} is left out: {omission.reason.rstrip('.')}")
-    if workers > 1:
-        pipe = None  # every process loads its own
+    if workers != 1 or address is not None:
+        pipe = None  # every worker loads its own
     with counting_bar(suite) as done:
-        outcome = run_suite(setup, folder, workers=workers, pipe=pipe, on_done=done)
+        outcome = run_suite(setup, folder, workers=workers, ray=address, shared=shared, pipe=pipe, on_done=done)
     for path in write_report(folder):
         say(f"wrote {path}")
     if outcome.refused:
@@ -135,14 +144,6 @@ def _workers(works_on: str, asked: str | None) -> int:
     if works_on == "cpu":
         return os.cpu_count() or 1
     return max(1, len(visible_gpus())) if works_on == asked or asked is None else 1
-
-
-def _check_judge(judge: str | None) -> None:
-    """Refuse, before anything slow, a judge that is nowhere."""
-    from motionclone.models.places import check_place
-
-    if judge not in (None, "mini"):
-        check_place(str(judge), "CLIP model")
 
 
 def _world_cases(split: "Split", count: int, base: "Settings") -> "list[Case]":
@@ -203,14 +204,12 @@ def score(
     """
     import json
 
-    if judge is not None:
-        check_judge(judge)
+    check_judge(judge or "mini")
     from motionclone.files import check_free, check_not_input, whole_file
     from motionclone.lab.metrics import load_embedder
     from motionclone.lab.score import score_videos
     from motionclone.lab.score_list import inputs_of, listed_videos
 
-    _check_judge(judge)
     if output is not None:
         check_free(output, overwrite)
     listed = listed_videos(videos, references)

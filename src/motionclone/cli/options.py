@@ -38,8 +38,19 @@ def _whole_number(_: Any, tokens: Sequence[Token]) -> int:
 
 WHOLE = Parameter(converter=_whole_number)
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
+RayAddress = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+"""An option whose value may be left out."""
 
 _SIZE = ("num_frames", "height", "width")
+
+
+def ray_address(ray: list[str] | None, shared: bool) -> str | None:
+    """What `--ray` says, as `Rays` takes it, if it is there. InputError for more, or for `--shared` without it."""
+    if ray is not None and len(ray) > 1:
+        raise InputError(f"--ray takes one address, got {' '.join(ray)}.")
+    if shared and ray is None:
+        raise InputError("--shared is about the machines of a Ray; give --ray, or leave it out.")
+    return None if ray is None else next(iter(ray), "local")
 
 
 @Parameter(name="*")

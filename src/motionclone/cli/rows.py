@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from motionclone.batch.folder import Listed, digest_of, video_name
 from motionclone.batch.jobfile import Jobs, as_given
 from motionclone.batch.schema import Part
+from motionclone.batch.storage import Folder, Storage
 from motionclone.cli.extracting import settings_for
 from motionclone.cli.foretelling import check_model, check_prompt
 from motionclone.cli.jobs import CloneJob, GenerateJob
@@ -43,7 +44,7 @@ class Task:
     """One video; goes to a worker."""
 
     name: str
-    folder: Path
+    storage: Storage  # in which it is kept
     job: CloneJob | GenerateJob  # with the hashes of what is to be read
     sources: Sources
     settings: Settings
@@ -84,10 +85,12 @@ def as_field(name: str, value: Any = ...) -> str:
 
 
 class Rows:
-    """The jobs of a file, resolved for an output folder; of what several have in common, everything is read once."""
+    """The jobs of a file, resolved for where they are kept; of what several have in common, everything is read once."""
 
-    def __init__(self, jobs: Jobs, folder: Path) -> None:
-        self.jobs, self.folder = jobs, folder.absolute()
+    def __init__(self, jobs: Jobs, storage: Storage) -> None:
+        self.jobs = jobs
+        # Workers may stand elsewhere.
+        self.storage = Folder(storage.path.absolute()) if isinstance(storage, Folder) else storage
         self._sha256, self._model = cache(_sha256), cache(_model_digest)
         few = lru_cache(1000)
         self._settings, self._motion_settings = few(self._settings_of), few(self._settings_of_motion)
@@ -132,7 +135,7 @@ class Rows:
         }
         name = video_name(_label(job), decides, _suffix(job))
         motion = None if found.read is None else f"{digest_of({**common, **found.read})}.safetensors"
-        return Task(name, self.folder, found.job, found.sources, found.settings, given, motion)
+        return Task(name, self.storage, found.job, found.sources, found.settings, given, motion)
 
     def _of_motion(self, job: Part, model: str, named: ModelOptions, changed: dict[str, Any]) -> "_Found":
         check_prompt(job.prompt, changed.get("positive_prompt"))

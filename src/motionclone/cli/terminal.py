@@ -221,9 +221,12 @@ def batch_bars(
                     bars.remove_task(workers.pop(worker))
                 return
             if worker not in workers:
-                workers[worker] = bars.add_task("", total=steps, more="")
+                workers[worker] = bars.add_task("", total=None, more="")
             bars.update(
-                workers[worker], description=f"  {worker + 1}: {printable(name)[:40]}", completed=index, total=steps
+                workers[worker],
+                description=f"  {worker + 1}: {printable(name)[:40]}",
+                completed=index,
+                total=steps or None,  # not known yet, or on Ray, which tells no steps
             )
 
         yield count, step

@@ -19,18 +19,33 @@ def read_json(path: Path, what: str) -> Any:
         what: what it should be, for the sentence, such as "a record".
 
     Raises:
-        InputError: it is missing, no ordinary file, too large, or not JSON as `parse_json` takes it.
+        InputError: as `read_bounded`, or it is not JSON as `parse_json` takes it.
+    """
+    return parse_json(read_bounded(path, what, LARGEST_RECORD), f"{path} is not {what}")
+
+
+def read_bounded(path: Path, what: str, largest: int, otherwise: str = "give another file") -> bytes:
+    """The bytes of a file that has so many at most.
+
+    Args:
+        path: of the file.
+        what: what it should be, for the sentence, such as "a record".
+        largest: number of bytes, whole megabytes.
+        otherwise: what to do about one that is larger.
+
+    Raises:
+        InputError: it is missing, no ordinary file, or too large.
     """
     try:
         if not path.is_file():
             raise InputError(f"no such file: {path}, where {what} was expected; check the path.")
         with path.open("rb") as file:
-            data = file.read(LARGEST_RECORD + 1)
+            data = file.read(largest + 1)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give another file.") from error
-    if len(data) > LARGEST_RECORD:
-        raise InputError(f"{path} is not {what}: it has more than {LARGEST_RECORD >> 20} MB; give another file.")
-    return parse_json(data, f"{path} is not {what}")
+    if len(data) > largest:
+        raise InputError(f"{path} is not {what}: it has more than {largest >> 20} MB; {otherwise}.")
+    return data
 
 
 def parse_json(text: str | bytes, sentence: str) -> Any:

@@ -63,7 +63,9 @@ def run_suite(
     setup: Setup,
     folder: Path,
     *,
-    workers: int = 1,
+    workers: int | None = 1,
+    ray: str | None = None,
+    shared: bool = False,
     pipe: Any = None,
     on_done: Callable[[int, int], None] | None = None,
 ) -> Outcome:
@@ -75,7 +77,9 @@ def run_suite(
     Args:
         setup: suite, cases and model.
         folder: for results; may hold those of an earlier, interrupted run of the same setup.
-        workers: processes; each computes with one thread when there are several.
+        workers: processes, or actors of Ray; each computes with one thread when there are several.
+        ray: the address of a Ray, as `Rays` takes it, on which all is made.
+        shared: whether the folder and all that is read lie under the same paths on all machines of the Ray.
         pipe: the setup's pipeline, if it is loaded already; for a single worker.
         on_done: called with the number of (method, case) pairs that are done, and of all.
 
@@ -106,12 +110,12 @@ def run_suite(
                 if on_done is not None:
                     on_done(count, len(jobs))
 
-            if workers == 1 or len(missing) < 2:
+            if ray is None and (workers == 1 or len(missing) < 2):
                 if missing:
                     bench.load()
                 for method, case in missing:
                     keep(bench.line(method, case))
-            else:
-                compute_shared(setup, folder, missing, min(workers, len(missing)), keep)
+            elif missing:
+                compute_shared(setup, folder, missing, workers and min(workers, len(missing)), keep, ray, shared)
     outcomes = [lines[method.name, case.name] for method, case in jobs]
     return Outcome(*(outcomes.count(outcome) for outcome in ("made", "refused", "failed")))
