@@ -20,6 +20,7 @@ from snippets import ROOT, blocks_of
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import read_clip
+from motionclone.models.loading import follows, made_to_follow
 from motionclone.motion import load_motion
 from motionclone.settings import preset
 from motionclone.studio import clips
@@ -330,3 +331,10 @@ def test_programs_make_the_same_jobs_behind_a_password(serve, clip, tmp_path, mo
             urlopen(f"{address}gradio_api/{path}")
     with pytest.raises(InputError, match=r"another studio, .*, is at work in"):
         serve()
+
+
+def test_a_model_that_has_other_weights_where_pictures_are_followed_is_not_made_to_follow_any(pipe, model):
+    assert follows(pipe, model, "image")
+    assert not follows(pipe, "animatediff", "image")  # its domain adapter
+    with pytest.raises(InputError, match="a domain adapter is merged where pictures are followed"):
+        made_to_follow(pipe, "animatediff", "image")

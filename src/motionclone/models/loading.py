@@ -157,18 +157,26 @@ def _distilled(pipe: Any, model: HubModel) -> dict[str, str]:
 def follows(pipe: Any, model: str | Path, control: Literal["image", "sketch"]) -> bool:
     """Whether a pipeline that was loaded of a model can be made to follow such pictures by what is the model's own."""
     if isinstance(pipe, AnimateDiffPipeline):
-        return getattr(find_model(model), f"{control}_control", None) is not None
+        found = find_model(model)
+        return getattr(found, f"{control}_control", None) is not None and not _differs_for_pictures(found)
     return control == "image" and (bool(backbone_of(pipe).shown_frames) or type(pipe) in _image_pipelines(pipe))
+
+
+def _differs_for_pictures(found: Any) -> bool:
+    """Whether a model merges its domain adapter where pictures are followed, and else not."""
+    return getattr(found, "domain_adapter", None) is not None and found.domain_adapter_for == "pictures"
 
 
 def made_to_follow(pipe: Any, model: str | Path, control: Literal["image", "sketch"]) -> Any:
     """What `load_pipeline` gives with `control`, of the weights of a pipeline that it gave without, in the same memory.
 
     Raises:
-        InputError: as `load_pipeline`.
+        InputError: as `load_pipeline`, or the weights are others where pictures are followed.
     """
-    device, config = pipe._execution_device, pipe.config
-    made, of_control = _controlled(pipe, control, _control_place(find_model(model), control), pipe.dtype, False)
+    device, config, found = pipe._execution_device, pipe.config, find_model(model)
+    if _differs_for_pictures(found):
+        raise InputError(f"a domain adapter is merged where pictures are followed; load the model with {control!r}.")
+    made, of_control = _controlled(pipe, control, _control_place(found, control), pipe.dtype, False)
     if made is pipe:
         return pipe
     sources = config.get("_motionclone_sources", {}) | of_control
