@@ -356,8 +356,8 @@ def test_what_gradio_serves_besides_is_closed(studio):
     assert ask(studio.address, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200  # a link to it
 
 
-def answered(guard, path, method="GET", **headers):
-    """Status of an answer of a guard."""
+def answered(guard, path, method="GET", kind="http", **headers):
+    """Status of an answer of a guard; of a socket, that it is closed."""
     sent = []
 
     async def send(message):
@@ -368,9 +368,9 @@ def answered(guard, path, method="GET", **headers):
 
     app = SimpleNamespace(tokens={"known": "studio"}, cookie_id="x")
     raw = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "app": app, "path": path, "method": method, "headers": raw, "client": ("10.0.0.9", 1)}
+    scope = {"type": kind, "app": app, "path": path, "method": method, "headers": raw, "client": ("10.0.0.9", 1)}
     asyncio.run(guard(scope, receive, send))
-    return sent[0]["status"]
+    return sent[0].get("status") or sent[0]["type"]
 
 
 def test_without_the_password_there_is_nothing_but_the_question(tmp_path):
@@ -388,6 +388,7 @@ def test_without_the_password_there_is_nothing_but_the_question(tmp_path):
     assert {answered(guard, path) for path in ("/", "/assets/a.js", "/theme.css", "/gradio_api/startup-events")} == {
         200
     }
+    assert answered(guard, "/", kind="websocket", cookie="access-token-x=known") == "websocket.close"
     basic = base64.b64encode(b"studio:correct horse").decode()
     for known in (
         {"authorization": f"Basic {basic}"},

@@ -63,7 +63,10 @@ class Guard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hand a request on, or answer why not."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] == "websocket":  # there are none here
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = False
@@ -90,8 +93,6 @@ class Guard:
 
     def _let_in(self, scope: Message) -> Message:
         """The request as it is handed on. RefusedError for one that is not."""
-        if scope["type"] == "websocket":
-            raise RefusedError(403, "there are no sockets here.")
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         path = unquote(scope["path"]).lower().replace("/file/", "/file=")
         inner = path.removeprefix("/").removeprefix("gradio_api/")
