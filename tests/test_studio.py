@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 from snippets import ROOT, blocks_of
 
+from motionclone.cloning import Step
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import read_clip
@@ -135,11 +137,11 @@ def test_a_job_is_cancelled_within_a_step_and_others_keep_their_place(store, put
     first, second, third = (put().id for _ in range(3))
     worker = Worker(store, make)
     wait_for(lambda: steps)
-    assert [worker.ahead(job) for job in (second, third)] == [1, 2]
+    assert [len(worker.before(job)) for job in (second, third)] == [1, 2]
     with pytest.raises(InputError, match="this video is being made; cancel it first"):
         store.delete(first)
     worker.cancel(second)
-    assert [store.entry(second).state, worker.ahead(third)] == ["cancelled", 1]
+    assert [store.entry(second).state, len(worker.before(third))] == ["cancelled", 1]
     worker.cancel(first)
     go.release()
     wait_for(lambda: steps[-1] == third)
@@ -148,6 +150,31 @@ def test_a_job_is_cancelled_within_a_step_and_others_keep_their_place(store, put
     go.release()
     worker.close()
     assert store.entry(third).state == "running"  # until the studio opens again
+
+
+def test_a_wait_counts_every_video_that_the_job_at_work_has_made(clip, tmp_path):
+    told, go = [], threading.Semaphore(0)
+
+    def make(entry, folder, heard):
+        for part, step in (("making video 1 of 2", 1), ("making video 2 of 2", 1), ("writing", None)):
+            heard(part, step and Step(step, 2, 500, None))
+            told.append(part)
+            go.acquire()
+        return ""
+
+    before = Store(tmp_path / "studio")
+    before.change(before.add(asked(), clip, "reference.mp4", "mini", b"png").id, state="done", seconds=4.0)
+    before.close()
+    desk = Desk(SimpleNamespace(make=make, called="mini"), tmp_path / "studio")
+    sheet, waits = asked(strengths=(0.5, 1), seeds=(0,)), []
+    _, last = (desk.worker.submit(each, clip, "reference.mp4", "mini", b"png") for each in (sheet, asked()))
+    for count in (1, 2, 3):
+        wait_for(lambda count=count: len(told) == count)
+        waits.append(desk.wait_of(last.id))
+        go.release()
+    go.release(3)
+    desk.close()
+    assert waits == [(1, 6.0), (1, 2.0), (1, 0.0)]
 
 
 def test_history_survives_a_restart_and_what_ran_is_offered_again(clip, tmp_path):

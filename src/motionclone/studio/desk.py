@@ -123,7 +123,7 @@ class Desk:
         seconds = sum(each for each in takes if each is not None)
         progress = self.worker.progress(before[0].id) if before else None
         if progress is not None and takes[0] is not None:  # what of the job at work has been done
-            seconds -= takes[0] * (progress.step / progress.steps if progress.steps else 0.0)
+            seconds -= takes[0] * (progress.made + progress.step / max(progress.steps, 1)) / before[0].asked.videos
         return len(before), round(seconds, 1)
 
     def _made(self) -> list[Entry]:

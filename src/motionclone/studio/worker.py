@@ -32,6 +32,8 @@ class Progress:
     energies: tuple[float, ...] = ()
     left: float | None = None
     """Seconds that this part will take, about."""
+    made: int = 0
+    """Videos that were made before, of a job that has several."""
 
 
 class _CancelledError(Exception):
@@ -74,10 +76,6 @@ class Worker:
                 self._cancelled = True
             elif self.store.entry(identity).state == "waiting":
                 self.store.change(identity, state="cancelled")
-
-    def ahead(self, identity: str) -> int:
-        """How many jobs are made before one that waits."""
-        return len(self.before(identity))
 
     def before(self, identity: str) -> list[Entry]:
         """The jobs that are made before one that waits, in their order; the first is at work, if one is."""
@@ -144,7 +142,7 @@ class Worker:
                 raise _CancelledError
             before = self._progress
             if part != before.part:
-                self._began, before = now, Progress(part)
+                self._began, before = now, Progress(part, made=before.made + (before.steps > 0))
             if step is not None:
                 energies = (*before.energies, step.guided.energy) if step.guided else before.energies
                 left = (now - self._began) / step.index * (step.steps - step.index)
