@@ -23,6 +23,7 @@ from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
+from motionclone.studio.answers import Answers
 from motionclone.studio.asked import asked_from
 from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
@@ -219,8 +220,8 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     assert [path.name for path in desk.store.jobs.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_sheet_is_one_job(desk, clip):
-    asked = desk.asked(clip, prompt=WORDS, steps=1, strengths=[0, 1], seeds=[3], more={"frames": 4})
+def test_a_sheet_is_one_job(desk, clip, capsys):
+    asked = desk.asked(clip, prompt=WORDS, steps=2, strengths=[0, 1], seeds=[3], more={"frames": 4})
     assert desk.foretell(asked).startswith("2 videos; 4 frames")
     entry = ended(desk, desk.submit(clip, asked).id)
     assert entry.state == "done", entry.sentence
@@ -229,6 +230,8 @@ def test_a_sheet_is_one_job(desk, clip):
     assert clip_size(found["video"])[0] == 4
     cells = json.loads(found["record"].read_text())["sheet"]
     assert [(cell["strength"], cell["seed"], len(cell["energies"])) for cell in cells] == [(0, 3, 0), (1, 3, 1)]
+    assert Answers(desk).reuse(entry.id)[-2:] == ["0.0, 1.0", "3"]
+    assert "frames 4, which the page has no controls for" in capsys.readouterr().out
     with pytest.raises(InputError, match="a sheet has no scores; make the video of it that you like"):
         desk.scores_of(entry.id)
     for strengths, seeds_, said in (

@@ -1,6 +1,7 @@
 """What the page's controls get for an answer: parts of the page, in which also stands what is refused."""
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,10 @@ class Answers:
         return "", ""
 
     def reuse(self, identity: str) -> list[Any]:
-        """A job's own clip and settings, for the controls; then a sheet's strengths and seeds."""
+        """A job's own clip and settings, for the controls; then a sheet's strengths and seeds.
+
+        What the page has no controls for is told.
+        """
         import gradio as gr
 
         try:
@@ -170,7 +174,11 @@ class Answers:
         if entry.picture is not None and entry.asked.follows is not None:
             values[entry.asked.follows] = str(place / entry.picture)
         values |= {"end": values["end"] or 0, "crop": values["crop"] and list(values["crop"])}
-        sheet = (", ".join(f"{each:.15g}" for each in values[name]) or gr.skip() for name in ("strengths", "seeds"))
+        sheet = (", ".join(map(str, values[name])) or gr.skip() for name in ("strengths", "seeds"))
+        given = entry.asked.model_dump(include={"fps", "fit"}, exclude_defaults=True) | entry.asked.more
+        if given:
+            told = ", ".join(f"{name} {value}" for name, value in given.items())
+            gr.Info(f"A program gave {escape(told)}, which the page has no controls for; Make again keeps that.")
         return [str(place / entry.reference), None, *(values[name] for name in _ASK), *sheet]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
