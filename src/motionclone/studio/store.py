@@ -157,6 +157,7 @@ class Store:
             with self._guard:
                 return new.rename(self.place(identity) / name)
         except OSError as error:
+            self.entry(identity)  # or it was deleted meanwhile, with what was read for this
             raise InputError(f"it cannot be kept ({error.strerror}); make room in the studio's folder.") from error
         finally:
             new.unlink(missing_ok=True)
