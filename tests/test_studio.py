@@ -293,6 +293,8 @@ def test_a_job_leaves_all_its_files_and_a_record_that_runs_again(engine, clip, t
     other = desk.submit(motion, desk.asked(motion, prompt=WORDS, steps=2, seed=3))
     wait_for(lambda: desk.told(other.id)["state"] in ("done", "failed"))
     of_motion = desk.store.place(other.id)
+    with pytest.raises(InputError, match="motion was read from is not here, so there is nothing to compare with; make"):
+        desk.scores_of(other.id)
     desk.close()
     assert {path.name for path in place.iterdir()} == {
         "job.json", "reference.mp4", "picture.bmp", "seen.mp4", "heat.mp4", "motion.safetensors", "out.mp4", "out.json",

@@ -169,7 +169,15 @@ class Desk:
             raise InputError("a sheet has no scores; make the video of it that you like, and ask for those of that.")
         with self._scoring:  # one at a time, as it takes the processor
             if "scores" not in found:
-                told = json.dumps(scored(found["video"], found.get("unguided")), indent=2) + "\n"
+                try:
+                    told = json.dumps(scored(found["video"], found.get("unguided")), indent=2) + "\n"
+                except InputError as error:
+                    if not entry.asked.motion:
+                        raise
+                    raise InputError(
+                        "the clip that this motion was read from is not here, so there is nothing to compare with; "
+                        "make the video of the clip, and ask for the scores of that."
+                    ) from error
                 found["scores"] = self.store.keep(identity, SCORES, lambda new: _written(new, told))
             return dict(read_json(found["scores"], "the scores of a video"))
 
