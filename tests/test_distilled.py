@@ -229,3 +229,13 @@ def test_a_file_of_a_repository_is_in_it(hub: Path, tmp_path: Path, part: str, f
     description.write_text("\n".join(lines))
     with pytest.raises(InputError, match=sentence):
         load_pipeline(description, device="cpu")
+
+
+def test_a_bias_is_scaled_as_the_matrices_are(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 3)
+    before = layer.bias.detach().clone()
+    weights = {"0.lora_A.weight": torch.ones(2, 2), "0.lora_B.weight": torch.zeros(3, 2)}
+    weights |= {"0.lora_B.bias": torch.ones(3), "0.alpha": torch.tensor(0.5)}
+    save_file(weights, tmp_path / "lora.safetensors")
+    merge_lora(nn.Sequential(layer), tmp_path / "lora.safetensors", 2.0)
+    torch.testing.assert_close(layer.bias.detach() - before, torch.full((3,), 0.5))  # 2 x alpha 0.5 / rank 2

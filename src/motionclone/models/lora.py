@@ -73,7 +73,7 @@ def _merge(network: nn.Module, layer: str, parts: dict[str, Tensor], scale: floa
     if bias is not None:
         if bias.shape != parts["lora_B.bias"].shape:
             raise InputError(f"{path} does not fit the base model, where the bias of {name} has another size.")
-        bias.data = (bias.float() + scale * parts["lora_B.bias"]).to(bias.dtype)
+        bias.data = (bias.float() + factor * parts["lora_B.bias"]).to(bias.dtype)
 
 
 def _in_our_names(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
