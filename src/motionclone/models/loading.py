@@ -175,7 +175,10 @@ def made_to_follow(pipe: Any, model: str | Path, control: Literal["image", "sket
     """
     device, config, found = pipe._execution_device, pipe.config, find_model(model)
     if _differs_for_pictures(found):
-        raise InputError(f"a domain adapter is merged where pictures are followed; load the model with {control!r}.")
+        raise InputError(
+            "a domain adapter is merged where pictures are followed; give the picture to `motionclone clone`, or "
+            f"load the model with control={control!r}."
+        )
     made, of_control = _controlled(pipe, control, _control_place(found, control), pipe.dtype, False)
     if made is pipe:
         return pipe
