@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from motionclone.batch.folder import is_done
 from motionclone.batch.storage import MOTIONS, Folder, Storage, UnusableError
 from motionclone.errors import InputError, in_one_line
 from motionclone.files.locks import hold, hold_now
@@ -105,8 +106,7 @@ class Bucket:
         with _scratch() as folder:
             yield folder / name
             record = Path(name).with_suffix(".json").name
-            there = self.has(name) and self.has(record)  # another run has been faster
-            if (folder / record).is_file() and not there:
+            if (folder / record).is_file() and not is_done(self, name):  # or another run has been faster
                 for each in (name, record):
                     self._upload(folder / each, each)
 
