@@ -463,6 +463,8 @@ def test_time_is_told_by_what_others_of_the_kind_took(tmp_path):
         record = {"settings": settings(4).model_dump(), "seconds": seconds, "job": {"model_options": {"model": "mini"}}}
         written(tmp_path, f"a-{number}.json", json.dumps(record))
     written(tmp_path, "a-3.json", "{}")
+    record["settings"] = settings(4, frames=24).model_dump()  # of which nothing is to be made
+    written(tmp_path, "a-4.json", json.dumps(record))
     work, videos = Work(), [f"a-{number}.mp4" for number in range(5)]
     assert work.told(Folder(tmp_path), videos) == "nothing to be made"
     for _ in range(100):

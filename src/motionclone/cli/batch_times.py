@@ -58,8 +58,10 @@ class Work:
 
     def told(self, storage: Storage, done: Iterable[str]) -> str:
         """How long it takes one worker, as far as that is known."""
-        seconds, looked_at = _seconds(storage, sorted(done))
-        known = sum(units * seconds[kind] for kind, units in self.units.items() if kind in seconds)
+        seconds = _seconds(storage, sorted(done))
+        alike = seconds.keys() & self.units.keys()
+        known = sum(self.units[kind] * median(seconds[kind]) for kind in alike)
+        looked_at = sum(len(seconds[kind]) for kind in alike)
         unknown = sum(count for kind, count in self.videos.items() if kind not in seconds)
         if unknown == self.videos.total():
             return "nothing to be made" if not unknown else "known once the first video is done; then ask again"
@@ -78,8 +80,8 @@ def _units(settings: Settings) -> int:
     return settings.sampling.steps + 2 * guided
 
 
-def _seconds(storage: Storage, done: list[str]) -> tuple[dict[Kind, float], int]:
-    """Of a unit, by kind; and by how many records."""
+def _seconds(storage: Storage, done: list[str]) -> dict[Kind, list[float]]:
+    """Of a unit, by kind, each as a record has it."""
     found: dict[Kind, list[float]] = defaultdict(list)
     for name in done[:: -(-len(done) // MOST_READ) or 1]:
         try:
@@ -89,7 +91,7 @@ def _seconds(storage: Storage, done: list[str]) -> tuple[dict[Kind, float], int]
         except (InputError, ValidationError):  # of another version, perhaps
             continue
         found[_kind(record.settings, record.job.model_options.model)].append(record.seconds / _units(record.settings))
-    return {kind: median(each) for kind, each in found.items()}, sum(map(len, found.values()))
+    return found
 
 
 def _time(seconds: float) -> str:
