@@ -1,5 +1,6 @@
 """What a person asks of the studio for one video, and the settings that this makes."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -107,6 +108,11 @@ class Asked(BaseModel):
     def follows(self) -> Literal["image", "sketch"] | None:
         """Which kind of picture the video follows, if any."""
         return "image" if self.image else "sketch" if self.sketch else None
+
+    @property
+    def stem(self) -> str:
+        """What files to take away are called by the words, without an ending."""
+        return re.sub(r"[^a-z0-9]+", "-", self.prompt.lower())[:60].strip("-") or "video"
 
     @property
     def videos(self) -> int:

@@ -1,7 +1,6 @@
 """What the studio can be asked, by its page and its API alike: to show a clip, to make a video, how far it is."""
 
 import json
-import re
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -144,8 +143,7 @@ class Desk:
 
     def zip_of(self, identity: str) -> Path:
         """A zip of all files of a finished job, made anew, whole and kept with it. InputError if it is not finished."""
-        found = self.results(identity)
-        stem = re.sub(r"[^a-z0-9]+", "-", self.store.entry(identity).asked.prompt.lower())[:60].strip("-") or "video"
+        found, stem = self.results(identity), self.store.entry(identity).asked.stem
 
         def write(new: Path) -> None:
             with ZipFile(new, "w") as archive:  # what is in it is small, or compressed already

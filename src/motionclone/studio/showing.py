@@ -1,6 +1,5 @@
 """The part of the page that shows a finished job: its videos in step, to compare and to take away, as HTML."""
 
-import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -40,9 +39,8 @@ def result(entry: Entry, place: Path) -> str:
         f'aria-label="{title}"></video><figcaption>{title}</figcaption></figure>'
         for kind, (title, path) in shown.items()
     )
-    stem = re.sub(r"[^a-z0-9]+", "-", entry.asked.prompt.lower())[:60].strip("-") or "video"
     links = "".join(
-        f'<a href="{address(place / name)}" download="{stem}{ending}">{title}</a>'
+        f'<a href="{address(place / name)}" download="{entry.asked.stem}{ending}">{title}</a>'
         for title, (name, ending) in _TAKEN.items()
         if (place / name).is_file()
     )
