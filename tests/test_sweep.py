@@ -75,7 +75,8 @@ def test_scores_are_held_against_the_reference():
 def test_the_command_writes_a_sheet_and_prints_what_makes_the_picked_one(run, model, clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = ("--strengths", "0,1", "--seeds", "3", "--model", str(model), "--negative-prompt", "dull grey", *SMALL)
-    code, said = run("sweep", clip, "a red star", *more, "--no-per-frame-norm")
+    part = ("--crop", "0.25", "0", "1", "1", "--flip")
+    code, said = run("sweep", clip, "a red star", *more, *part, "--no-per-frame-norm")
     assert code == 0, said
     (made,) = tmp_path.iterdir()
     assert made.name == "square-a-red-star-sweep.mp4"
@@ -92,6 +93,7 @@ def test_the_command_writes_a_sheet_and_prints_what_makes_the_picked_one(run, mo
     record = json.loads((tmp_path / "picked.json").read_text())
     assert record["energies"] == kept["sheet"][1]["energies"]
     assert record["settings"]["sampling"]["negative_prompt"] == "dull grey"
+    assert (record["motion"]["source"]["crop"], record["motion"]["source"]["flip"]) == ([0.25, 0, 1, 1], True)
 
 
 @pytest.mark.parametrize(

@@ -167,10 +167,15 @@ def _as_typed(*parts: Any) -> list[str]:
     for part in parts:
         for each in fields(part):
             value = getattr(part, each.name)
-            for one in value if isinstance(value, list | tuple) else [value]:
-                switch = isinstance(one, bool)
-                if value != each.default:
-                    words += [as_option(each.name, one if switch else ...), *([] if switch else [str(one)])]
+            if value == each.default:
+                continue
+            if isinstance(value, bool):
+                words.append(as_option(each.name, value))
+            elif each.name == "crop":  # whose numbers are one value
+                words += [as_option(each.name), *map(str, value)]
+            else:
+                several = value if isinstance(value, list | tuple) else [value]
+                words += [word for one in several for word in (as_option(each.name), str(one))]
     return words
 
 
