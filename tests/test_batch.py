@@ -95,9 +95,10 @@ def test_what_an_entry_says_goes_before_what_all_have(tmp_path):
 
 
 def test_a_cell_is_a_list_only_where_lists_belong(tmp_path):
-    text = 'reference,prompt,blocks\n[1] a.mp4,[star],"[""x"", ""y""]"\n'
-    (job,) = read_jobs(written(tmp_path, "a.csv", text))
+    text = 'reference,prompt,blocks,crop\n[1] a.mp4,[star],"[""x"", ""y""]","[0, 0, 0.5, 1]"\na,b,,0 0 0.5 1\n'
+    job, other = read_jobs(written(tmp_path, "a.csv", text))
     assert (job.reference, job.prompt, job.blocks) == ("[1] a.mp4", "[star]", ("x", "y"))
+    assert job.crop == other.crop == (0, 0, 0.5, 1)
 
 
 def test_lists_of_any_field_are_combined(tmp_path):

@@ -20,7 +20,7 @@ from motionclone.files import check_no_address, check_plain, parse_json, parse_y
 LARGEST = {".yaml": 2**20, ".yml": 2**20, ".jsonl": 2**26, ".csv": 2**26}
 """Bytes, by how the file's name ends. Libraries read YAML slowly."""
 _SINGULAR = {"seeds": "seed", "prompts": "prompt", "references": "reference", "motions": "motion", "models": "model"}
-_LISTS = ("blocks", "image", "sketch", "sketch_from", *Products.model_fields)
+_LISTS = ("blocks", "crop", "image", "sketch", "sketch_from", *Products.model_fields)
 _KNOWN = (*Job.model_fields, *Products.model_fields)
 
 
