@@ -1,6 +1,6 @@
 """What the page's controls get for an answer: parts of the page, in which also stands what is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -81,23 +81,14 @@ class Answers:
 
     def submit(self, upload: str | None, example: str | None, *values: Any) -> tuple[Any, str]:
         """The new job's id, for the page to show; or why there is none."""
-        import gradio as gr
-
-        try:
-            return put_in_line(self.desk, upload, example, *values).id, ""
-        except InputError as error:
-            return gr.skip(), panels.refusal(str(error))
+        return _new(lambda: put_in_line(self.desk, upload, example, *values))
 
     def submit_sheet(
         self, strengths: str, seeds: str, upload: str | None, example: str | None, *values: Any
     ) -> tuple[Any, str]:
         """As `submit`, for a sheet of all these strengths with all these seeds."""
-        import gradio as gr
-
-        try:
-            return put_in_line(self.desk, upload, example, *values, sheet=(strengths or " ", seeds or " ")).id, ""
-        except InputError as error:
-            return gr.skip(), panels.refusal(str(error))
+        sheet = (strengths or " ", seeds or " ")
+        return _new(lambda: put_in_line(self.desk, upload, example, *values, sheet=sheet))
 
     def attempt(self, number: int) -> list[Any]:
         """What is asked for by one of the examples of the empty page, for the controls."""
@@ -109,12 +100,7 @@ class Answers:
 
     def again(self, identity: str) -> tuple[Any, str]:
         """As `submit`, for the same once more."""
-        import gradio as gr
-
-        try:
-            return self.desk.again(identity).id, ""
-        except InputError as error:
-            return gr.skip(), panels.refusal(str(error))
+        return _new(lambda: self.desk.again(identity))
 
     def stop(self, identity: str) -> str:
         """Nothing; or why a job cannot be cancelled."""
@@ -220,6 +206,16 @@ class Answers:
             return showing.result(entry, self.desk.store.place(entry.id))
         except InputError as error:  # somebody took files away
             return panels.refusal(str(error))
+
+
+def _new(put: Callable[[], Entry]) -> tuple[Any, str]:
+    """Id of a job that is put in line, and nothing to say; or why there is none."""
+    import gradio as gr
+
+    try:
+        return put().id, ""
+    except InputError as error:
+        return gr.skip(), panels.refusal(str(error))
 
 
 def _preview(place: Path, step: int) -> str:
