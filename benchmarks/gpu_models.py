@@ -153,6 +153,7 @@ def _tiny_settings(name: str) -> Settings:
         tiny = _families()[family]
         block, size = tiny.block, {"num_frames": tiny.num_frames, "height": tiny.height, "width": tiny.width}
     extraction = settings.extraction.model_copy(update={"blocks": (block,)})
-    sampling = settings.sampling.model_copy(update={**size, "steps": 4, "guided_steps": 4, "negative_prompt": ""})
+    guided = 4 if settings.guidance.strength is None else 3  # by strength the last step, which leaves no noise, is not
+    sampling = settings.sampling.model_copy(update={**size, "steps": 4, "guided_steps": guided, "negative_prompt": ""})
     guidance = settings.guidance.model_copy(update={"guided_fraction": 1.0, "warm_up": 0, "cool_down": 0})
     return settings.model_copy(update={"extraction": extraction, "sampling": sampling, "guidance": guidance})

@@ -8,6 +8,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import re
 import shlex
 import tomllib
@@ -32,7 +33,7 @@ SIDE = 64
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:motionclone|make|python|pip) [^`]+)`")
 # Programs that are no concern of ours; what they are told is the reader's.
-TRUSTED = {"cd", "git", "export", "source", ".", "mkdir", "ls", "cp", "head", "sudo", "apt-get", "apt", "docker"}
+TRUSTED = {"cd", "git", "export", "source", ".", "mkdir", "ls", "cp", "head", "sudo", "apt-get", "apt", "docker", "tar"}
 PLAIN = {"text", "bibtex", "svg", "mermaid"}  # languages of blocks in which there is nothing to run
 RUNS = {"batch", "clone", "demo", "doctor", "extract", "generate", "inspect", "models", "rerun", "score", "sweep"}
 RUNS |= {"verify-run"}
@@ -99,6 +100,8 @@ def check_command(words: list[str]) -> None:
         check_python(rest)
     elif program == "motionclone":
         check_motionclone(rest)
+    elif program.endswith(".sh"):
+        assert os.access(ROOT / program, os.X_OK), f"no script: {words}"
     else:
         raise AssertionError(f"{words}: say in tests/snippets.py how {program!r} is checked")
     return None

@@ -129,7 +129,7 @@ def test_models_tells_what_a_model_takes(run):
     assert code == 0
     assert "Lightricks/LTX-Video" in said
     flat = " ".join(said.replace("│", " ").split())
-    assert re.search(r"keeps 1\.33 GB for the backward pass at the least, 9\.63 GB if that", flat)
+    assert re.search(r"keeps 1\.18 GB for the backward pass at the least, 9\.18 GB if that", flat)
 
 
 def test_models_lists_names_and_presets(run):

@@ -84,7 +84,7 @@ def test_offloading_that_changes_a_number_is_seen():
     model = gpu_models.made("ltx-video", torch.device("cpu"), torch.float32, tiny=True)
     wanted = gpu_measures.read_and_differentiated(model)
     with torch.no_grad():
-        model.backbone.denoiser.get_submodule("transformer_blocks.1.attn1.to_q").weight.mul_(2)
+        model.backbone.denoiser.get_submodule("transformer_blocks.0.attn1.to_v").weight.mul_(2)
     off = gpu_measures.different(wanted, gpu_measures.read_and_differentiated(model))
     assert off["indices"] > 0.01
     assert off["gradient"] > 0.1
