@@ -139,7 +139,7 @@ def every_parser(folder: Path) -> dict[str, Parser]:
     job = {"reference": "clip.mp4", "prompt": "a red star", "prompt_metadata": True, "reference_options": {}}
     job |= {"model_options": {"model": "mini"}, "pictures": [], "sha256": None}
     record = RECORD | {"job": job, "settings": {"seed": 1}, "output": {"sha256": "0" * 64, "suffix": ".mp4"}}
-    described = {"base": "base", "motion_adapter": "motion_adapter", "domain_adapter_scale": 1.0}
+    described = {"base": "base", "motion_adapter": "motion_adapter", "lora": "lora", "lora_scale": 1.0}
     torch.save({"a.weight": torch.ones(3, 3)}, folder / "a.ckpt")
     samples = list(seeds(folder))
     clips = {path.name: path.read_bytes() for path in samples if path.suffix in {".mp4", ".webm", ".gif", ".mkv"}}

@@ -5,14 +5,17 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import tracemalloc
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -353,6 +356,19 @@ def test_a_ray_that_has_nothing_to_work_with_is_refused(monkeypatch):
     with pytest.raises(InputError, match="Ray at auto has no CPU and no GPU for a worker; start nodes"):
         Rays("auto", odd_work.setup)
     assert ended
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}", "127.0.0.1:99999999"])
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_ray_where_nobody_listens_is_refused_before_ray_asks_for_minutes(monkeypatch, address, auto):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())  # which is not asked
+    with closing(socket.socket()) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = address.format(nobody.getsockname()[1])
+        if auto:
+            monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=rf"nobody listens at {re.escape(address)} \(.*\); start a Ray there"):
+            Rays("auto" if auto else address, odd_work.setup)
 
 
 def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):

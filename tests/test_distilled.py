@@ -14,6 +14,7 @@ from torch import nn
 from motionclone.errors import InputError
 from motionclone.models import HubModel, ModelDescription, load_pipeline, name_of, named_models
 from motionclone.models.animatediff import few_step_scheduler
+from motionclone.models.description import read_model_description
 from motionclone.models.lora import merge_lora
 from motionclone.plan import plan_run
 from motionclone.schedule import DistilledFlowScheduler, check_schedule
@@ -239,3 +240,13 @@ def test_a_bias_is_scaled_as_the_matrices_are(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "lora.safetensors")
     merge_lora(nn.Sequential(layer), tmp_path / "lora.safetensors", 2.0)
     torch.testing.assert_close(layer.bias.detach() - before, torch.full((3,), 0.5))  # 2 x alpha 0.5 / rank 2
+
+
+@pytest.mark.parametrize(
+    "idle", ['lora_file = "a.safetensors"', "lora_scale = 0.5", 'domain_adapter_for = "everything"']
+)
+def test_what_a_description_says_of_a_part_that_is_not_there_is_refused(tmp_path, idle):
+    path = tmp_path / "model.toml"
+    path.write_text(f'base = "a/b"\nmotion_adapter = "a/c"\n{idle}\n', encoding="utf-8")
+    with pytest.raises(InputError, match=f"{idle.split()[0]} is about a .*, and there is none; give one, or leave"):
+        read_model_description(path)

@@ -29,6 +29,7 @@ from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
 from motionclone.studio.guard import MOST_TRIES, WINDOW, Guard, Tries
 from motionclone.studio.making import ModelChoice, load_engine
+from motionclone.studio.serving import check_place
 from motionclone.studio.store import Store
 from motionclone.studio.words import DECIDED, asked_of
 
@@ -453,3 +454,14 @@ def test_several_people_are_served_in_the_order_in_which_they_came(studio, engin
     monkeypatch.setattr(studio.desk.worker, "_make", benchmark.quick(engine, 0.01).make)
     found = benchmark.load(f"{studio.address}/", studio.desk, clients=3, jobs=12)  # which asserts that, and more
     assert len(found["memory_mb"]) == 4
+
+
+def test_places_that_cannot_be_listened_at_are_refused_at_once():
+    check_place("127.0.0.1", None)
+    check_place("localhost", 65535)
+    for port in (-5, 0, 65536):
+        with pytest.raises(InputError, match=f"a port is 1 to 65535, got {port}"):
+            check_place("127.0.0.1", port)
+    for host in ("203.0.113.1", "nonsense.invalid", "a" * 70 + ".b", "http://x"):
+        with pytest.raises(InputError, match=f"{host} is no address of this machine"):
+            check_place(host, None)

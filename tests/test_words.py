@@ -71,6 +71,10 @@ LINES = {
     "inspect tiger.safetensors heat.png": "--heatmap heat.png",
     "evaluate quick clips": "--references clips",
     "clone tiger.mp4 p -o": "-o has no value",
+    "clone tiger.mp4 p --crop 0.1 0.1 0.5": "--crop takes 4 values with blanks between",
+    "extract tiger.mp4 --crop=0,0,1,1": "--crop takes 4 values with blanks between",
+    "batch jobs.yaml --shard -1/3": "-1/3 behind --shard begins with a dash",
+    "batch jobs.yaml --shard --dry-run": "--shard has no value",
     "demo figure eight": "figure-eight",
     # Commands
     "tiger.mp4": "a command comes first: motionclone clone tiger.mp4",

@@ -288,7 +288,7 @@ def generate(
     device = pipe._execution_device
     tiles = f"use {named('vae_tiling', True)} or {named('offload', 'model')}, or fewer or smaller frames"
     with (
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        torch.random.fork_rng(range(torch.cuda.device_count())),
         motion_guidance(backbone, motion, settings, on_guided_step=on_step and guided.append) as trace,
         backbone.prepared(sampling),
         steps_heard(pipe.scheduler, end_of_step, pipe),

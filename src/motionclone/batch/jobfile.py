@@ -90,7 +90,7 @@ def read_jobs(path: Path) -> Jobs:
     }
     suffix = path.suffix.lower()
     if suffix not in readers:
-        raise InputError(f"a job file is .yaml, .jsonl or .csv, not {path.name}; rename or convert it.")
+        raise InputError(f"a job file is .yaml, .jsonl or .csv, not {path}; rename or convert it.")
     entries, count = [], 0
     for where, data in readers[suffix](_text(path, LARGEST[suffix]), path):
         entries.append(_entry(where, data))

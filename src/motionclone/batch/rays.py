@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -13,6 +14,9 @@ import psutil
 
 from motionclone.batch.pools import Answer, Busy, Given, Lost, Raised, Setup
 from motionclone.errors import InputError, from_extra
+
+PATIENCE = 10.0
+"""Seconds in which whoever listens at an address has to let us in."""
 
 
 class Rays:
@@ -34,6 +38,7 @@ class Rays:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with from_extra("ray", "a batch on Ray"):
             import ray
+        _check_listening(address)
         self._ray = ray
         own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         if own and size:
@@ -153,6 +158,19 @@ class _Worker:
             return pickle.dumps(("given", self._work(pickle.loads(job), lambda *_: None)))
         except Exception as error:
             return pickle.dumps(("raised", InputError(str(error))))
+
+
+def _check_listening(address: str) -> None:
+    """InputError for a host and port where nobody listens, of which Ray would ask for many minutes, deaf to Ctrl-C."""
+    asked = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", asked)
+    if place is None:  # a word, which Ray knows or refuses at once
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=PATIENCE).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise InputError(f"nobody listens at {asked} ({told}); start a Ray there, or give another address.") from error
 
 
 def _last_line(error: Exception) -> str:

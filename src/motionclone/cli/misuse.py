@@ -236,6 +236,11 @@ def _missing(error: MissingArgumentError, command: str, after: list[str], app: A
         value = after[place] if place < len(after) else ""
         if _is_file_name(value):
             return f"a name that begins with a dash is written with its folder: {error.keyword} ./{value}"
+        wanted = error.argument.token_count()[0]
+        if wanted > 1:
+            return f"{error.keyword} takes {wanted} values with blanks between, all behind it"
+        if value.startswith("-") and not value.startswith("--"):
+            return f"{value} behind {error.keyword} begins with a dash, as options do; give another value"
         return f"{error.keyword} has no value; give one behind it, or leave it out"
     unknown = [word for word in error.unused_tokens or () if word.startswith("--")]
     if unknown:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from motionclone.errors import InputError, in_one_line
 from motionclone.models.places import could_be_hub_id, path_of
@@ -48,6 +48,14 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fal
     """SparseCtrl for pictures: a folder, on the hub, or an original file such as v3_sd15_sparsectrl_rgb.ckpt."""
     sketch_control: Place | None = None
     """SparseCtrl for sketches, likewise."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> "ModelDescription":
+        for name in self.model_fields_set:
+            part = name.removesuffix("_file").removesuffix("_scale").removesuffix("_for")
+            if part != name and getattr(self, name) is not None and getattr(self, part) is None:
+                raise ValueError(f"{name} is about a {part}, and there is none; give one, or leave it out")
+        return self
 
 
 def read_model_description(path: str | Path) -> ModelDescription:

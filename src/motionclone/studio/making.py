@@ -72,6 +72,7 @@ class Engine:
     at_work: Lock = field(default_factory=Lock, repr=False)
     """Held while the networks are, of which there is one copy."""
     _following: dict[str, Any] = field(default_factory=dict, repr=False)
+    _making: Lock = field(default_factory=Lock, repr=False)
 
     def settings(self, asked: Asked) -> Settings:
         """Of one video, at the preset's size."""
@@ -89,9 +90,10 @@ class Engine:
             raise InputError(
                 f"pictures are followed by a model that is held whole; start the studio without {named('offload')}."
             )
-        if kind not in self._following:
-            self._following[kind] = made_to_follow(self.pipe, self.choice.model, kind)
-        return self._following[kind]
+        with self._making:
+            if kind not in self._following:
+                self._following[kind] = made_to_follow(self.pipe, self.choice.model, kind)
+            return self._following[kind]
 
     @property
     def follows(self) -> list[Literal["image", "sketch"]]:

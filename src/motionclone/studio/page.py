@@ -166,8 +166,10 @@ def page(desk: Desk) -> Any:
         gr.on([start.input, end.input, flip.input], look, *looking, **last)
         gr.on([each.change for each in (prompt, strength, steps, unguided)], answers.foretell, asking, told, **last)
         made = gr.on([make.click, prompt.submit], answers.submit, asking, [current, refused], **quick)
-        show_job(made)
-        made.then(None, None, None, js="() => motionclone.reveal()", **quick)
+        sheets = sheet.click(answers.submit_sheet, [strengths, seeds, *asking], [current, refused], **quick)
+        for asked_for in (made, sheets):
+            show_job(asked_for)
+            asked_for.then(None, None, None, js="() => motionclone.reveal()", **quick)
         attempt = state.attempt(attempted, None, asking, **quick)
         show_clip(attempt)
         show_job(attempt.then(answers.submit, asking, [current, refused], **quick))
@@ -180,7 +182,6 @@ def page(desk: Desk) -> Any:
         zipped.click(answers.archive, current, [parcel, refused], **quick).then(
             None, parcel, None, js="(parcel) => motionclone.save(parcel)", **quick
         )
-        show_job(sheet.click(answers.submit_sheet, [strengths, seeds, *asking], [current, refused], **quick))
         delete.click(answers.delete, current, [current, refused], js=_SURE, **quick)
         show_job(history.show(chosen, None, current, **quick))
         show_job(history.star(starred, None, refused, **quick))

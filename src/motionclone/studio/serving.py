@@ -1,6 +1,7 @@
 """The server of the page: whom it lets in, what of the disk it serves, and that it asks nobody on the network."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -14,6 +15,7 @@ from motionclone.studio.making import ModelChoice
 from motionclone.studio.store import UPLOADS
 
 LEAST_PASSWORD = 8
+MOST_PORT = 2**16 - 1
 # Of the page's frame, to which Gradio lets the rules in `css` not apply. What sticks to the window needs the first.
 _FRAME = (
     ".gradio-container { overflow: clip !important; } "
@@ -36,6 +38,23 @@ def check_host(host: str, password: str | None) -> bool:
             f"{named('password')} (the user is called studio), or leave {named('host')} out."
         )
     return local
+
+
+def check_place(host: str, port: int | None) -> None:
+    """Refuse what cannot be listened at whatever else runs: Gradio would try every port, or show a traceback.
+
+    Raises:
+        InputError: the host is no address of this machine, or the port no number of one.
+    """
+    if port is not None and not 1 <= port <= MOST_PORT:
+        raise InputError(f"a port is 1 to {MOST_PORT}, got {port}; choose another {named('port')}, or leave it out.")
+    try:
+        family, kind, _, _, (address, *_) = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as tried:
+            tried.bind((address, 0))
+    except (OSError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise InputError(f"{host} is no address of this machine ({told}); choose another {named('host')}.") from error
 
 
 @contextmanager
@@ -62,6 +81,7 @@ def served(
             or the port is taken.
     """
     local = check_host(host, password)
+    check_place(host, port)
     # Gradio reads these as it is imported: nobody is told that it runs, and uploads lie in the studio's own folder.
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder.absolute() / UPLOADS))
     with from_extra("web", "the studio"):
