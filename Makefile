@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test parity gpu-tiny lint docs check release-check clean
+.PHONY: demo test test-long parity gpu-tiny lint docs check release-check clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,17 +18,21 @@ demo: .venv/installed
 	$(BIN)/motionclone demo --out-dir demo --overwrite
 
 # A process a core, up to four, and a file (of the matrix, a family) a process.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 test: .venv/installed
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+	$(PYTEST) -m "not long"
 
-# Parity with the authors on lesser processors than this one, and with two threads: sums run in other orders. That the
-# transcription, in float64, is the authors' run does not hang on the processor, and `make test` has seen it.
+# What says at length what other tests say in short: all suites of the lab, every page and notebook done as it says.
+test-long: .venv/installed
+	$(PYTEST) -m long
+
+# Parity with the authors on lesser processors than this one, one of them with two threads: sums run in other orders.
+# That the transcription, in float64, is the authors' run does not hang on the processor, and `make test` has seen it.
 PARITY := $(BIN)/pytest tests/test_parity.py -k "not transcription"
 parity: .venv/installed
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PARITY) & first=$$!; \
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PARITY); second=$$?; \
+	TEST_THREADS=2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PARITY); second=$$?; \
 	wait $$first && exit $$second
-	TEST_THREADS=2 $(PARITY)
 
 # What is to run on a GPU once there is one, on tiny models and the CPU.
 gpu-tiny: .venv/installed
@@ -43,7 +47,7 @@ lint: .venv/installed
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-check: lint test docs
+check: lint test test-long docs
 
 # What a release would be: built, checked, installed by itself, and tried from another folder.
 release-check:

@@ -36,6 +36,8 @@ PAGES = [
     ROOT / "training" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
+# Of which much is made; the README's stands for them in short.
+LONG = {"batches", "command-line", "evaluation", "index", "own-clip", "own-pipeline", "transformers"}
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
@@ -71,7 +73,11 @@ few_steps_are_made = pytest.mark.filterwarnings("ignore::motionclone.errors.Guid
 
 
 @few_steps_are_made
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.long] if page.stem in LONG else []) for page in PAGES],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_what_a_page_says_can_be_done(page, tmp_path, monkeypatch, run, quick, clips, made_here):
     shell, python = tmp_path / "shell", tmp_path / "python"
     shell.mkdir()
@@ -110,6 +116,7 @@ def test_what_a_page_says_can_be_done(page, tmp_path, monkeypatch, run, quick, c
             check_data(block)
 
 
+@pytest.mark.long
 @few_steps_are_made
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(notebook, tmp_path, monkeypatch, run, quick, clips):

@@ -53,6 +53,7 @@ def sample_back(pipe, z, timesteps):
     return z
 
 
+@pytest.mark.long
 def test_sampling_undoes_inversion_the_better_the_finer(pipe):
     errors = []
     for steps in (5, 40):

@@ -53,6 +53,7 @@ def quick_demo(pipe, **options):
         return run_demo(pipe, words, settings.model_copy(update={"sampling": sampling}), **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("given", ["image", "sketch"])
 def test_the_demo_starts_from_what_is_given_and_moves_like_the_reference(given):
     pipe = load_pipeline("mini", device="cpu", control=given)

@@ -38,6 +38,7 @@ def of_all_suites(base, facts):
     return list({method.name: method for suite in suites for method in suite}.values())
 
 
+@pytest.mark.long
 @few_steps_are_made
 @pytest.mark.parametrize("model", ["mini", "mini-dit"])
 def test_every_suite_runs_to_its_end_on_every_bundled_model(model, tmp_path, monkeypatch):
