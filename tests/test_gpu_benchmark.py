@@ -21,7 +21,7 @@ def run(monkeypatch, *words):
 
 
 def test_all_of_it_runs(monkeypatch, tmp_path):
-    """The whole of it, of all models, in .ci/run."""
+    """The whole of it; of the other models `make gpu-tiny` runs it."""
     assert run(monkeypatch, "--tiny", "--device", "cpu", "--out-dir", tmp_path, "ltx-video") == 0
     found = json.loads((tmp_path / "gpu.json").read_text())
     of = found["models"]["ltx-video"]

@@ -12,8 +12,13 @@ from motionclone.settings import preset
     ("model", "settings", "least", "naive", "steps"),
     [
         ("animatediff", "camera", 1.4e9, 21e9, ((12, 2.62), (4, 2.80), (1.5, 3.00))),
-        ("cogvideox-2b", "cogvideox-2b", 2.3e9, 25e9, ((14, 2.97), (8, 3.21), (2.3, 3.47))),
-        ("wan2.1-1.3b", "wan2.1-1.3b", 4.5e9, 72e9, ((40, 2.97), (12, 3.33), (4.5, 3.45))),
+        pytest.param(
+            *("cogvideox-2b", "cogvideox-2b", 2.3e9, 25e9, ((14, 2.97), (8, 3.21), (2.3, 3.47))),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *("wan2.1-1.3b", "wan2.1-1.3b", 4.5e9, 72e9, ((40, 2.97), (12, 3.33), (4.5, 3.45))), marks=pytest.mark.long
+        ),
         ("ltx-video", "ltx-video", 1.4e9, 18e9, ((10, 2.72), (4, 3.04), (1.4, 3.18))),
     ],
 )

@@ -105,4 +105,4 @@ def test_the_versions_are_one_and_the_addresses_too():
 def test_continuous_integration_calls_what_people_call():
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert commands == [".ci/run", "make release-check", "make test-long"]
+    assert commands == [".ci/run", "make release-check", "make test-long gpu-tiny"]
