@@ -9,28 +9,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from motionclone.cli import batch_worker, main
-from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.rows import Task
-from motionclone.cli.running import Load, Made, Progress
-from motionclone.cli.sources import Sources
-from motionclone.settings import Settings
+from motionclone.cli.running import Made
 
 
-def make(
-    job: CloneJob | GenerateJob,
-    sources: Sources,
-    settings: Settings,
-    output: Path,
-    typed: Mapping[str, str],
-    load: Load | None = None,
-    progress: Progress | None = None,
-) -> Made:
+def make(job: Any, sources: Any, settings: Any, output: Path, *_others: Any, **_options: Any) -> Made:
     """Noise that the output's name decides, after as long as the model takes on a busy machine."""
     import torch
 
