@@ -23,6 +23,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -276,34 +277,42 @@ def hazards(root: Path, wanted: dict[str, str]) -> list[str]:
 
 
 def timed(root: Path, number: int) -> None:
-    """Seconds of a job, without the start, by a loop, one worker and two."""
+    """Seconds of a job of some five, without the start: one worker between two plain loops, then two workers."""
     import torch
 
     from motionclone import clone, load_pipeline, preset, read_clip
     from motionclone.settings import parse_settings
 
-    steps = 24
     data = preset("mini").model_dump()
-    data["sampling"] |= {"steps": steps, "guided_steps": 12}
+    data["sampling"] |= {"steps": 6, "guided_steps": 3}
     settings = parse_settings(data, None)
     torch.set_num_threads(1)
     pipe, clip = load_pipeline("mini", device="cpu"), read_clip(root / "a.mp4", 16, 64, 64)
     pipe.set_progress_bar_config(disable=True)
-    began = None
-    for seed in range(number + 1):
-        made = clone(pipe, clip.frames, "a red star", settings.model_copy(update={"seed": seed}))
-        write_video(root / f"loop{seed}.mp4", made.frames, clip.fps)
-        began = began or time.monotonic()  # the first warms up
-    print(f"loop: {(time.monotonic() - began) / number:.3f} s a job", flush=True)
-    for workers in (1, 2):
+
+    def loop() -> None:
+        seconds = []
+        for seed in range(number + 1):
+            began = time.monotonic()
+            made = clone(pipe, clip.frames, "a red star", settings.model_copy(update={"seed": seed}))
+            write_video(root / "loop.mp4", made.frames, clip.fps, overwrite=True)
+            seconds.append(time.monotonic() - began)
+        print(f"loop: {statistics.mean(seconds[1:]):.3f} s a job", flush=True)  # the first warms up
+
+    def batch(workers: int) -> None:
         seeds = f"0..{(number + 1) * workers - 1}"  # the first of each worker warms up
-        entry = f"{{reference: a.mp4, prompt: a red star, steps: {steps}, guided_steps: 12, seeds: {seeds}}}"
+        entry = f"{{reference: a.mp4, prompt: a red star, steps: 6, guided_steps: 3, seeds: {seeds}}}"
         (root / "timed.yaml").write_text(f"- {entry}\n")
         code, said = run(root, f"timed{workers}", "--workers", str(workers), jobs="timed.yaml")
         if code:
             raise SystemExit(said)
         ends = sorted(path.stat().st_mtime for path in (root / f"timed{workers}").glob("*.mp4"))[workers - 1 :]
         print(f"{workers} workers: {(ends[-1] - ends[0]) / (len(ends) - 1):.3f} s a job", flush=True)
+
+    loop()
+    batch(1)
+    loop()
+    batch(2)
 
 
 def main() -> None:
