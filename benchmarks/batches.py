@@ -6,8 +6,9 @@ Makes a batch of the bundled model (four small frames in two steps a video: it i
 undisturbed, then by each engine while a random process is killed with signal 9 every few seconds: a worker, a node of
 Ray, or the driver, which is started again. After every kill each record must have its whole video; in the end the
 videos must be those of the undisturbed batch, byte for byte, each made once, and nothing else may be left. `shards` are
-three drivers at a time; `ray` is a cluster of three nodes, each with a raylet of its own. Most of the time goes into
-loading the model again: with `--stand-in` there is none, and noise is made in its place.
+three drivers at a time; `ray` is a cluster of three nodes, each with a raylet of its own and with `--apart`, as root,
+with a network and a host name of its own. Most of the time goes into loading the model again: with `--stand-in` there
+is none, and noise is made in its place.
 
 `hazards`: a full disk and a read-only one (where a small file system can be mounted), a job that always kills its
 worker, a clip that is deleted meanwhile. `time`: the time of a job against a plain loop in one process, and two workers
@@ -29,10 +30,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+from ray_machines import rays
 
 from motionclone.batch.folder import state_of
 from motionclone.batch.storage import Folder
@@ -52,8 +55,10 @@ FAULTS = ("is lost", "is half written", "was made twice", "has other bytes")
 class Batch:
     """A folder, the drivers at work in it, and what has been seen of it."""
 
-    def __init__(self, root: Path, name: str, more: list[list[str]], jobs: str = "jobs.yaml") -> None:
-        self.root, self.folder, self.more, self.jobs = root, root / name, more, jobs
+    def __init__(
+        self, root: Path, name: str, more: list[list[str]], jobs: str = "jobs.yaml", begin: Sequence[str] = ()
+    ) -> None:
+        self.root, self.folder, self.more, self.jobs, self.begin = root, root / name, more, jobs, begin
         self.drivers: dict[int, subprocess.Popen[str]] = {}
         self.over: set[int] = set()
         self.first: dict[str, tuple[int, int]] = {}
@@ -62,7 +67,15 @@ class Batch:
         self.began = time.monotonic()
 
     def start(self, number: int) -> None:
-        words = [sys.executable, *PROGRAM, "batch", self.jobs, "--out-dir", str(self.folder.relative_to(self.root))]
+        words = [
+            *self.begin,
+            sys.executable,
+            *PROGRAM,
+            "batch",
+            self.jobs,
+            "--out-dir",
+            str(self.folder.relative_to(self.root)),
+        ]
         self.drivers[number] = subprocess.Popen(
             [*words, *self.more[number]],
             cwd=self.root,
@@ -191,35 +204,22 @@ def local(batch: Batch) -> list[Victim]:
 
 
 def on_ray(
-    root: Path, kills: int, chance: random.Random, wanted: dict[str, str], every: tuple[float, float]
+    root: Path, kills: int, chance: random.Random, wanted: dict[str, str], every: tuple[float, float], apart: bool
 ) -> list[str]:
-    from ray.cluster_utils import Cluster
+    with rays(apart) as cluster:
+        batch = Batch(root, "ray", [["--ray", cluster.address, *cluster.options]], begin=cluster.driver)
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    batch = Batch(root, "ray", [["--ray", cluster.address]])
+        def victims(batch: Batch) -> list[Victim]:
+            actors = [
+                each
+                for each in psutil.process_iter(["name", "cmdline"])
+                if "ray::_Worker" in " ".join(each.info["cmdline"] or [])
+            ]
+            drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
+            kinds = {"drivers": drivers, "raylets": cluster.raylets(), "actors": actors}
+            return [(kind, each) for kind, found in kinds.items() for each in found]
 
-    def victims(batch: Batch) -> list[Victim]:
-        nonlocal nodes
-        alive = [node for node in nodes if node.any_processes_alive() and not node.dead_processes()]
-        with contextlib.suppress(Exception):  # on a busy machine one may not come up in time; then after the next kill
-            while len(alive) < 2:
-                alive.append(cluster.add_node(num_cpus=1))
-        nodes = alive
-        raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in nodes]
-        actors = [
-            each
-            for each in psutil.process_iter(["name", "cmdline"])
-            if "ray::_Worker" in " ".join(each.info["cmdline"] or [])
-        ]
-        drivers = [driver for driver in batch.drivers.values() if driver.poll() is None]
-        kinds = {"drivers": drivers, "raylets": raylets, "actors": actors}
-        return [(kind, each) for kind, found in kinds.items() for each in found]
-
-    try:
         disturb(batch, kills, chance, victims, every)
-    finally:
-        cluster.shutdown()
     return batch.ended(wanted)
 
 
@@ -327,6 +327,7 @@ def main() -> None:
         "--undisturbed", type=Path, help="folder of an undisturbed batch of as many jobs, if there is one"
     )
     parser.add_argument("--stand-in", action="store_true", help="make noise without the model: all but that is tried")
+    parser.add_argument("--apart", action="store_true", help="nodes of Ray with networks and host names of their own")
     options = parser.parse_args()
     chance, began, faults = random.Random(options.seed), time.monotonic(), []
     atexit.register(lambda: [driver.kill() for driver in STARTED if driver.poll() is None])
@@ -356,7 +357,7 @@ def main() -> None:
                 disturb(batch, options.kills, chance, local, options.every)
                 found = batch.ended(wanted)
             elif engine == "ray":
-                found = on_ray(root, options.kills, chance, wanted, options.every)
+                found = on_ray(root, options.kills, chance, wanted, options.every, options.apart)
             elif engine == "hazards":
                 found = hazards(root, wanted)
             else:
