@@ -371,6 +371,14 @@ def test_a_ray_where_nobody_listens_is_refused_before_ray_asks_for_minutes(monke
             Rays("auto" if auto else address, odd_work.setup)
 
 
+def test_a_batch_whose_ray_is_refused_leaves_nothing(run, asked, tmp_path):
+    asked("{reference: tiger.mp4, prompt: a ring}")
+    before = {path.name for path in tmp_path.iterdir()}
+    code, said = run("batch", "jobs.yaml", "--out-dir", "videos", "--ray=127.0.0.1:99999999")
+    assert (code, "nobody listens at 127.0.0.1:99999999" in said) == (2, True)
+    assert {path.name for path in tmp_path.rglob("*")} <= before | {"videos"}
+
+
 def test_ray_that_cannot_be_had_is_told_in_a_sentence(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"a batch on Ray needs ray, .* pip install 'motionclone\[ray\]'"):

@@ -220,16 +220,22 @@ def test_what_diffusers_would_leave_out_of_wan_s_is_refused(tmp_path: Path) -> N
     ("part", "file", "sentence"),
     [
         ("lora", "other.safetensors", "has no other.safetensors; lora_file is the name of a file"),
+        ("lora", None, "there is no lora"),
         ("motion_adapter", "../base/model_index.json", "String should match|motion_adapter_file"),
     ],
 )
-def test_a_file_of_a_repository_is_in_it(hub: Path, tmp_path: Path, part: str, file: str, sentence: str) -> None:
+def test_a_part_and_its_file_are_there(hub: Path, tmp_path: Path, part: str, file: str | None, sentence: str) -> None:
     description = tmp_path / "model.toml"
-    places = {"base": hub / "base", "motion_adapter": hub / "lcm", "lora": hub / "lcm"}
-    lines = [f'{name} = "{place}"' for name, place in places.items()] + [f'{part}_file = "{file}"']
+    places = {
+        "base": hub / "base",
+        "motion_adapter": hub / "lcm",
+        "lora": hub / "lcm" if file else hub / "gone.safetensors",
+    }
+    lines = [f'{name} = "{place}"' for name, place in places.items()] + [f'{part}_file = "{file}"'] * bool(file)
     description.write_text("\n".join(lines))
-    with pytest.raises(InputError, match=sentence):
-        load_pipeline(description, device="cpu")
+    for weights in (True, False):
+        with pytest.raises(InputError, match=sentence):
+            load_pipeline(description, device="cpu", weights=weights)
 
 
 def test_a_bias_is_scaled_as_the_matrices_are(tmp_path: Path) -> None:

@@ -169,10 +169,11 @@ def _make(
 
     tasks, refused = _resolved(rows, numbers)
     storage.sweep()
-    asked = [(name, number) for name, number, _ in (*tasks, *refused)]
-    write_list(storage, digest_of(key), (rows.listed(number, name) for name, number in asked))
     done_before = state_of(storage).done
     todo = [task for task in tasks if task[0] not in done_before]
+    pool = _pool(*engine, len(todo)) if todo else None  # what is refused leaves no trace
+    asked = [(name, number) for name, number, _ in (*tasks, *refused)]
+    write_list(storage, digest_of(key), (rows.listed(number, name) for name, number in asked))
     there, made, failed, notes = len(tasks) - len(todo), 0, 0, set[str]()
 
     def fail(name: str, number: int, reason: str, tries: int) -> None:
@@ -184,7 +185,7 @@ def _make(
 
     for name, number, reason in refused:
         fail(name, number, reason, 1)
-    if todo:
+    if pool is not None:
         with batch_bars(len(todo), follow) as (count, step), ExitStack() as left:
             left.callback(storage.sweep)
 
@@ -203,7 +204,6 @@ def _make(
             def on_step(worker: int, place: int | None, index: int, steps: int) -> None:
                 step(worker, None if place is None else todo[place][0], index, steps)
 
-            pool = _pool(*engine, len(todo))
             share([group for _, _, group in todo], pool, lambda place: rows(todo[place][1]), done, on_step)
     _write_page(storage)
     told = f"{made:,} made, {there:,} there already, {failed:,} failed"

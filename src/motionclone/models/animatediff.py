@@ -49,7 +49,7 @@ def assemble(
         follows_pictures: whether it is made to, which is when most domain adapters are merged.
         pickled: let weights in diffusers' layout be .bin files.
     """
-    _check_places(description)
+    check_places(description)
     base, index = _locate_base(description, pickled)
     adapter, adapter_source = _load_motion_adapter(description, dtype, pickled)
     sources = {"base": base.source, "motion_adapter": adapter_source}
@@ -72,14 +72,16 @@ def assemble(
     return AnimateDiffSDXLPipeline(**components, motion_adapter=None, force_zeros_for_empty_prompt=zeros), sources
 
 
-def _check_places(description: ModelDescription) -> None:
-    """Refuse what is plainly not there before anything large is read."""
+def check_places(description: ModelDescription) -> None:
+    """Refuse what is plainly not there before anything large is read. Nothing is fetched. InputError."""
     for name in PLACES:
         place = getattr(description, name)
         if place is not None and name != "dreambooth":
             check_place(place, name)
     if description.dreambooth is not None and not path_of(description.dreambooth).is_file():
         raise InputError(f"there is no dreambooth {description.dreambooth}; give a file that is here.")
+    if description.lora is not None and path_of(description.lora).exists():
+        locate_part(description.lora, description.lora_file, "lora", LORA_FILES)
 
 
 def _locate_base(description: ModelDescription, pickled: bool) -> tuple[Located, dict[str, Any]]:

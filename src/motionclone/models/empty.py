@@ -22,7 +22,7 @@ from diffusers import (
 )
 from transformers import CLIPTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from motionclone.models.animatediff import BETAS, animatediff_scheduler, few_step_scheduler
+from motionclone.models.animatediff import BETAS, animatediff_scheduler, check_places, few_step_scheduler
 from motionclone.models.configs import read_config
 from motionclone.models.description import ModelDescription, Sampler
 from motionclone.models.known import HubModel
@@ -81,6 +81,7 @@ def empty_animatediff(sampler: Sampler = "ddim", follows_pictures: bool = False)
 
 def empty_assembled(description: ModelDescription, control: str | None, pickled: bool) -> Any:
     """The pipeline of a description, as far as its configurations tell; original files are taken for the usual ones."""
+    check_places(description)
     base = locate(description.base, "base", ["model_index.json", *(f"*/{name}" for name in _READABLE)]).path
     place, file = description.motion_adapter, description.motion_adapter_file
     adapter = locate_part(place, file, "motion_adapter", _READABLE).path
