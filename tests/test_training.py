@@ -69,3 +69,37 @@ def test_scenes_to_learn_from_are_fast_and_silent_on_motion():
     assert frames.abs().max() <= 1
     torch.testing.assert_close(frames, deep.render(16), rtol=0, atol=0)
     assert "scenery" in deep.caption
+
+
+@pytest.mark.usefixtures("training")
+def test_a_student_begins_as_the_teacher_and_is_exported_as_a_lora_that_changes_it_likewise(tmp_path):
+    import distil
+
+    from motionclone.models import load_pipeline
+    from motionclone.models.lora import merge_lora
+
+    pipe, other = (load_pipeline("mini", device="cpu", dtype=torch.float32) for _ in range(2))
+    student = distil.Student(pipe.unet)
+    noisy, words, time = torch.randn(1, 8, 4, 8, 8), torch.randn(1, 3, 96), torch.tensor([500])
+    with torch.no_grad():
+        assert torch.equal(student(noisy, time, words, True), student(noisy, time, words, False))
+        for change in student.changes:
+            change.up.normal_(std=0.2)
+        student.export(tmp_path)
+        merge_lora(other.unet, tmp_path, 1.0)
+        with distil.mixed_precision(noisy.device):
+            merged = other.unet(noisy, time, encoder_hidden_states=words.repeat_interleave(4, dim=0)).sample.float()
+        found, teacher = student(noisy, time, words, True), student(noisy, time, words, False)
+    assert (found - teacher).square().mean() > 100 * (found - merged).square().mean()  # half precision
+
+
+@pytest.mark.usefixtures("training")
+def test_a_clean_estimate_is_what_the_noise_was_added_to():
+    import distil
+    from denoiser import noised, scheduler
+
+    latents, timesteps, alpha_bar = torch.randn(2, 8, 3, 4, 4), torch.tensor([20, 999]), scheduler().alphas_cumprod
+    noisy, v = noised(latents, timesteps, alpha_bar, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        distil.clean(v, noisy, alpha_bar[timesteps].view(-1, 1, 1, 1, 1)), latents, atol=1e-4, rtol=1e-4
+    )

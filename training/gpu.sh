@@ -39,14 +39,16 @@ if [ ! -f "$run/latents/captions.json" ]; then  # written last
 fi
 left=$((left - 10))
 stage 20 denoiser images --start-from "$mini" --batch "$stills"
-stage 31 denoiser video --start-from "$mini" --batch "$clips"
+stage 29 denoiser video --start-from "$mini" --batch "$clips"
 "$python" "$here/export.py" --run "$run" --out "$run/mini"
 for kind in image sketch; do
     stage 4 control "$kind" --mini "$run/mini" --start-from "$mini/${kind}_control" --batch "$clips" \
         --clips $((minutes * pairs)) --workers "$workers"
     "$python" "$here/control.py" "$kind" --run "$run" --export "$run/mini/${kind}_control"
 done
-stage 16 transformer --mini "$run/mini" --start-from "$mini/dit" --stills 0 --batch "$clips"
+stage 4 distil --mini "$run/mini" --batch "$clips"
+"$python" "$here/distil.py" --run "$run" --mini "$run/mini" --export "$run/mini/lcm"
+stage 14 transformer --mini "$run/mini" --start-from "$mini/dit" --stills 0 --batch "$clips"
 "$python" "$here/transformer.py" --run "$run" --export "$run/mini/dit"
 stage 8 probe --out "$run/mini/clip" --scenes $((minutes * pairs * 16)) --batch 96 --workers "$workers"
 echo "done: $run/mini, $((($(date +%s) - end) / 60)) minutes after the time that was given"

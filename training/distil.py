@@ -1,0 +1,156 @@
+"""Distil the mini model into few steps without classifier-free guidance: a consistency model (arXiv:2310.04378).
+
+    python training/distil.py --run RUN --mini RUN/mini --minutes 60
+    python training/distil.py --run RUN --mini RUN/mini --export RUN/mini/lcm
+
+The student's clean estimate at a noisy timestep is to be what it is one step of the guided teacher's DDIM further on.
+Only the images' layers change, by matrices of low rank (a LoRA); motion modules, text encoder and VAE are kept. Reads
+every RUN/latents*; writes RUN/distil.pt, from which a second call goes on.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from denoiser import Data, noised, scheduler
+from diffusers.models.attention_processor import AttnProcessor
+from loop import add_device, mixed_precision, train
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from motionclone.models import load_pipeline
+
+RANK = 16
+SCALE = 3.0
+"""Of the teacher's classifier-free guidance: that of the mini preset."""
+STRIDE = 20
+"""Of the teacher's step, in timesteps."""
+FILE = "pytorch_lora_weights.safetensors"
+
+
+class Change(nn.Module):
+    """A matrix of low rank that is added to a weight, or not: 0 at first."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        rows = weight.flatten(1)
+        self.down = nn.Parameter(torch.randn(RANK, rows.shape[1]) / rows.shape[1] ** 0.5)
+        self.up = nn.Parameter(torch.zeros(rows.shape[0], RANK))
+        self.on = True
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.up @ self.down).view_as(weight) if self.on else weight
+
+
+class Student(nn.Module):
+    """The changes of a denoiser, which is frozen, by layer."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        denoiser.requires_grad_(False)
+        self.denoiser = [denoiser]  # no part of it: its weights are nobody's to keep
+        self.layers = [
+            name
+            for name, layer in denoiser.named_modules()
+            if isinstance(layer, nn.Linear | nn.Conv2d) and "motion_modules" not in name and "conv_" not in name
+        ]
+        self.changes = nn.ModuleList([Change(denoiser.get_submodule(name).weight) for name in self.layers])
+        for name, change in zip(self.layers, self.changes, strict=True):
+            parametrize.register_parametrization(denoiser.get_submodule(name), "weight", change)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, words: Tensor, changed: bool) -> Tensor:
+        """v of noisy latents (b, c, f, h, w) and words (b, n, d): the student's, or the teacher's."""
+        for change in self.changes:
+            change.on = changed
+        repeated = words.repeat_interleave(noisy.shape[2], dim=0)
+        with mixed_precision(noisy.device):
+            return self.denoiser[0](noisy, timesteps, encoder_hidden_states=repeated).sample.float()
+
+    def export(self, folder: Path) -> None:
+        """As a LoRA in PEFT's names, fp16."""
+        weights = {}
+        for name, change in zip(self.layers, self.changes, strict=True):
+            shape = self.denoiser[0].get_submodule(name).weight.shape
+            down, up = change.down.view(RANK, *shape[1:]), change.up.view(shape[0], RANK, *[1] * (len(shape) - 2))
+            weights |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: weight.detach().half().contiguous() for name, weight in weights.items()}, folder / FILE)
+
+
+def clean(v: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+    """x0 of a v prediction; `level` is the cumulative alpha, (b, 1, 1, 1, 1)."""
+    return level.sqrt() * noisy - (1 - level).sqrt() * v
+
+
+def loss_of(student: Student, latents: Tensor, words: Tensor, none: Tensor, alpha_bar: Tensor, chance: torch.Generator):
+    """Pseudo-Huber distance of the student's clean estimates before and after a step of the teacher."""
+    size = len(latents)
+    now = STRIDE * torch.randint(1, 1000 // STRIDE + 1, (size,), generator=chance) - 1
+    after = (now - STRIDE).clamp(min=0)
+    noisy, _ = noised(latents, now, alpha_bar, chance)
+    device = next(student.parameters()).device
+    noisy, now, after, latents = (each.to(device) for each in (noisy, now, after, latents))
+    level, next_level = (alpha_bar.to(device)[each].view(-1, 1, 1, 1, 1) for each in (now, after))
+    with torch.no_grad():
+        plain = student(noisy, now, none.expand_as(words), changed=False)
+        v = plain + SCALE * (student(noisy, now, words, changed=False) - plain)
+        x0, noise = clean(v, noisy, level), level.sqrt() * v + (1 - level).sqrt() * noisy
+        further = next_level.sqrt() * x0 + (1 - next_level).sqrt() * noise
+        wanted = clean(student(further, after, words, changed=True), further, next_level)
+        wanted = torch.where((after == 0).view(-1, 1, 1, 1, 1), x0, wanted)
+    found = clean(student(noisy, now, words, changed=True), noisy, level)
+    small = 0.03
+    return ((found - wanted).square() + small**2).sqrt().mean() - small
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--mini", default="mini", help="exported model that is distilled")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
+    add_device(parser)
+    args = parser.parse_args()
+    checkpoint = args.run / "distil.pt"
+    torch.manual_seed(args.seed)
+    pipe = load_pipeline(args.mini, device=args.device, dtype=torch.float32)
+    student = Student(pipe.unet).to(args.device)
+    if args.export is not None:
+        student.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu")["ema"])
+        student.export(args.export)
+        return
+    pipe.unet.to(memory_format=torch.channels_last)
+    if args.device.type == "cpu":  # where SDPA is slow backwards
+        pipe.unet.set_attn_processor(AttnProcessor())
+    data, alpha_bar = Data(args.run, args.seed), scheduler().alphas_cumprod
+    empty = data.tokenizer("", padding="max_length", max_length=77, return_tensors="pt").input_ids
+
+    @torch.no_grad()
+    def read(tokens: Tensor) -> Tensor:
+        return pipe.text_encoder(tokens.to(args.device)).last_hidden_state
+
+    none = read(empty)
+
+    def loss(_step: int) -> tuple[str, Tensor]:
+        latents, tokens = data.batch("video", args.batch)
+        return "distil", loss_of(student, latents, read(tokens), none, alpha_bar, data.generator)
+
+    groups = [{"params": list(student.parameters()), "scale": 1.0}]
+    train(
+        student,
+        [torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)],
+        loss,
+        data.generator,
+        checkpoint=checkpoint,
+        minutes=args.minutes,
+        rate=args.rate,
+        seed=args.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()
