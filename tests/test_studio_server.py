@@ -185,15 +185,15 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
 def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     monkeypatch.setattr("motionclone.studio.previews.SHARE", 1.0)
     seen = []
-    heard = desk.worker._heard
+    heard = desk.workers._heard
 
     def hear(part, step):
         heard(part, step)
         if step is not None and (picture := desk.store.place(entry.id) / "preview.webp").is_file():
             seen.append(Image.open(picture).size)
 
-    monkeypatch.setattr(desk.worker, "_heard", hear)
-    entry = desk.worker.store.add(
+    monkeypatch.setattr(desk.workers, "_heard", hear)
+    entry = desk.workers.store.add(
         desk.asked(clip, prompt=WORDS, steps=3, unguided=True, more={"frames": 4}),
         clip,
         "reference.mp4",
@@ -202,8 +202,8 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     )
     with pytest.raises(InputError, match=r"this video is not made: it is (waiting|running); ask for its state"):
         desk.scores_of(entry.id)
-    with desk.worker._news:
-        desk.worker._news.notify_all()
+    with desk.workers._news:
+        desk.workers._news.notify_all()
     assert ended(desk, entry.id).state == "done"
     assert seen[0] == (512, 512)  # two rows of two frames, enlarged from 64
     place = desk.store.place(entry.id)
@@ -451,7 +451,7 @@ def test_tries_are_forgotten_after_a_while():
 
 
 def test_several_people_are_served_in_the_order_in_which_they_came(studio, engine, monkeypatch):
-    monkeypatch.setattr(studio.desk.worker, "_make", benchmark.quick(engine, 0.01).make)
+    monkeypatch.setattr(studio.desk.workers, "_make", benchmark.quick(engine, 0.01).make)
     found = benchmark.load(f"{studio.address}/", studio.desk, clients=3, jobs=12)  # which asserts that, and more
     assert len(found["memory_mb"]) == 4
 

@@ -105,7 +105,7 @@ class Answers:
     def stop(self, identity: str) -> str:
         """Nothing; or why a job cannot be cancelled."""
         try:
-            self.desk.worker.cancel(identity)
+            self.desk.workers.cancel(identity)
         except InputError as error:
             return panels.refusal(str(error))
         return ""
@@ -176,7 +176,7 @@ class Answers:
 
         desk, entries = self.desk, self.desk.store.entries()
         entry = next((each for each in entries if each.id == identity), None)
-        progress = desk.worker.progress(identity) if entry else None
+        progress = desk.workers.progress(identity) if entry else None
         ahead, wait = desk.wait_of(identity) if entry and entry.state == "waiting" else (0, None)
         now = (
             (identity, entry and entry.state),
