@@ -23,6 +23,7 @@ from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
+from motionclone.studio import making
 from motionclone.studio.answers import Answers
 from motionclone.studio.asked import asked_from
 from motionclone.studio.bodies import MOST_JSON
@@ -187,13 +188,13 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     seen = []
     heard = desk.workers._heard
 
-    def hear(part, step):
-        heard(part, step)
+    def hear(job, part, step):
+        heard(job, part, step)
         if step is not None and (picture := desk.store.place(entry.id) / "preview.webp").is_file():
             seen.append(Image.open(picture).size)
 
     monkeypatch.setattr(desk.workers, "_heard", hear)
-    entry = desk.workers.store.add(
+    entry = desk.store.add(
         desk.asked(clip, prompt=WORDS, steps=3, unguided=True, more={"frames": 4}),
         clip,
         "reference.mp4",
@@ -450,8 +451,8 @@ def test_tries_are_forgotten_after_a_while():
     assert not tries.too_many("a")
 
 
-def test_several_people_are_served_in_the_order_in_which_they_came(studio, engine, monkeypatch):
-    monkeypatch.setattr(studio.desk.workers, "_make", benchmark.quick(engine, 0.01).make)
+def test_several_people_are_served_in_the_order_in_which_they_came(studio, monkeypatch):
+    monkeypatch.setattr(making.Engine, "_make", lambda _, *job: benchmark.make_quickly(0.01, *job))
     found = benchmark.load(f"{studio.address}/", studio.desk, clients=3, jobs=12)  # which asserts that, and more
     assert len(found["memory_mb"]) == 4
 

@@ -115,12 +115,10 @@ def test_a_process_outlives_a_cancellation_and_the_studio_its_process(desk, clip
     wait_for(lambda: desk.told(first)["state"] == "cancelled")
 
 
-def no_model():
-    raise InputError("there is no such model.")
-
-
 def test_a_worker_that_cannot_begin_leaves_the_jobs_to_others(clip, tmp_path, caplog):
-    without = elsewhere.elsewhere(no_model, None, 1)
+    def without(_):
+        raise InputError("there is no such model.")
+
     engine = SimpleNamespace(make=lambda *_: "made here.", called="mini")
     desk = Desk(engine, tmp_path / "studio", without)
     wait_for(lambda: caplog.messages)
