@@ -24,7 +24,7 @@ from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
 from motionclone.studio import making
-from motionclone.studio.answers import Answers
+from motionclone.studio.answers import Answers, asked_by
 from motionclone.studio.asked import asked_from
 from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
@@ -161,14 +161,15 @@ def test_a_job_has_the_words_of_the_schema(desk, clip):
         assert str(refused.value).startswith(said)
 
 
-def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monkeypatch):
+def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monkeypatch, capfd):
     monkeypatch.setattr("motionclone.cli.running.load_model", lambda *_, **__: desk.engine.pipe)
     words = {
         "prompt": WORDS,
         "reference": "a.mp4",
         "steps": 2,
         "frames": 4,
-        "seed": 5,
+        "fps": 6.0,
+        "seed": 2**62 + 1,
         "end": 0.8,
         "guidance_scale": 4.0,
     }
@@ -176,11 +177,23 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
     assert (ended(desk, entry.id).state, desk.store.entry(entry.id).sentence[:16]) == ("done", "guidance reached")
     reference = tmp_path / "reference.mp4"
     shutil.copyfile(clip, reference)
-    options = ("--steps", 2, "--frames", 4, "--seed", 5, "--end", 0.8, "--guidance-scale", 4, "--strength", 1)
-    code, said = run("clone", reference, WORDS, *options, "--compare", "-o", tmp_path / "out.mp4")
+    options = ("--steps", 2, "--frames", 4, "--fps", 6, "--seed", 2**62 + 1, "--end", 0.8, "--guidance-scale", 4)
+    code, said = run("clone", reference, WORDS, *options, "--strength", 1, "--compare", "-o", tmp_path / "out.mp4")
     assert code == 0, said
     for name in ("out.mp4", "out-compare.mp4"):
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
+    # Edit gives the page all of it but what it has no control for, and it asks for the same.
+    _, _, *controls, _, _ = Answers(desk).reuse(entry.id)
+    asked, picture = asked_by(controls, desk.engine.base.sampling.num_frames)
+    del words["guidance_scale"]
+    assert desk.asked(clip, **asked) == desk.asked(clip, **asked_of(words, desk.engine.base))
+    assert (picture, asked["seed"]) == (None, str(2**62 + 1))
+    assert capfd.readouterr().out.count("guidance_scale 4.0, which the page has no controls for") == 1
+    with pytest.raises(InputError, match=r"11 frames are needed, but reference\.mp4 between"):
+        desk.look(reference, desk.asked(clip, prompt=WORDS, steps=2, more={"frames": 11}))
+    motion = desk.results(entry.id)["motion"]
+    with pytest.raises(InputError, match="taken as it is: this one is of 4 frames, and 5 were asked for; ask for as"):
+        desk.look(motion, desk.asked(motion, prompt=WORDS, steps=2, more={"frames": 5}))
 
 
 def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
@@ -222,7 +235,7 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     assert [path.name for path in desk.store.jobs.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_sheet_is_one_job(desk, clip, capsys):
+def test_a_sheet_is_one_job(desk, clip):
     asked = desk.asked(clip, prompt=WORDS, steps=2, strengths=[0, 1], seeds=[3], more={"frames": 4})
     assert desk.foretell(asked).startswith("2 videos; 4 frames")
     entry = ended(desk, desk.submit(clip, asked).id)
@@ -233,7 +246,6 @@ def test_a_sheet_is_one_job(desk, clip, capsys):
     cells = json.loads(found["record"].read_text())["sheet"]
     assert [(cell["strength"], cell["seed"], len(cell["energies"])) for cell in cells] == [(0, 3, 0), (1, 3, 1)]
     assert Answers(desk).reuse(entry.id)[-2:] == ["0.0, 1.0", "3"]
-    assert "frames 4, which the page has no controls for" in capsys.readouterr().out
     with pytest.raises(InputError, match="a sheet has no scores; make the video of it that you like"):
         desk.scores_of(entry.id)
     for strengths, seeds_, said in (

@@ -15,6 +15,7 @@ from test_studio import WORDS, asked, wait_for
 from motionclone.cloning import Step
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
+from motionclone.settings import preset
 from motionclone.studio import elsewhere
 from motionclone.studio.desk import Desk
 from motionclone.studio.making import ModelChoice, load_engine
@@ -41,7 +42,7 @@ def test_whoever_is_free_first_takes_what_came_first_and_a_wait_says_so(clip, tm
     before = Store(tmp_path / "studio")
     before.change(before.add(asked(), clip, "reference.mp4", "mini", b"png").id, state="done", seconds=4.0)
     before.close()
-    engine = SimpleNamespace(make=partial(make, "a"), called="mini")
+    engine = SimpleNamespace(make=partial(make, "a"), called="mini", base=preset("mini"))
     desk = Desk(engine, tmp_path / "studio", here(partial(make, "b")))
     wait_for(lambda: desk.workers.size == 2)
     # 4 s of which a half is made, 8 s, 4 s and 4 s: the third waits for the first, the fourth for the third.

@@ -1,6 +1,7 @@
 """What the studio can be asked, by its page and its API alike: to show a clip, to make a video, how far it is."""
 
 import json
+from collections.abc import Iterable
 from heapq import heapify, heapreplace
 from pathlib import Path
 from threading import Lock
@@ -97,7 +98,7 @@ class Desk:
     def foretell(self, asked: Asked) -> str:
         """What the job will take, and what the model does not know of its words."""
         settings, pipe = self.engine.settings(asked), self.engine.pipe
-        told = foretold(settings, asked, self.engine.choice, pipe._execution_device, self._made())
+        told = foretold(settings, asked, self.engine.choice, pipe._execution_device, self._times([asked])[0])
         words = advice(self.engine.called, [asked.prompt]) if self.engine.called in MINI_MODELS else None
         return f"{told[0].upper()}{told[1:]} {words[0].upper() + words[1:] if words else ''}".strip()
 
@@ -116,26 +117,28 @@ class Desk:
 
     def wait_of(self, identity: str) -> tuple[int, float | None]:
         """How many jobs are begun before one that waits, and in about how many seconds it is, if that is known."""
-        before, known = self.workers.before(identity), self._made()
-        jobs = [(entry.asked.videos, time_of(entry.asked, known), self.workers.progress(entry.id)) for entry in before]
+        before = self.workers.before(identity)
+        takes = self._times([entry.asked for entry in before])
         free, waiting = list[float](), list[float]()  # when each worker is free; what those take that wait for them
-        for videos, seconds, progress in jobs:
+        for entry, seconds in zip(before, takes, strict=True):
             if seconds is None:
                 return len(before), None
+            progress = self.workers.progress(entry.id)
             if progress is None:
                 waiting.append(seconds)
             else:
-                done = (progress.made + progress.step / max(progress.steps, 1)) / videos
+                done = (progress.made + progress.step / max(progress.steps, 1)) / entry.asked.videos
                 free.append(seconds * (1 - done))
         free += [0.0] * max(self.workers.size - len(free), not free)
         heapify(free)
         for seconds in waiting:
             heapreplace(free, free[0] + seconds)
-        return len(before), round(free[0], 1) if known else None
+        return len(before), round(free[0], 1)
 
-    def _made(self) -> list[Entry]:
-        """Jobs of this model, the oldest first."""
-        return [entry for entry in self.store.entries() if entry.model == self.engine.called]
+    def _times(self, jobs: Iterable[Asked]) -> list[float | None]:
+        """Seconds that jobs take, as far as that is known by those of this model."""
+        made = [entry for entry in self.store.entries() if entry.model == self.engine.called]
+        return [time_of(asked, made, self.engine.base.sampling.num_frames) for asked in jobs]
 
     def results(self, identity: str) -> dict[str, Path]:
         """Files of a finished job by what they are: video, record, and as far as there are motion, comparison and more.

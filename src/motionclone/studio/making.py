@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from motionclone.backbones.families import backbone_of
 from motionclone.batch.schema import FIELDS
 from motionclone.cloning import Step, check, check_condition, check_motion, fitting, generate, motion_for
 from motionclone.errors import GuidanceWarning, InputError, named
@@ -32,7 +33,7 @@ from motionclone.models.presets import preset_for
 from motionclone.models.sizes import Sizes, sizes_of
 from motionclone.motion import Motion
 from motionclone.settings import Settings, preset
-from motionclone.studio.asked import Asked
+from motionclone.studio.asked import MOST_TIMES, Asked
 from motionclone.studio.clips import part_of
 from motionclone.studio.material import Material, nameless, read_material
 from motionclone.studio.previews import Previews
@@ -101,6 +102,20 @@ class Engine:
         kinds: tuple[Literal["image", "sketch"], ...] = ("image", "sketch")
         able = self.choice.offload == "none"
         return [kind for kind in kinds if able and follows(self.pipe, self.choice.model, kind)]
+
+    @property
+    def counts(self) -> list[int]:
+        """Numbers of frames that the model makes at its preset's size, as far as a visitor may ask for them."""
+        backbone, own = backbone_of(self.pipe), self.base.sampling
+
+        def makes(count: int) -> bool:
+            try:
+                backbone.latents_shape(count, own.height, own.width)
+            except InputError:
+                return False
+            return backbone.nearest_size(count, own.height, own.width)[0] == count
+
+        return [count for count in range(2, MOST_TIMES * own.num_frames + 1) if makes(count)]
 
     def heat(self, found: Material) -> Tensor | None:
         """Where motion is seen, over the frames that are looked at; None where that takes long, or a job is made."""
