@@ -163,7 +163,7 @@ def test_a_person_makes_a_video_on_a_phone(studio, opened, clip, tmp_path):
     assert violations(page) == []
 
     # Other frames make another video, and the first one is laid over it: the shorter one waits at its end.
-    page.get_by_label("Frames a second (0: spread evenly)").fill("5")
+    page.get_by_label("Frames/s (0: even)").fill("5")
     page.get_by_role("img", name="frame 4 of 4").wait_for()
     page.get_by_label("number input for Frames").fill("2")
     page.get_by_role("img", name="frame 2 of 2").wait_for()
@@ -172,7 +172,7 @@ def test_a_person_makes_a_video_on_a_phone(studio, opened, clip, tmp_path):
     record = job_of(page)
     assert (record["motion"]["source"]["asked_fps"], record["settings"]["sampling"]["num_frames"]) == (5.0, 2)
     page.get_by_role("button", name="Wipe").click()
-    page.get_by_label("On the right").select_option(f"{WORDS}, strength 1, seed 0")
+    page.get_by_label("On the right").select_option(f"Strength 1, seed 0: {WORDS}")
     page.get_by_text(" / 4").wait_for()  # 0.7 s
     page.get_by_label("Frame", exact=True).fill("4")
     page.wait_for_function("[...document.querySelectorAll('video')].every(v => v.paused && !v.seeking)")
@@ -195,7 +195,7 @@ def test_a_person_makes_a_video_on_a_phone(studio, opened, clip, tmp_path):
     page.get_by_role("button", name="Edit").click()
     page.get_by_role("img", name="frame 2 of 2").wait_for()
     page.get_by_role("button", name="More settings").click()
-    assert page.get_by_label("Frames a second (0: spread evenly)").input_value() == "5"
+    assert page.get_by_label("Frames/s (0: even)").input_value() == "5"
     assert page.locator(".mc-edit").get_attribute("data-box").startswith("0.1")
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete").click()

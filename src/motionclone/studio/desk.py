@@ -17,7 +17,7 @@ from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
 from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
 from motionclone.studio.foretelling import foretold, time_of
-from motionclone.studio.making import COMPARISON, MOTION, RECORD, UNGUIDED, VIDEO, Engine
+from motionclone.studio.making import DOWNLOADS, SCORES, Engine, download_name
 from motionclone.studio.material import Material, nameless, read_material
 from motionclone.studio.scores import scored
 from motionclone.studio.seen import png
@@ -25,15 +25,7 @@ from motionclone.studio.store import Entry, Store
 from motionclone.studio.worker import Maker, Workers, here
 
 _SEEN = 128  # pixels of the longer side of frames that are only looked at
-ZIP, SCORES = "all.zip", "scores.json"
-DOWNLOADS = {
-    "video": VIDEO,
-    "record": RECORD,
-    "motion": MOTION,
-    "comparison": COMPARISON,
-    "unguided": UNGUIDED,
-    "scores": SCORES,
-}
+ZIP = "all.zip"
 
 
 class Desk:
@@ -154,12 +146,12 @@ class Desk:
 
     def zip_of(self, identity: str) -> Path:
         """A zip of all files of a finished job, made anew, whole and kept with it. InputError if it is not finished."""
-        found, stem = self.results(identity), self.store.entry(identity).asked.stem
+        found, asked = self.results(identity), self.store.entry(identity).asked
 
         def write(new: Path) -> None:
             with ZipFile(new, "w") as archive:  # what is in it is small, or compressed already
                 for what, path in found.items():
-                    archive.write(path, f"{stem}{'' if what in ('video', 'record') else f'-{what}'}{path.suffix}")
+                    archive.write(path, download_name(asked, what))
 
         return self.store.keep(identity, ZIP, write)
 

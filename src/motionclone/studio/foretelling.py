@@ -61,6 +61,5 @@ def time_of(asked: Asked, before: Iterable[Entry], frames: int) -> float | None:
     made = [entry for entry in before if entry.state == "done" and entry.seconds is not None]
     if not made:
         return None
-    asked_before = made[-1].asked
-    now, then = (each.steps * each.videos * each.more.get("frames", frames) for each in (asked, asked_before))
+    now, then = (each.steps * each.videos * float(each.more.get("frames", frames)) for each in (asked, made[-1].asked))
     return (made[-1].seconds or 0.0) / then * now

@@ -43,7 +43,21 @@ from motionclone.studio.store import Entry
 from motionclone.studio.worker import Heard
 
 VIDEO, RECORD, MOTION, UNGUIDED = "out.mp4", "out.json", "motion.safetensors", "unguided.mp4"
-COMPARISON, SEEN, HEAT, POSTER = "out-compare.mp4", "seen.mp4", "heat.mp4", "poster.png"
+COMPARISON, SEEN, HEAT, POSTER, SCORES = "out-compare.mp4", "seen.mp4", "heat.mp4", "poster.png", "scores.json"
+DOWNLOADS = {
+    "video": VIDEO,
+    "record": RECORD,
+    "motion": MOTION,
+    "comparison": COMPARISON,
+    "unguided": UNGUIDED,
+    "scores": SCORES,
+}
+"""What of a job can be taken away, as far as it is there."""
+
+
+def download_name(asked: Asked, what: str) -> str:
+    """What a download is called."""
+    return f"{asked.stem}{'' if what in ('video', 'record') else f'-{what}'}{Path(DOWNLOADS[what]).suffix}"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def page(desk: Desk) -> Any:
                         start = gr.Number(0, label="Start in the clip (s)", minimum=0, step=0.1, min_width=120)
                         end = gr.Number(0, label="End (s; 0: its end)", minimum=0, step=0.1, min_width=120)
                     with gr.Row():
-                        fps = gr.Number(0, label="Frames a second (0: spread evenly)", minimum=0, step=1, min_width=120)
+                        fps = gr.Number(0, label="Frames/s (0: even)", minimum=0, step=1, min_width=120)
                         frames = gr.Slider(
                             counts[0],
                             counts[-1],

@@ -144,7 +144,7 @@ def _card(entry: Entry, place: Path, current: bool) -> str:
     compared = ""
     if entry.state == "done" and not entry.asked.strengths:  # with the video that is shown, for which it has a name
         short = entry.asked.prompt if len(entry.asked.prompt) <= 40 else f"{entry.asked.prompt[:36]} ..."
-        name = escape(f"{short}, strength {entry.asked.strength:g}, seed {entry.asked.seed}")
+        name = escape(f"Strength {entry.asked.strength:g}, seed {entry.asked.seed}: {short}")
         compared = f'data-video="{address(place / VIDEO)}" data-name="{name}" '
     return (
         f'<li class="mc-card mc-{entry.state}{" mc-chosen" * entry.chosen}">'
