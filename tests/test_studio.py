@@ -165,7 +165,7 @@ def test_a_wait_counts_every_video_that_the_job_at_work_has_made(clip, tmp_path)
     before = Store(tmp_path / "studio")
     before.change(before.add(asked(), clip, "reference.mp4", "mini", b"png").id, state="done", seconds=4.0)
     before.close()
-    desk = Desk(SimpleNamespace(make=make, called="mini", base=preset("mini")), tmp_path / "studio")
+    desk = Desk(SimpleNamespace(make=make, called="mini", frames=16), tmp_path / "studio")
     sheet, waits = asked(strengths=(0.5, 1), seeds=(0,)), []
     _, last = (desk.workers.submit(each, clip, "reference.mp4", "mini", b"png") for each in (sheet, asked()))
     for count in (1, 2, 3):

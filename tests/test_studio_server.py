@@ -7,6 +7,7 @@ import gc
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -18,6 +19,7 @@ from hostile import mutated, write_video
 from PIL import Image
 from snippets import ROOT, blocks_of
 from test_studio import WORDS, wait_for
+from tiny_transformers import cogvideox
 
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
@@ -184,7 +186,7 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
     # Edit gives the page all of it but what it has no control for, and it asks for the same.
     _, _, *controls, _, _ = Answers(desk).reuse(entry.id)
-    asked, picture = asked_by(controls, desk.engine.base.sampling.num_frames)
+    asked, picture = asked_by(controls, desk.engine.frames)
     del words["guidance_scale"]
     assert desk.asked(clip, **asked) == desk.asked(clip, **asked_of(words, desk.engine.base))
     assert (picture, asked["seed"]) == (None, str(2**62 + 1))
@@ -478,3 +480,9 @@ def test_places_that_cannot_be_listened_at_are_refused_at_once():
     for host in ("203.0.113.1", "nonsense.invalid", "a" * 70 + ".b", "http://x"):
         with pytest.raises(InputError, match=f"{host} is no address of this machine"):
             check_place(host, None)
+
+
+def test_numbers_of_frames_to_choose_from_are_those_that_the_model_makes(engine):
+    assert (engine.frames, engine.counts) == (16, list(range(2, 33)))  # its motion modules know 32 positions
+    other = replace(engine, pipe=cogvideox(), base=preset("camera"))
+    assert (other.frames, other.counts) == (17, list(range(5, 8 * 17 + 1, 4)))

@@ -15,7 +15,6 @@ from test_studio import WORDS, asked, wait_for
 from motionclone.cloning import Step
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
-from motionclone.settings import preset
 from motionclone.studio import elsewhere
 from motionclone.studio.desk import Desk
 from motionclone.studio.making import ModelChoice, load_engine
@@ -42,7 +41,7 @@ def test_whoever_is_free_first_takes_what_came_first_and_a_wait_says_so(clip, tm
     before = Store(tmp_path / "studio")
     before.change(before.add(asked(), clip, "reference.mp4", "mini", b"png").id, state="done", seconds=4.0)
     before.close()
-    engine = SimpleNamespace(make=partial(make, "a"), called="mini", base=preset("mini"))
+    engine = SimpleNamespace(make=partial(make, "a"), called="mini", frames=16)
     desk = Desk(engine, tmp_path / "studio", here(partial(make, "b")))
     wait_for(lambda: desk.workers.size == 2)
     # 4 s of which a half is made, 8 s, 4 s and 4 s: the third waits for the first, the fourth for the third.
@@ -94,7 +93,7 @@ def test_a_process_outlives_a_cancellation_and_the_studio_its_process(desk, clip
         first, second = (of_desk(desk, clip, steps=300) for _ in range(2))
         wait_for(lambda: desk.told(second).get("energies"))
         desk.workers.cancel(second)
-        wait_for(lambda: desk.told(second)["state"] != "running", 10)
+        wait_for(lambda: desk.told(second)["state"] != "running")
         assert (desk.told(second)["state"], processes()) == ("cancelled", [process])
 
         third = of_desk(desk, clip, steps=300)
@@ -120,7 +119,7 @@ def test_a_worker_that_cannot_begin_leaves_the_jobs_to_others(clip, tmp_path, ca
     def without(_):
         raise InputError("there is no such model.")
 
-    engine = SimpleNamespace(make=lambda *_: "made here.", called="mini")
+    engine = SimpleNamespace(make=lambda *_: "made here.", called="mini", frames=16)
     desk = Desk(engine, tmp_path / "studio", without)
     wait_for(lambda: caplog.messages)
     job = desk.workers.submit(asked(), clip, "reference.mp4", "mini", b"png").id

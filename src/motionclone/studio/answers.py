@@ -23,7 +23,7 @@ class Answers:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._looks: dict[str, object] = {}
-        self._own = desk.engine.base.sampling.num_frames
+        self._own = desk.engine.frames
         self.tries = showing.TRIES if desk.engine.called in MINI_MODELS else showing.OTHER_TRIES
 
     def edit(self, upload: str | None, example: str | None, *part: Any) -> str:
@@ -229,7 +229,7 @@ def put_in_line(
 ) -> Entry:
     """A new job of what the controls say, or of a `sheet` of strengths and seeds. InputError if it is refused."""
     clip = desk.clip(upload, example)
-    named, picture = asked_by(values, desk.engine.base.sampling.num_frames)
+    named, picture = asked_by(values, desk.engine.frames)
     if any(sheet):
         named |= {"strengths": _numbers(sheet[0], "0.5, 1, 2"), "seeds": _numbers(sheet[1], "0, 1"), "unguided": False}
     return desk.submit(clip, desk.asked(clip, **named), picture)

@@ -130,7 +130,7 @@ class Desk:
     def _times(self, jobs: Iterable[Asked]) -> list[float | None]:
         """Seconds that jobs take, as far as that is known by those of this model."""
         made = [entry for entry in self.store.entries() if entry.model == self.engine.called]
-        return [time_of(asked, made, self.engine.base.sampling.num_frames) for asked in jobs]
+        return [time_of(asked, made, self.engine.frames) for asked in jobs]
 
     def results(self, identity: str) -> dict[str, Path]:
         """Files of a finished job by what they are: video, record, and as far as there are motion, comparison and more.

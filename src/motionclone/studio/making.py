@@ -118,18 +118,24 @@ class Engine:
         return [kind for kind in kinds if able and follows(self.pipe, self.choice.model, kind)]
 
     @property
+    def frames(self) -> int:
+        """Of a video of which no other number is asked for, by a clip that has as many."""
+        return fitting(self.pipe, self.base).sampling.num_frames
+
+    @property
     def counts(self) -> list[int]:
-        """Numbers of frames that the model makes at its preset's size, as far as a visitor may ask for them."""
-        backbone, own = backbone_of(self.pipe), self.base.sampling
+        """Numbers of frames that the model makes, as far as a visitor may ask for them."""
+        backbone, size = backbone_of(self.pipe), self.base.sampling
 
         def makes(count: int) -> bool:
+            frames, height, width = backbone.nearest_size(count, size.height, size.width)
             try:
-                backbone.latents_shape(count, own.height, own.width)
+                backbone.latents_shape(frames, height, width)
             except InputError:
                 return False
-            return backbone.nearest_size(count, own.height, own.width)[0] == count
+            return frames == count
 
-        return [count for count in range(2, MOST_TIMES * own.num_frames + 1) if makes(count)]
+        return [count for count in range(2, MOST_TIMES * self.frames + 1) if makes(count)]
 
     def heat(self, found: Material) -> Tensor | None:
         """Where motion is seen, over the frames that are looked at; None where that takes long, or a job is made."""

@@ -88,7 +88,7 @@ def page(desk: Desk) -> Any:
                         frames = gr.Slider(
                             counts[0],
                             counts[-1],
-                            size.num_frames,
+                            desk.engine.frames,
                             step=counts[-1] - counts[-2] if len(counts) > 1 else 1,
                             label="Frames",
                             visible=len(counts) > 1,

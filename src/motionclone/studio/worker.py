@@ -162,11 +162,11 @@ class Workers:
         """The first job that waits, which this worker takes if it is the first that is free; None at the end."""
         with self._news:
             self._idle.add(number)
-            self._news.wait_for(lambda: self._closed or (number == min(self._idle) and self._waiting()))
+            found = self._news.wait_for(lambda: self._closed or (number == min(self._idle) and self._waiting()))
             self._idle.remove(number)
-            if self._closed:
+            if not isinstance(found, list):
                 return None
-            entry = self._waiting()[0]
+            entry = found[0]
             self._at_work[entry.id] = _Job()
             with suppress(InputError):  # there is no room, as the work will tell
                 self.store.change(entry.id, state="running")
