@@ -437,7 +437,8 @@ def test_the_line_keeps_its_order_when_the_clock_is_put_back(tmp_path, clip, mon
         monkeypatch.setattr("motionclone.studio.store.time.time", lambda now=now: now)
         jobs.append(store.add(asked, clip, "reference.mp4", "mini", b"png").id)
     (store.jobs / jobs[0] / ".motionclone-8577e4edc27f-0.json").touch()  # as a kill leaves it, with its lock
-    (store.jobs / jobs[0] / ".motionclone-8577e4edc27f.lock").touch()
+    for name in (".motionclone-8577e4edc27f.lock", ".stop", ".preview.webp"):
+        (store.jobs / jobs[0] / name).touch()
     (store.jobs / ".new-0123").touch()
     store.close()
     again = Store(tmp_path / "studio")
@@ -447,7 +448,9 @@ def test_the_line_keeps_its_order_when_the_clock_is_put_back(tmp_path, clip, mon
     again.close()
 
 
-def test_there_is_no_link_for_the_world(run):
+def test_there_is_no_link_for_the_world_nor_a_studio_that_makes_nothing(run):
+    code, said = run("studio", "--workers", 0)
+    assert (code, "--workers must be 1 to 100, got 0." in said) == (2, True)
     code, said = run("studio", "--share")
     assert code == 2
     assert "--share is not to be had: such a link leads from the whole internet to this machine" in said
