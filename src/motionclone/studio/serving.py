@@ -147,6 +147,7 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         "quiet": True,
         "show_error": True,
         "prevent_thread_lock": True,
+        "_frontend": False,  # else the page is asked for, and all given up if a machine at work takes 3 s to answer
         "auth": None if password is None else lambda user, given: is_right(user, given, password),
         "allowed_paths": [str(desk.store.jobs)],
         "max_file_size": MOST_BYTES,
