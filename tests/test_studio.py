@@ -35,7 +35,7 @@ from motionclone.studio.making import ModelChoice, load_engine
 from motionclone.studio.panels import history, status
 from motionclone.studio.serving import check_host, served
 from motionclone.studio.store import Store
-from motionclone.studio.worker import Worker
+from motionclone.studio.worker import Workers, here
 
 WORDS = "a red star on blue waves"
 
@@ -80,7 +80,7 @@ def test_what_nobody_can_mean_is_one_sentence():
         ({"image": "a", "sketch": "b"}, "a video follows a first frame or a sketch; leave one of them out."),
         (
             {"motion": True, "flip": True},
-            "a motion file is taken as it is; start, end, crop and mirroring are for clips.",
+            "a motion file is taken as it is; start, end, frame rate, crop and mirroring are for clips.",
         ),
         (
             {"motion": True, "image": "a"},
@@ -113,7 +113,7 @@ def test_jobs_are_made_in_their_order_and_one_that_fails_says_why(store, put):
         return "a note."
 
     jobs = [put(seed=seed).id for seed in range(4)]
-    worker = Worker(store, make)
+    worker = Workers(store, here(make))
     wait_for(lambda: store.entry(jobs[-1]).state == "done")
     worker.close()
     assert made == jobs
@@ -135,7 +135,7 @@ def test_a_job_is_cancelled_within_a_step_and_others_keep_their_place(store, put
             go.acquire()
 
     first, second, third = (put().id for _ in range(3))
-    worker = Worker(store, make)
+    worker = Workers(store, here(make))
     wait_for(lambda: steps)
     assert [len(worker.before(job)) for job in (second, third)] == [1, 2]
     with pytest.raises(InputError, match="this video is being made; cancel it first"):
@@ -165,9 +165,9 @@ def test_a_wait_counts_every_video_that_the_job_at_work_has_made(clip, tmp_path)
     before = Store(tmp_path / "studio")
     before.change(before.add(asked(), clip, "reference.mp4", "mini", b"png").id, state="done", seconds=4.0)
     before.close()
-    desk = Desk(SimpleNamespace(make=make, called="mini"), tmp_path / "studio")
+    desk = Desk(SimpleNamespace(make=make, called="mini", frames=16), tmp_path / "studio")
     sheet, waits = asked(strengths=(0.5, 1), seeds=(0,)), []
-    _, last = (desk.worker.submit(each, clip, "reference.mp4", "mini", b"png") for each in (sheet, asked()))
+    _, last = (desk.workers.submit(each, clip, "reference.mp4", "mini", b"png") for each in (sheet, asked()))
     for count in (1, 2, 3):
         wait_for(lambda count=count: len(told) == count)
         waits.append(desk.wait_of(last.id))

@@ -162,21 +162,45 @@ def test_a_person_makes_a_video_on_a_phone(studio, opened, clip, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert violations(page) == []
 
-    page.get_by_label(f"Winner: {WORDS}").click()
+    # Other frames make another video, and the first one is laid over it: the shorter one waits at its end.
+    page.get_by_label("Frames/s (0: even)").fill("5")
+    page.get_by_role("img", name="frame 4 of 4").wait_for()
+    page.get_by_label("number input for Frames").fill("2")
+    page.get_by_role("img", name="frame 2 of 2").wait_for()
+    page.get_by_role("button", name="Make the video").click()
+    page.get_by_text("1 / 2").or_(page.get_by_text("2 / 2")).wait_for()
+    record = job_of(page)
+    assert (record["motion"]["source"]["asked_fps"], record["settings"]["sampling"]["num_frames"]) == (5.0, 2)
+    page.get_by_role("button", name="Wipe").click()
+    page.get_by_label("On the right").select_option(f"Strength 1, seed 0: {WORDS}")
+    page.get_by_text(" / 4").wait_for()  # 0.7 s
+    page.get_by_label("Frame", exact=True).fill("4")
+    page.wait_for_function("[...document.querySelectorAll('video')].every(v => v.paused && !v.seeking)")
+    times = page.evaluate("[...document.querySelectorAll('video')].map(video => video.currentTime)")
+    assert times == pytest.approx([0.4, 0.4, 0.4, 0.7], abs=0.01)
+    assert [figure.is_visible() for figure in page.locator("figure[data-video]").all()] == [True, False, False, True]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert violations(page) == []
+    page.get_by_role("button", name="Side by side").click()
+    assert page.locator("video").count() == 3
+
+    page.get_by_label(f"Winner: {WORDS}").first.click()
     page.locator(".mc-chosen").wait_for()
     studio.again()  # it has been stopped; the page opens again with its job and all that was made
     page.goto(studio.address)
     page.get_by_role("link", name="Record").wait_for()
-    assert page.locator(".mc-card").count() == 2
+    assert page.locator(".mc-card").count() == 3
     page.get_by_label("Winners only").check()
-    assert [card.is_visible() for card in page.locator(".mc-card").all()] == [True, False]
+    assert [card.is_visible() for card in page.locator(".mc-card").all()] == [True, False, False]
     page.get_by_role("button", name="Edit").click()
-    page.get_by_role("img", name="frame 7 of 7").wait_for()
+    page.get_by_role("img", name="frame 2 of 2").wait_for()
+    page.get_by_role("button", name="More settings").click()
+    assert page.get_by_label("Frames/s (0: even)").input_value() == "5"
     assert page.locator(".mc-edit").get_attribute("data-box").startswith("0.1")
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete").click()
     page.get_by_text("Your video appears here").wait_for()
-    assert len(list((studio.folder / "jobs").iterdir())) == 1
+    assert len(list((studio.folder / "jobs").iterdir())) == 2
     assert page.hosts == {studio.address.split("/")[2]}
     assert page.errors == []
 

@@ -7,6 +7,7 @@ import gc
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -18,12 +19,14 @@ from hostile import mutated, write_video
 from PIL import Image
 from snippets import ROOT, blocks_of
 from test_studio import WORDS, wait_for
+from tiny_transformers import cogvideox
 
 from motionclone.errors import InputError
 from motionclone.files import sha256_of
 from motionclone.media.reading import clip_size
 from motionclone.settings import preset
-from motionclone.studio.answers import Answers
+from motionclone.studio import making
+from motionclone.studio.answers import Answers, asked_by
 from motionclone.studio.asked import asked_from
 from motionclone.studio.bodies import MOST_JSON
 from motionclone.studio.desk import Desk
@@ -56,6 +59,7 @@ def studio(engine, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
             patch.setenv(name, "")
+        patch.setattr("gradio.networking.url_ok", lambda url: False)  # as where a machine is at work
         with benchmark.studio(engine, folder, mcp=True) as found:
             yield SimpleNamespace(address=found.address.rstrip("/"), folder=folder, desk=found.desk)
     gc.collect()  # servers and clients leave loops and sockets to it, which is not to be told of another test
@@ -160,14 +164,15 @@ def test_a_job_has_the_words_of_the_schema(desk, clip):
         assert str(refused.value).startswith(said)
 
 
-def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monkeypatch):
+def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monkeypatch, capfd):
     monkeypatch.setattr("motionclone.cli.running.load_model", lambda *_, **__: desk.engine.pipe)
     words = {
         "prompt": WORDS,
         "reference": "a.mp4",
         "steps": 2,
         "frames": 4,
-        "seed": 5,
+        "fps": 6.0,
+        "seed": 2**62 + 1,
         "end": 0.8,
         "guidance_scale": 4.0,
     }
@@ -175,25 +180,37 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
     assert (ended(desk, entry.id).state, desk.store.entry(entry.id).sentence[:16]) == ("done", "guidance reached")
     reference = tmp_path / "reference.mp4"
     shutil.copyfile(clip, reference)
-    options = ("--steps", 2, "--frames", 4, "--seed", 5, "--end", 0.8, "--guidance-scale", 4, "--strength", 1)
-    code, said = run("clone", reference, WORDS, *options, "--compare", "-o", tmp_path / "out.mp4")
+    options = ("--steps", 2, "--frames", 4, "--fps", 6, "--seed", 2**62 + 1, "--end", 0.8, "--guidance-scale", 4)
+    code, said = run("clone", reference, WORDS, *options, "--strength", 1, "--compare", "-o", tmp_path / "out.mp4")
     assert code == 0, said
     for name in ("out.mp4", "out-compare.mp4"):
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
+    # Edit gives the page all of it but what it has no control for, and it asks for the same.
+    _, _, *controls, _, _ = Answers(desk).reuse(entry.id)
+    asked, picture = asked_by(controls, desk.engine.frames)
+    del words["guidance_scale"]
+    assert desk.asked(clip, **asked) == desk.asked(clip, **asked_of(words, desk.engine.base))
+    assert (picture, asked["seed"]) == (None, str(2**62 + 1))
+    assert capfd.readouterr().out.count("guidance_scale 4.0, which the page has no controls for") == 1
+    with pytest.raises(InputError, match=r"11 frames are needed, but reference\.mp4 between"):
+        desk.look(reference, desk.asked(clip, prompt=WORDS, steps=2, more={"frames": 11}))
+    motion = desk.results(entry.id)["motion"]
+    with pytest.raises(InputError, match="taken as it is: this one is of 4 frames, and 5 were asked for; ask for as"):
+        desk.look(motion, desk.asked(motion, prompt=WORDS, steps=2, more={"frames": 5}))
 
 
 def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     monkeypatch.setattr("motionclone.studio.previews.SHARE", 1.0)
     seen = []
-    heard = desk.worker._heard
+    heard = desk.workers._heard
 
-    def hear(part, step):
-        heard(part, step)
+    def hear(job, part, step):
+        heard(job, part, step)
         if step is not None and (picture := desk.store.place(entry.id) / "preview.webp").is_file():
             seen.append(Image.open(picture).size)
 
-    monkeypatch.setattr(desk.worker, "_heard", hear)
-    entry = desk.worker.store.add(
+    monkeypatch.setattr(desk.workers, "_heard", hear)
+    entry = desk.store.add(
         desk.asked(clip, prompt=WORDS, steps=3, unguided=True, more={"frames": 4}),
         clip,
         "reference.mp4",
@@ -202,8 +219,8 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     )
     with pytest.raises(InputError, match=r"this video is not made: it is (waiting|running); ask for its state"):
         desk.scores_of(entry.id)
-    with desk.worker._news:
-        desk.worker._news.notify_all()
+    with desk.workers._news:
+        desk.workers._news.notify_all()
     assert ended(desk, entry.id).state == "done"
     assert seen[0] == (512, 512)  # two rows of two frames, enlarged from 64
     place = desk.store.place(entry.id)
@@ -221,7 +238,7 @@ def test_previews_scores_a_zip_and_stars(desk, clip, monkeypatch):
     assert [path.name for path in desk.store.jobs.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_sheet_is_one_job(desk, clip, capsys):
+def test_a_sheet_is_one_job(desk, clip):
     asked = desk.asked(clip, prompt=WORDS, steps=2, strengths=[0, 1], seeds=[3], more={"frames": 4})
     assert desk.foretell(asked).startswith("2 videos; 4 frames")
     entry = ended(desk, desk.submit(clip, asked).id)
@@ -232,7 +249,6 @@ def test_a_sheet_is_one_job(desk, clip, capsys):
     cells = json.loads(found["record"].read_text())["sheet"]
     assert [(cell["strength"], cell["seed"], len(cell["energies"])) for cell in cells] == [(0, 3, 0), (1, 3, 1)]
     assert Answers(desk).reuse(entry.id)[-2:] == ["0.0, 1.0", "3"]
-    assert "frames 4, which the page has no controls for" in capsys.readouterr().out
     with pytest.raises(InputError, match="a sheet has no scores; make the video of it that you like"):
         desk.scores_of(entry.id)
     for strengths, seeds_, said in (
@@ -422,7 +438,8 @@ def test_the_line_keeps_its_order_when_the_clock_is_put_back(tmp_path, clip, mon
         monkeypatch.setattr("motionclone.studio.store.time.time", lambda now=now: now)
         jobs.append(store.add(asked, clip, "reference.mp4", "mini", b"png").id)
     (store.jobs / jobs[0] / ".motionclone-8577e4edc27f-0.json").touch()  # as a kill leaves it, with its lock
-    (store.jobs / jobs[0] / ".motionclone-8577e4edc27f.lock").touch()
+    for name in (".motionclone-8577e4edc27f.lock", ".stop", ".preview.webp"):
+        (store.jobs / jobs[0] / name).touch()
     (store.jobs / ".new-0123").touch()
     store.close()
     again = Store(tmp_path / "studio")
@@ -432,7 +449,9 @@ def test_the_line_keeps_its_order_when_the_clock_is_put_back(tmp_path, clip, mon
     again.close()
 
 
-def test_there_is_no_link_for_the_world(run):
+def test_there_is_no_link_for_the_world_nor_a_studio_that_makes_nothing(run):
+    code, said = run("studio", "--workers", 0)
+    assert (code, "--workers must be 1 to 100, got 0." in said) == (2, True)
     code, said = run("studio", "--share")
     assert code == 2
     assert "--share is not to be had: such a link leads from the whole internet to this machine" in said
@@ -450,8 +469,8 @@ def test_tries_are_forgotten_after_a_while():
     assert not tries.too_many("a")
 
 
-def test_several_people_are_served_in_the_order_in_which_they_came(studio, engine, monkeypatch):
-    monkeypatch.setattr(studio.desk.worker, "_make", benchmark.quick(engine, 0.01).make)
+def test_several_people_are_served_in_the_order_in_which_they_came(studio, monkeypatch):
+    monkeypatch.setattr(making.Engine, "_make", lambda _, *job: benchmark.make_quickly(0.01, *job))
     found = benchmark.load(f"{studio.address}/", studio.desk, clients=3, jobs=12)  # which asserts that, and more
     assert len(found["memory_mb"]) == 4
 
@@ -465,3 +484,9 @@ def test_places_that_cannot_be_listened_at_are_refused_at_once():
     for host in ("203.0.113.1", "nonsense.invalid", "a" * 70 + ".b", "http://x"):
         with pytest.raises(InputError, match=f"{host} is no address of this machine"):
             check_place(host, None)
+
+
+def test_numbers_of_frames_to_choose_from_are_those_that_the_model_makes(engine):
+    assert (engine.frames, engine.counts) == (16, list(range(2, 33)))  # its motion modules know 32 positions
+    other = replace(engine, pipe=cogvideox(), base=preset("camera"))
+    assert (other.frames, other.counts) == (17, list(range(5, 8 * 17 + 1, 4)))

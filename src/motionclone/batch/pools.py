@@ -24,6 +24,8 @@ class Told:
     worker: int
     step: int
     steps: int
+    about: Any = None
+    """What else the work says of it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,15 @@ class Lost:
 
 
 Answer = Told | Given | Raised | Lost
-OnStep = Callable[[int, int], None]
-"""Called with a step, from 1, and the number of steps."""
+
+
+class OnStep(Protocol):
+    """Hears how far the work is."""
+
+    def __call__(self, step: int, steps: int, about: Any = None, /) -> None:
+        """A step, from 1, of so many; and what else is to be said of it, in values that can be handed over."""
+
+
 Work = Callable[[Any, OnStep], Any]
 """Does a job; what it gives, `Failed` and `Busy` among it, goes to whoever shares the jobs. Errors stop them all."""
 Setup = Callable[[], Work]

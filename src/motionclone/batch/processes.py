@@ -137,7 +137,7 @@ def _live(line: Connection, setup: bytes, gpu: str | None, threads: int | None) 
     signal.signal(signal.SIGTERM, _on_end)
     with suppress(*_GONE, _Ended):
         if threads is not None:
-            _compute_with(threads)
+            compute_with(threads)
         work = pickle.loads(setup)()
         while True:
             job = pickle.loads(line.recv_bytes())
@@ -149,7 +149,8 @@ def _live(line: Connection, setup: bytes, gpu: str | None, threads: int | None) 
             line.send_bytes(pickle.dumps(said))
 
 
-def _compute_with(threads: int) -> None:
+def compute_with(threads: int) -> None:
+    """Let this process use so many threads for one computation."""
     import cv2
     import torch
 

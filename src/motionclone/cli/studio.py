@@ -13,6 +13,7 @@ from motionclone.errors import InputError
 def studio(
     *,
     model: str = "mini",
+    workers: Annotated[int | None, WHOLE] = None,
     folder: Path = Path("studio"),
     host: str = "127.0.0.1",
     port: Annotated[int | None, WHOLE] = None,
@@ -34,6 +35,8 @@ def studio(
     ----------
     model
         As of `motionclone clone`; the bundled one needs no download.
+    workers
+        Videos that are made at the same time, each by a model of its own; by default one a GPU, or one.
     folder
         For all that is made.
     host
@@ -60,6 +63,8 @@ def studio(
             "--share is not to be had: such a link leads from the whole internet to this machine by way of a "
             "stranger's; give --host 0.0.0.0 and --password for your own network, or use an SSH tunnel."
         )
+    if workers is not None and not 1 <= workers <= 100:
+        raise InputError(f"--workers must be 1 to 100, got {workers}.")
     import threading
     import webbrowser
 
@@ -69,7 +74,8 @@ def studio(
 
     check_reachable(model)
     quiet_libraries()
-    with served(ModelChoice(model, device, dtype, offload, vae_tiling), folder, host, port, password, mcp) as address:
+    choice = ModelChoice(model, device, dtype, offload, vae_tiling)
+    with served(choice, folder, host, port, password, mcp, workers) as address:
         say(f"the studio is at {address}, its videos are in {folder}; Ctrl-C stops it")
         if browser:
             webbrowser.open(address)

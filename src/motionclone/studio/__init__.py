@@ -1,1 +1,1 @@
-"""The studio: a web page where a person makes a video by looking. One worker, a folder of jobs, a page over both."""
+"""The studio: a web page where a person makes a video by looking. Workers, a folder of jobs, a page over both."""

@@ -1,6 +1,6 @@
 """What the page's controls get for an answer: parts of the page, in which also stands what is refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from motionclone.studio.desk import Desk
 from motionclone.studio.seen import addresses
 from motionclone.studio.store import OVER, PREVIEW, Entry
 
-_ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided", "crop", "flip", "image", "sketch")
+_ASK = ("prompt", "start", "end", "strength", "steps", "seed", "unguided", "crop", "flip", "fps", "frames", "image",
+        "sketch")  # fmt: skip
+_PART = ("start", "end", "crop", "flip", "fps", "frames")
 
 
 class Answers:
@@ -21,6 +23,7 @@ class Answers:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._looks: dict[str, object] = {}
+        self._own = desk.engine.frames
         self.tries = showing.TRIES if desk.engine.called in MINI_MODELS else showing.OTHER_TRIES
 
     def edit(self, upload: str | None, example: str | None, *part: Any) -> str:
@@ -34,17 +37,14 @@ class Answers:
         except InputError:  # `look` tells
             return ""
 
-    def look(
-        self, page: str, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any,
-        flip: bool,
-    ) -> Iterator[str]:  # fmt: skip
+    def look(self, page: str, upload: str | None, example: str | None, *part: Any) -> Iterator[str]:
         """The frames that will be read; then also, where that is quick, where motion is seen in them.
 
         Nothing more comes once the same `page` looks again, so that what is slow never takes the place of what is new.
         """
         self._looks[page] = this = object()
         try:
-            for shown in self._looked(upload, example, start, end, crop, flip):
+            for shown in self._looked(upload, example, *part):
                 if self._looks.get(page) is not this:
                     return
                 yield shown
@@ -52,13 +52,10 @@ class Answers:
             if self._looks.get(page) is this:
                 del self._looks[page]
 
-    def _looked(
-        self, upload: str | None, example: str | None, start: float | None, end: float | None, crop: Any, flip: bool
-    ) -> Iterator[str]:
+    def _looked(self, upload: str | None, example: str | None, *part: Any) -> Iterator[str]:
         try:
             clip = self.desk.clip(upload, example)
-            part = {"start": start or 0.0, "end": end or None, "crop": crop or None, "flip": flip}
-            asked = self.desk.asked(clip, prompt="-", steps=1, **part)
+            asked = self.desk.asked(clip, prompt="-", steps=1, **_plain(dict(zip(_PART, part, strict=True)), self._own))
             found = self.desk.look(clip, asked)
             frames = addresses(found.frames)
             if found.motion is not None:
@@ -75,7 +72,7 @@ class Answers:
         """What a job would take; nothing for one that would be refused, which is told when it is asked for."""
         try:
             clip = self.desk.clip(upload, example)
-            return panels.note(self.desk.foretell(self.desk.asked(clip, **_named(values)[0])))
+            return panels.note(self.desk.foretell(self.desk.asked(clip, **asked_by(values, self._own)[0])))
         except InputError:
             return ""
 
@@ -95,7 +92,8 @@ class Answers:
         import gradio as gr
 
         example, words = self.tries[number]
-        values = {"prompt": words, "start": 0, "end": 0, "crop": None, "flip": False, "image": None, "sketch": None}
+        values = {"prompt": words, "start": 0, "end": 0, "crop": None, "flip": False, "fps": 0}
+        values |= {"image": None, "sketch": None}
         return [None, example, *(values.get(name, gr.skip()) for name in _ASK)]
 
     def again(self, identity: str) -> tuple[Any, str]:
@@ -105,7 +103,7 @@ class Answers:
     def stop(self, identity: str) -> str:
         """Nothing; or why a job cannot be cancelled."""
         try:
-            self.desk.worker.cancel(identity)
+            self.desk.workers.cancel(identity)
         except InputError as error:
             return panels.refusal(str(error))
         return ""
@@ -159,9 +157,11 @@ class Answers:
         values = entry.asked.model_dump()
         if entry.picture is not None and entry.asked.follows is not None:
             values[entry.asked.follows] = str(place / entry.picture)
-        values |= {"end": values["end"] or 0, "crop": values["crop"] and list(values["crop"])}
+        more = dict(entry.asked.more)
+        values |= {"end": values["end"] or 0, "fps": values["fps"] or 0, "frames": more.pop("frames", self._own)}
+        values |= {"crop": values["crop"] and list(values["crop"]), "seed": str(values["seed"])}
         sheet = (", ".join(map(str, values[name])) or gr.skip() for name in ("strengths", "seeds"))
-        given = entry.asked.model_dump(include={"fps", "fit"}, exclude_defaults=True) | entry.asked.more
+        given = entry.asked.model_dump(include={"fit"}, exclude_defaults=True) | more
         if given:
             told = ", ".join(f"{name} {value}" for name, value in given.items())
             gr.Info(f"A program gave {escape(told)}, which the page has no controls for; Make again keeps that.")
@@ -176,7 +176,7 @@ class Answers:
 
         desk, entries = self.desk, self.desk.store.entries()
         entry = next((each for each in entries if each.id == identity), None)
-        progress = desk.worker.progress(identity) if entry else None
+        progress = desk.workers.progress(identity) if entry else None
         ahead, wait = desk.wait_of(identity) if entry and entry.state == "waiting" else (0, None)
         now = (
             (identity, entry and entry.state),
@@ -229,19 +229,25 @@ def put_in_line(
 ) -> Entry:
     """A new job of what the controls say, or of a `sheet` of strengths and seeds. InputError if it is refused."""
     clip = desk.clip(upload, example)
-    named, picture = _named(values)
+    named, picture = asked_by(values, desk.engine.frames)
     if any(sheet):
         named |= {"strengths": _numbers(sheet[0], "0.5, 1, 2"), "seeds": _numbers(sheet[1], "0, 1"), "unguided": False}
     return desk.submit(clip, desk.asked(clip, **named), picture)
 
 
-def _named(values: tuple[Any, ...]) -> tuple[dict[str, Any], Path | None]:
-    """Values of controls by name, and where the picture lies; an empty one is a plain one, the end 0 the clip's own."""
+def asked_by(values: Sequence[Any], own: int) -> tuple[dict[str, Any], Path | None]:
+    """Values of controls as `Asked` takes them, and where the picture lies; the model has its `own` frames."""
     named = dict(zip(_ASK, values, strict=True))
     given = named["image"] or named["sketch"]
     called = {name: named[name] and Path(named[name]).name for name in ("image", "sketch")}
-    plain = {"start": named["start"] or 0.0, "end": named["end"] or None, "seed": named["seed"] or 0}
-    return named | plain | called | {"crop": named["crop"] or None}, Path(given) if given else None
+    return _plain({**named, **called, "seed": named["seed"] or 0}, own), Path(given) if given else None
+
+
+def _plain(named: dict[str, Any], own: int) -> dict[str, Any]:
+    """Likewise, of a part of a clip: an empty control is a plain one, the end 0 the clip's own, the rate 0 none."""
+    frames = named.pop("frames") or own
+    empty = {name: named[name] or None for name in ("end", "crop", "fps")}
+    return {**named, **empty, "start": named["start"] or 0.0, "more": {} if frames == own else {"frames": frames}}
 
 
 def _numbers(text: str, example: str) -> tuple[str, ...]:

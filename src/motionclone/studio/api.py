@@ -67,7 +67,7 @@ def add_api(desk: Desk, uploads: Path) -> None:
         Args:
             id: Of the job.
         """
-        desk.worker.cancel(id)
+        desk.workers.cancel(id)
         return desk.told(id)
 
     def result(id: str) -> Told:

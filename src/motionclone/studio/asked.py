@@ -12,6 +12,8 @@ from motionclone.settings import Settings, check_text
 MOST_STEPS = 300
 """Of one job, as in the longest preset: nobody else's job waits for longer ones."""
 MOST_STRENGTH = 3.0
+MOST_TIMES = 8
+"""As many pixels, frames x height x width, as the model's own preset makes are the most for one visitor."""
 MOST_OF_A_SHEET = 64
 """Videos, as of `motionclone sweep`."""
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -94,8 +96,10 @@ class Asked(BaseModel):
             raise ValueError("a video follows a first frame or a sketch; leave one of them out")
         if self.motion and self.follows:
             raise ValueError("a first frame or a sketch goes with a clip, not with a motion file; leave one out")
-        if self.motion and (self.start or self.end is not None or self.crop or self.flip):
-            raise ValueError("a motion file is taken as it is; start, end, crop and mirroring are for clips")
+        if self.motion and (self.start or self.end is not None or self.fps or self.crop or self.flip):
+            raise ValueError(
+                "a motion file is taken as it is; start, end, frame rate, crop and mirroring are for clips"
+            )
         if bool(self.strengths) != bool(self.seeds):
             raise ValueError("a sheet has strengths and seeds; give both, or neither for one video")
         if self.videos > MOST_OF_A_SHEET:

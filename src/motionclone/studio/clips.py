@@ -147,11 +147,15 @@ def read_asked(
         settings: whose size counts.
         sizes: that the model makes.
         longest: pixels of the longer side, for frames that are only to be seen; they are the same frames.
+
+    Raises:
+        InputError: as `read_clip`, which shortens a video for a clip that has not as many frames as the preset.
     """
     wanted = settings.sampling
     frames, height, width = sizes.nearest(wanted.num_frames, wanted.height, wanted.width)
     scale = 1.0 if longest is None else min(1.0, longest / max(height, width))
     seen = (max(8, round(height * scale)), max(8, round(width * scale)))
-    clip = read_clip(path, frames, *seen, **part_of(asked), fewer=sizes.most)
+    shorten = "frames" not in asked.more or frames > wanted.num_frames  # those that were asked for are not
+    clip = read_clip(path, frames, *seen, **part_of(asked), fewer=sizes.most, shorten=shorten)
     size = {"num_frames": len(clip.frames), "height": height, "width": width}
     return clip, settings.model_copy(update={"sampling": wanted.model_copy(update=size)})

@@ -1,6 +1,8 @@
 """What the studio can be asked, by its page and its API alike: to show a clip, to make a video, how far it is."""
 
 import json
+from collections.abc import Iterable
+from heapq import heapify, heapreplace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,37 +17,29 @@ from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
 from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
 from motionclone.studio.foretelling import foretold, time_of
-from motionclone.studio.making import COMPARISON, MOTION, RECORD, UNGUIDED, VIDEO, Engine
+from motionclone.studio.making import DOWNLOADS, SCORES, Engine, download_name
 from motionclone.studio.material import Material, nameless, read_material
 from motionclone.studio.scores import scored
 from motionclone.studio.seen import png
 from motionclone.studio.store import Entry, Store
-from motionclone.studio.worker import Worker
+from motionclone.studio.worker import Maker, Workers, here
 
 _SEEN = 128  # pixels of the longer side of frames that are only looked at
-ZIP, SCORES = "all.zip", "scores.json"
-DOWNLOADS = {
-    "video": VIDEO,
-    "record": RECORD,
-    "motion": MOTION,
-    "comparison": COMPARISON,
-    "unguided": UNGUIDED,
-    "scores": SCORES,
-}
+ZIP = "all.zip"
 
 
 class Desk:
-    """A model, the folder of jobs, and the worker that makes them."""
+    """A model, the folder of jobs, and the workers that make them: with this model, and others elsewhere."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, *others: Maker) -> None:
         self.engine, self.folder = engine, folder.absolute()
         self.store = Store(folder)
-        self.worker = Worker(self.store, engine.make)
+        self.workers = Workers(self.store, here(engine.make), *others)
         self._scoring = Lock()
 
     def close(self) -> None:
-        """Stop the worker after its step, and leave the folder to others."""
-        self.worker.close()
+        """Stop the workers after their steps, and leave the folder to others."""
+        self.workers.close()
         self.store.close()
 
     def clip(self, upload: str | None, example: str | None) -> Path:
@@ -85,7 +79,7 @@ class Desk:
         seen = self.look(clip, asked, picture)
         check_condition(self.engine.following(asked.follows), seen.condition, seen.settings)
         poster = png(seen.frames[len(seen.frames) // 2])
-        return self.worker.submit(asked, clip, kept_name(clip), self.engine.called, poster, picture)
+        return self.workers.submit(asked, clip, kept_name(clip), self.engine.called, poster, picture)
 
     def again(self, identity: str) -> Entry:
         """Put a job in line once more, as it was."""
@@ -96,13 +90,13 @@ class Desk:
     def foretell(self, asked: Asked) -> str:
         """What the job will take, and what the model does not know of its words."""
         settings, pipe = self.engine.settings(asked), self.engine.pipe
-        told = foretold(settings, asked, self.engine.choice, pipe._execution_device, self._made())
+        told = foretold(settings, asked, self.engine.choice, pipe._execution_device, self._times([asked])[0])
         words = advice(self.engine.called, [asked.prompt]) if self.engine.called in MINI_MODELS else None
         return f"{told[0].upper()}{told[1:]} {words[0].upper() + words[1:] if words else ''}".strip()
 
     def told(self, identity: str) -> dict[str, Any]:
         """How a job stands, plain JSON values."""
-        entry, progress = self.store.entry(identity), self.worker.progress(identity)
+        entry, progress = self.store.entry(identity), self.workers.progress(identity)
         found: dict[str, Any] = {"id": entry.id, "state": entry.state, "sentence": entry.sentence}
         found |= {"prompt": entry.asked.prompt, "chosen": entry.chosen}
         if entry.state == "waiting":
@@ -114,20 +108,29 @@ class Desk:
         return found | ({"seconds": entry.seconds} if entry.state == "done" else {})
 
     def wait_of(self, identity: str) -> tuple[int, float | None]:
-        """How many jobs are made before one that waits, and about how many seconds that takes, if that is known."""
-        before, known = self.worker.before(identity), self._made()
-        takes = [time_of(entry.asked, known) for entry in before]
-        if not known or None in takes:
-            return len(before), None
-        seconds = sum(each for each in takes if each is not None)
-        progress = self.worker.progress(before[0].id) if before else None
-        if progress is not None and takes[0] is not None:  # what of the job at work has been done
-            seconds -= takes[0] * (progress.made + progress.step / max(progress.steps, 1)) / before[0].asked.videos
-        return len(before), round(seconds, 1)
+        """How many jobs are begun before one that waits, and in about how many seconds it is, if that is known."""
+        before = self.workers.before(identity)
+        takes = self._times([entry.asked for entry in before])
+        free, waiting = list[float](), list[float]()  # when each worker is free; what those take that wait for them
+        for entry, seconds in zip(before, takes, strict=True):
+            if seconds is None:
+                return len(before), None
+            progress = self.workers.progress(entry.id)
+            if progress is None:
+                waiting.append(seconds)
+            else:
+                done = (progress.made + progress.step / max(progress.steps, 1)) / entry.asked.videos
+                free.append(seconds * (1 - done))
+        free += [0.0] * max(self.workers.size - len(free), not free)
+        heapify(free)
+        for seconds in waiting:
+            heapreplace(free, free[0] + seconds)
+        return len(before), round(free[0], 1)
 
-    def _made(self) -> list[Entry]:
-        """Jobs of this model, the oldest first."""
-        return [entry for entry in self.store.entries() if entry.model == self.engine.called]
+    def _times(self, jobs: Iterable[Asked]) -> list[float | None]:
+        """Seconds that jobs take, as far as that is known by those of this model."""
+        made = [entry for entry in self.store.entries() if entry.model == self.engine.called]
+        return [time_of(asked, made, self.engine.frames) for asked in jobs]
 
     def results(self, identity: str) -> dict[str, Path]:
         """Files of a finished job by what they are: video, record, and as far as there are motion, comparison and more.
@@ -143,12 +146,12 @@ class Desk:
 
     def zip_of(self, identity: str) -> Path:
         """A zip of all files of a finished job, made anew, whole and kept with it. InputError if it is not finished."""
-        found, stem = self.results(identity), self.store.entry(identity).asked.stem
+        found, asked = self.results(identity), self.store.entry(identity).asked
 
         def write(new: Path) -> None:
             with ZipFile(new, "w") as archive:  # what is in it is small, or compressed already
                 for what, path in found.items():
-                    archive.write(path, f"{stem}{'' if what in ('video', 'record') else f'-{what}'}{path.suffix}")
+                    archive.write(path, download_name(asked, what))
 
         return self.store.keep(identity, ZIP, write)
 

@@ -13,9 +13,7 @@ from motionclone.studio.making import ModelChoice
 from motionclone.studio.store import Entry
 
 
-def foretold(
-    settings: Settings, asked: Asked, choice: ModelChoice, device: torch.device, before: Iterable[Entry]
-) -> str:
+def foretold(settings: Settings, asked: Asked, choice: ModelChoice, device: torch.device, seconds: float | None) -> str:
     """One sentence on size, steps, memory and time; what is not known is not said.
 
     Args:
@@ -23,7 +21,7 @@ def foretold(
         asked: whether its twin is wanted, too.
         choice: of the model.
         device: that it works on.
-        before: jobs of this model, the oldest first; the last one that was made tells how long steps take.
+        seconds: that it takes, if that is known.
     """
     sampling = settings.sampling
     guided = 0 if settings.guidance.off else sampling.guided_steps
@@ -39,7 +37,6 @@ def foretold(
         here = memory_here(device)
         free = "" if here is None else f"; {here[0] / 1e9:.1f} GB are free beside it"
         parts.append(f"about {taken:.1f} GB of memory, the model included{free}")
-    seconds = time_of(asked, before)
     if seconds is not None:
         parts.append(f"about {spoken_time(seconds)}, by the last video")
     return "; ".join(parts) + "."
@@ -53,10 +50,16 @@ def spoken_time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def time_of(asked: Asked, before: Iterable[Entry]) -> float | None:
-    """Seconds, in proportion to the steps of the last job that was made; jobs of one model are of one size."""
+def time_of(asked: Asked, before: Iterable[Entry], frames: int) -> float | None:
+    """Seconds, in proportion to the steps and frames of the last job that was made; None if there is none.
+
+    Args:
+        asked: of the job.
+        before: jobs of its model, the oldest first.
+        frames: of a video of which no other number is asked for.
+    """
     made = [entry for entry in before if entry.state == "done" and entry.seconds is not None]
     if not made:
         return None
-    last = made[-1]
-    return (last.seconds or 0.0) / (last.asked.steps * last.asked.videos) * asked.steps * asked.videos
+    now, then = (each.steps * each.videos * float(each.more.get("frames", frames)) for each in (asked, made[-1].asked))
+    return (made[-1].seconds or 0.0) / then * now

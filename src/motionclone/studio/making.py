@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from motionclone.backbones.families import backbone_of
 from motionclone.batch.schema import FIELDS
 from motionclone.cloning import Step, check, check_condition, check_motion, fitting, generate, motion_for
 from motionclone.errors import GuidanceWarning, InputError, named
@@ -32,7 +33,7 @@ from motionclone.models.presets import preset_for
 from motionclone.models.sizes import Sizes, sizes_of
 from motionclone.motion import Motion
 from motionclone.settings import Settings, preset
-from motionclone.studio.asked import Asked
+from motionclone.studio.asked import MOST_TIMES, Asked
 from motionclone.studio.clips import part_of
 from motionclone.studio.material import Material, nameless, read_material
 from motionclone.studio.previews import Previews
@@ -42,7 +43,21 @@ from motionclone.studio.store import Entry
 from motionclone.studio.worker import Heard
 
 VIDEO, RECORD, MOTION, UNGUIDED = "out.mp4", "out.json", "motion.safetensors", "unguided.mp4"
-COMPARISON, SEEN, HEAT, POSTER = "out-compare.mp4", "seen.mp4", "heat.mp4", "poster.png"
+COMPARISON, SEEN, HEAT, POSTER, SCORES = "out-compare.mp4", "seen.mp4", "heat.mp4", "poster.png", "scores.json"
+DOWNLOADS = {
+    "video": VIDEO,
+    "record": RECORD,
+    "motion": MOTION,
+    "comparison": COMPARISON,
+    "unguided": UNGUIDED,
+    "scores": SCORES,
+}
+"""What of a job can be taken away, as far as it is there."""
+
+
+def download_name(asked: Asked, what: str) -> str:
+    """What a download is called."""
+    return f"{asked.stem}{'' if what in ('video', 'record') else f'-{what}'}{Path(DOWNLOADS[what]).suffix}"
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,26 @@ class Engine:
         kinds: tuple[Literal["image", "sketch"], ...] = ("image", "sketch")
         able = self.choice.offload == "none"
         return [kind for kind in kinds if able and follows(self.pipe, self.choice.model, kind)]
+
+    @property
+    def frames(self) -> int:
+        """Of a video of which no other number is asked for, by a clip that has as many."""
+        return fitting(self.pipe, self.base).sampling.num_frames
+
+    @property
+    def counts(self) -> list[int]:
+        """Numbers of frames that the model makes, as far as a visitor may ask for them."""
+        backbone, size = backbone_of(self.pipe), self.base.sampling
+
+        def makes(count: int) -> bool:
+            frames, height, width = backbone.nearest_size(count, size.height, size.width)
+            try:
+                backbone.latents_shape(frames, height, width)
+            except InputError:
+                return False
+            return frames == count
+
+        return [count for count in range(2, MOST_TIMES * self.frames + 1) if makes(count)]
 
     def heat(self, found: Material) -> Tensor | None:
         """Where motion is seen, over the frames that are looked at; None where that takes long, or a job is made."""

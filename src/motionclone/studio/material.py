@@ -66,7 +66,7 @@ def read_material(
         InputError: something cannot be read, or does not go together.
     """
     if asked.motion:
-        return _of_motion(path, settings)
+        return _of_motion(path, settings, "frames" in asked.more)
     clip, fitted = read_asked(path, asked, settings, sizes, longest)
     if picture is None:
         return Material(clip.frames, clip.fps, fitted, clip.sha256, clip.notices)
@@ -78,8 +78,14 @@ def read_material(
     return Material(clip.frames, clip.fps, fitted, clip.sha256, notices, None, condition, found.sha256)
 
 
-def _of_motion(path: Path, settings: Settings) -> Material:
+def _of_motion(path: Path, settings: Settings, counted: bool) -> Material:
+    """The number of frames is the motion's; `counted` says that one was asked for."""
     motion, own = load_motion(path), settings.sampling
+    if counted and motion.video_frames != own.num_frames:
+        raise InputError(
+            f"a motion file is taken as it is: this one is of {motion.video_frames} frames, and {own.num_frames} were "
+            "asked for; ask for as many, or drop the clip that it was read from."
+        )
     record = motion.record
     height, width = record.size or (own.height, own.width)
     if motion.video_frames * height * width > _MOST_TIMES * own.num_frames * own.height * own.width:

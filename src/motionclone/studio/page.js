@@ -7,7 +7,7 @@
   // Ready motions: what the controls take over when one is picked, or a clip of one's own takes its place.
   const radios = () => all("input[name=mc-ready]");
   const mark = (name) => radios().forEach((radio) => (radio.checked = radio.value === name));
-  const picked = () => [null, radios().find((radio) => radio.checked)?.value ?? null, 0, 0, null, false];
+  const picked = () => [null, radios().find((radio) => radio.checked)?.value ?? null, 0, 0, null, false, 0];
 
   // The clip as a whole: two handles in its time, a box in its picture.
   let chosen = [0, 0, null];
@@ -168,39 +168,83 @@
     }
   };
 
-  // Videos that are shown together run together: the first of each group leads, the others keep its time.
+  // Videos that are shown together run together: the longest of each group leads, the others keep its time, and one that
+  // is shorter waits at its end.
   const group = (element) => element.closest?.(".mc-together");
   const videos = (box) => all("video", box);
-  const frameOf = (box) => {
-    const {fps, frames} = box.dataset;
-    return clamp(Math.floor(videos(box)[0].currentTime * fps + 0.01) + 1, 1, Number(frames));
+  const leader = (box) => videos(box).reduce((longest, video) => (video.duration > longest.duration + 0.01 ? video : longest));
+  const framesOf = (box) => { // in the time of its own, also if another result is longer
+    const lead = leader(box), {fps, frames} = box.dataset;
+    return lead.closest("[data-other]") ? Math.round(lead.duration * fps) : Number(frames);
   };
+  const frameOf = (box) => clamp(Math.floor(leader(box).currentTime * box.dataset.fps + 0.01) + 1, 1, framesOf(box));
   const showTime = (box) => {
     const place = box.querySelector(".mc-place"), frame = frameOf(box);
-    if (document.activeElement !== place || !videos(box)[0].paused) place.value = frame;
-    box.querySelector(".mc-frame").textContent = `${frame} / ${box.dataset.frames}`;
+    place.max = framesOf(box);
+    if (document.activeElement !== place || runs(box)) place.value = frame;
+    box.querySelector(".mc-frame").textContent = `${frame} / ${place.max}`;
   };
+  const runs = (box) => box.querySelector("[data-mc=play]").textContent === "Pause";
+  const start = (video) => video.play().catch(() => {}); // it is gone
+  const within = (video, at) => Math.min(at, (video.duration || Infinity) - 0.001);
   const follow = (box) => {
-    const [lead, ...others] = videos(box);
-    for (const video of others) if (Math.abs(video.currentTime - lead.currentTime) > 0.06) video.currentTime = lead.currentTime;
+    const lead = leader(box), now = lead.currentTime;
+    for (const video of videos(box)) {
+      video.loop = !(video.duration < lead.duration - 0.1);
+      if (Math.abs(video.currentTime - within(video, now)) > 0.06) video.currentTime = within(video, now);
+      if (video.paused && runs(box) && now < video.duration - 0.05) start(video);
+    }
     showTime(box);
   };
   const run = (box, playing) => {
-    for (const video of videos(box)) playing ? video.play() : video.pause();
     box.querySelector("[data-mc=play]").textContent = playing ? "Pause" : "Play";
-    if (!playing) follow(box);
+    for (const video of videos(box)) if (!playing) video.pause();
+    follow(box);
   };
   const seek = (box, frame) => {
-    const {fps, frames} = box.dataset;
-    const to = clamp(frame, 1, Number(frames));
-    for (const video of videos(box)) video.currentTime = (to - 0.5) / fps;
+    const to = clamp(frame, 1, framesOf(box));
+    for (const video of videos(box)) video.currentTime = within(video, (to - 0.5) / box.dataset.fps);
     box.querySelector(".mc-place").value = to;
+  };
+  // Other results of the history can be laid over this one, each in a figure that is there while it is seen.
+  const offer = (box) => {
+    const cards = all(".mc-card [data-video]").filter((card) => card.ariaPressed !== "true").slice(0, 30);
+    const offered = cards.map((card) => card.dataset.job).join();
+    if ((box.dataset.offered ?? "") === offered) return;
+    box.dataset.offered = offered;
+    for (const select of all("[data-side]", box)) {
+      const before = select.value, others = Object.assign(document.createElement("optgroup"), {label: "Another result"});
+      select.querySelector("optgroup")?.remove();
+      others.append(...cards.map((card) => new Option(card.dataset.name, card.dataset.job)));
+      if (cards.length) select.append(others);
+      const kept = [...select.options].find((option) => option.value === before);
+      (kept ?? [...select.options].find((option) => option.defaultSelected)).selected = true;
+    }
+    wipe(box);
+  };
+  const other = (box, job) => {
+    const {video: src, name} = document.querySelector(`.mc-card [data-job="${job}"]`).dataset;
+    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+    const video = Object.assign(document.createElement("video"), {src, muted: true, playsInline: true, ariaLabel: name});
+    video.addEventListener("loadedmetadata", () => {
+      video.currentTime = within(video, videos(box)[0].currentTime);
+      follow(box);
+    });
+    Object.assign(figure.dataset, {video: job, other: ""});
+    caption.textContent = name;
+    figure.append(video, caption);
+    return figure;
   };
   const wipe = (box) => {
     if (!box.querySelector("[data-mode]")) return; // a sheet
     const wiping = box.querySelector("[data-mode=wipe]").ariaPressed === "true";
     box.classList.toggle("mc-wiping", wiping);
     const [left, right] = ["left", "right"].map((side) => box.querySelector(`[data-side=${side}]`).value);
+    const seen = wiping ? [...new Set([left, right])] : [];
+    for (const figure of all("figure[data-other]", box)) if (!seen.includes(figure.dataset.video)) figure.remove();
+    for (const name of seen) {
+      if (!box.querySelector(`figure[data-video="${name}"]`)) box.querySelector(".mc-wiper").before(other(box, name));
+    }
     for (const figure of all("figure", box)) {
       figure.classList.toggle("mc-left", figure.dataset.video === left);
       figure.classList.toggle("mc-right", figure.dataset.video === right);
@@ -210,7 +254,7 @@
   // Events of media do not bubble, so they are caught on the way down.
   document.addEventListener("timeupdate", (event) => {
     const box = group(event.target);
-    if (box) videos(box)[0].paused ? showTime(box) : follow(box);
+    if (box) runs(box) ? follow(box) : showTime(box);
   }, true);
   document.addEventListener("click", (event) => {
     const film = event.target.closest?.("[data-film=play]");
@@ -222,7 +266,7 @@
       wipe(box);
     }
     if (!button) return;
-    if (button.dataset.mc === "play") return run(box, videos(box)[0].paused);
+    if (button.dataset.mc === "play") return run(box, !runs(box));
     run(box, false);
     seek(box, frameOf(box) + (button.dataset.mc === "on" ? 1 : -1));
   });
@@ -244,6 +288,7 @@
   });
   new MutationObserver(() => {
     if (held && document.activeElement === document.body) document.querySelector(held)?.focus({preventScroll: true});
+    for (const box of all(".mc-together")) offer(box);
     for (const part of all(":is(.mc-edit, .mc-film, .mc-together):not([data-on])")) {
       part.dataset.on = "";
       if (part.matches(".mc-edit")) draw(part);

@@ -41,7 +41,7 @@ def page(desk: Desk) -> Any:
     import gradio as gr
 
     answers, base, called = Answers(desk), desk.engine.base, desk.engine.called
-    follows = desk.engine.follows
+    follows, counts = desk.engine.follows, desk.engine.counts
     with gr.Blocks(title="motionclone studio", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         add_api(desk, desk.folder / UPLOADS)  # first, so that these names are theirs
         size = base.sampling
@@ -84,8 +84,19 @@ def page(desk: Desk) -> Any:
                         start = gr.Number(0, label="Start in the clip (s)", minimum=0, step=0.1, min_width=120)
                         end = gr.Number(0, label="End (s; 0: its end)", minimum=0, step=0.1, min_width=120)
                     with gr.Row():
+                        fps = gr.Number(0, label="Frames/s (0: even)", minimum=0, step=1, min_width=120)
+                        frames = gr.Slider(
+                            counts[0],
+                            counts[-1],
+                            desk.engine.frames,
+                            step=counts[-1] - counts[-2] if len(counts) > 1 else 1,
+                            label="Frames",
+                            visible=len(counts) > 1,
+                            min_width=120,
+                        )
+                    with gr.Row():
                         steps = gr.Slider(1, MOST_STEPS, size.steps, step=1, label="Steps", min_width=120)
-                        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=120)
+                        seed = gr.Textbox("0", label="Seed", max_length=20, min_width=120)
                 with gr.Accordion("A sheet of strengths and seeds", open=False):
                     with gr.Row():
                         strengths = gr.Textbox("0.5, 1, 2", label="Strengths", max_length=100, min_width=120)
@@ -117,8 +128,9 @@ def page(desk: Desk) -> Any:
         shown, clock = gr.State(()), gr.Timer(1.0)
 
         # As `Answers` takes them.
-        asking = [clip, example, prompt, start, end, strength, steps, seed, unguided, crop, flip, image, sketch]
-        part = [start, end, crop, flip]
+        asking = [clip, example, prompt, start, end, strength, steps, seed, unguided, crop, flip, fps, frames]
+        asking += [image, sketch]
+        part = [start, end, crop, flip, fps]
 
         def chosen(event: gr.EventData) -> str:
             return str(event.job)
@@ -130,15 +142,16 @@ def page(desk: Desk) -> Any:
             return answers.attempt(int(event.number))
 
         def look(
-            clip: Any, example: Any, start: Any, end: Any, crop: Any, flip: Any, request: gr.Request
-        ) -> Iterator[Any]:
+            clip: Any, example: Any, start: Any, end: Any, crop: Any, flip: Any, fps: Any, frames: Any,
+            request: gr.Request,
+        ) -> Iterator[Any]:  # fmt: skip
             yield gr.skip()
-            yield from answers.look(str(request.session_hash), clip, example, start, end, crop, flip)
+            yield from answers.look(str(request.session_hash), clip, example, start, end, crop, flip, fps, frames)
 
         quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         last: dict[str, Any] = {**quick, "trigger_mode": "always_last"}
         ticking = ([current, shown], [state, cancel, result, after, scored, history, heard, shown])
-        looking = ([clip, example, *part], seen)
+        looking = ([clip, example, *part, frames], seen)
 
         def show_clip(event: Any) -> None:
             """After another clip is meant."""
@@ -150,7 +163,7 @@ def page(desk: Desk) -> Any:
             """After another job is meant."""
             event.then(answers.tick, *ticking, **quick)
 
-        whole = [0, 0, None, False]
+        whole = [0, 0, None, False, 0]
         show_clip(
             clip.upload(lambda: [None, *whole, gr.Accordion(open=False)], None, [example, *part, readies], **quick)
         )
@@ -163,8 +176,9 @@ def page(desk: Desk) -> Any:
         example.change(None, example, None, js="(name) => motionclone.mark(name)", **quick)
         editor.part(None, None, [start, end, crop], js="() => motionclone.part()", **quick).then(look, *looking, **last)
         gr.on([start.input, end.input], answers.edit, [clip, example, start, end, crop], editor, **last)
-        gr.on([start.input, end.input, flip.input], look, *looking, **last)
-        gr.on([each.change for each in (prompt, strength, steps, unguided)], answers.foretell, asking, told, **last)
+        gr.on([each.input for each in (start, end, flip, fps, frames)], look, *looking, **last)
+        foretelling = (prompt, strength, steps, unguided, frames)
+        gr.on([each.change for each in foretelling], answers.foretell, asking, told, **last)
         made = gr.on([make.click, prompt.submit], answers.submit, asking, [current, refused], **quick)
         sheets = sheet.click(answers.submit_sheet, [strengths, seeds, *asking], [current, refused], **quick)
         for asked_for in (made, sheets):

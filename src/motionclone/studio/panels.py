@@ -9,7 +9,7 @@ from urllib.parse import quote
 from motionclone.studio.clips import READY
 from motionclone.studio.foretelling import spoken_time
 from motionclone.studio.icons import icon
-from motionclone.studio.making import POSTER
+from motionclone.studio.making import POSTER, VIDEO
 from motionclone.studio.store import Entry
 from motionclone.studio.worker import Progress
 
@@ -141,9 +141,14 @@ def _card(entry: Entry, place: Path, current: bool) -> str:
         if entry.state == "done"
         else ""
     )
+    compared = ""
+    if entry.state == "done" and not entry.asked.strengths:  # with the video that is shown, for which it has a name
+        short = entry.asked.prompt if len(entry.asked.prompt) <= 40 else f"{entry.asked.prompt[:36]} ..."
+        name = escape(f"Strength {entry.asked.strength:g}, seed {entry.asked.seed}: {short}")
+        compared = f'data-video="{address(place / VIDEO)}" data-name="{name}" '
     return (
         f'<li class="mc-card mc-{entry.state}{" mc-chosen" * entry.chosen}">'
-        f'<button type="button" data-job="{entry.id}" '
+        f'<button type="button" data-job="{entry.id}" {compared}'
         f'aria-pressed="{str(current).lower()}">'
         f'<img src="{address(place / POSTER)}?{entry.state}" alt="" loading="lazy">'
         f"<span>{words}</span><small>{_STATES[entry.state]}, {when}</small></button>{star}</li>"

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -65,6 +66,7 @@ def served(
     port: int | None = None,
     password: str | None = None,
     mcp: bool = False,
+    workers: int | None = None,
 ) -> Iterator[str]:
     """Serve the studio for as long as the `with` lasts, and yield its address.
 
@@ -75,10 +77,11 @@ def served(
         port: to listen at; by default the first free one from 7860.
         password: that visitors give, as user `studio`.
         mcp: whether the endpoints are tools, too, by the Model Context Protocol, at `gradio_api/mcp`.
+        workers: how many make jobs at the same time, each with the model once more; None is one a GPU, or one.
 
     Raises:
         InputError: Gradio or, for `mcp`, its extra is missing, `check_host` refuses, the model or folder is no good,
-            or the port is taken.
+            or the port is taken; or several workers cannot work on the device.
     """
     local = check_host(host, password)
     check_place(host, port)
@@ -90,10 +93,13 @@ def served(
         with from_extra("mcp", "the studio with mcp"):
             import_module("mcp.server")
     from motionclone.studio.desk import Desk
+    from motionclone.studio.elsewhere import computing_with, elsewhere, loaded, places_of
     from motionclone.studio.making import load_engine
     from motionclone.studio.page import page
 
-    with closing(Desk(load_engine(choice), folder)) as desk:
+    places, threads = places_of(choice, workers)
+    others = [elsewhere(partial(loaded, choice), gpu, threads) for gpu in places[1:]]
+    with computing_with(threads), closing(Desk(load_engine(choice), folder, *others)) as desk:
         blocks = page(desk)
         try:
             _, address, _ = blocks.launch(**_options(desk, host, port, password, local, mcp))
@@ -141,6 +147,7 @@ def _options(desk: Any, host: str, port: int | None, password: str | None, local
         "quiet": True,
         "show_error": True,
         "prevent_thread_lock": True,
+        "_frontend": False,  # else the page is asked for, and all given up if a machine at work takes 3 s to answer
         "auth": None if password is None else lambda user, given: is_right(user, given, password),
         "allowed_paths": [str(desk.store.jobs)],
         "max_file_size": MOST_BYTES,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from motionclone.files import read_json
-from motionclone.studio.making import COMPARISON, HEAT, MOTION, RECORD, SEEN, UNGUIDED, VIDEO
+from motionclone.studio.making import DOWNLOADS, HEAT, RECORD, SEEN, UNGUIDED, VIDEO, download_name
 from motionclone.studio.panels import address, definitions, note
 from motionclone.studio.store import Entry
 
@@ -24,8 +24,7 @@ OTHER_TRIES = (
 """Likewise, for models that know more."""
 _SHOWN = {"reference": ("Reference", SEEN), "video": ("Your video", VIDEO),
           "unguided": ("Without guidance", UNGUIDED), "heat": ("Where motion is seen", HEAT)}  # fmt: skip
-_TAKEN = {"Video": (VIDEO, ".mp4"), "Record": (RECORD, ".json"), "Motion": (MOTION, ".safetensors"),
-          "Side by side": (COMPARISON, "-compare.mp4")}  # fmt: skip
+_LINKS = {"video": "Video", "record": "Record", "motion": "Motion", "comparison": "Side by side"}
 
 
 def result(entry: Entry, place: Path) -> str:
@@ -40,9 +39,9 @@ def result(entry: Entry, place: Path) -> str:
         for kind, (title, path) in shown.items()
     )
     links = "".join(
-        f'<a href="{address(place / name)}" download="{entry.asked.stem}{ending}">{title}</a>'
-        for title, (name, ending) in _TAKEN.items()
-        if (place / name).is_file()
+        f'<a href="{address(place / DOWNLOADS[what])}" download="{download_name(entry.asked, what)}">{title}</a>'
+        for what, title in _LINKS.items()
+        if (place / DOWNLOADS[what]).is_file()
     )
     fps, frames = _pace(place)
     first = "reference" if "reference" in shown else "heat"

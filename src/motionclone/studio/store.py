@@ -10,6 +10,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import Literal
@@ -27,6 +28,8 @@ UPLOADS = "uploads"
 """The folder beside that of the jobs, of what was uploaded."""
 PREVIEW = "preview.webp"
 """What is to be seen of the video that is being made."""
+STOP = ".stop"
+"""Tells a process that makes a job that nobody wants it any more."""
 OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 OWN = (".new-", ".gone-")
 """What names begin with of what is not there yet, or not any more."""
@@ -92,11 +95,10 @@ class Store:
                 self._read(place)
         for entry in self.entries():
             if entry.state == "running":
-                (self.jobs / entry.id / PREVIEW).unlink(missing_ok=True)
                 self.change(entry.id, state="failed", sentence=_STOPPED)
 
     def _read(self, place: Path) -> None:
-        sweep(place)
+        _tidy(place)
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
             if (
@@ -181,7 +183,10 @@ class Store:
     def change(self, identity: str, **changes: object) -> Entry:
         """Write what became of a job. InputError if that cannot be; it is known until the studio ends all the same."""
         with self._guard:
+            ended = self.entry(identity).state == "running" and changes.get("state") in OVER
             self._entries[identity] = entry = self.entry(identity).model_copy(update=changes)
+            if ended:
+                _tidy(self.jobs / identity)
             with whole_file(self.jobs / identity / "job.json", overwrite=True) as temporary:
                 temporary.write_text(entry.model_dump_json(indent=2), encoding="utf-8")
             return entry
@@ -195,3 +200,11 @@ class Store:
             (self.jobs / identity).rename(gone)
             del self._entries[identity]
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _tidy(place: Path) -> None:
+    """Take away what was for a job only while it was made, and what a process that died has left half written."""
+    sweep(place)
+    for name in (PREVIEW, f".{PREVIEW}", STOP):
+        with suppress(OSError):
+            (place / name).unlink()

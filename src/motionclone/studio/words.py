@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from motionclone.batch.schema import FIELDS, Job
 from motionclone.errors import InputError, in_one_line
 from motionclone.settings import Settings
+from motionclone.studio.asked import MOST_TIMES
 
 DECIDED = ("model", "device", "dtype", "offload", "vae_tiling", "per_frame_norm", "pickled", "control", "preset",
            "output", "prompt_metadata")  # fmt: skip
@@ -21,8 +22,6 @@ OWN = ("example", "unguided", "strengths", "seeds")
 FILES = ("reference", "motion", "image", "sketch")
 """Words for which a file has been uploaded."""
 WORDS = {name: info for name, info in Job.model_fields.items() if name not in (*DECIDED, "sketch_from")}
-_LARGEST = 8
-"""Times as many pixels as the model's own preset makes are too many for one visitor."""
 
 
 def asked_of(words: Mapping[str, Any], base: Settings) -> dict[str, Any]:
@@ -71,8 +70,8 @@ def _only(name: str, pictures: Sequence[str]) -> str | None:
 
 def _check_size(base: Settings, wanted: Settings) -> None:
     own, asked = (s.sampling.num_frames * s.sampling.height * s.sampling.width for s in (base, wanted))
-    if asked > _LARGEST * own:
+    if asked > MOST_TIMES * own:
         raise InputError(
-            f"frames x height x width are {asked:,} pixels, more than {_LARGEST} times the {own:,} that this model is "
-            "made for; ask for fewer."
+            f"frames x height x width are {asked:,} pixels, more than {MOST_TIMES} times the {own:,} that this model "
+            "is made for; ask for fewer."
         )
