@@ -11,6 +11,7 @@ from motionclone.guidance import (
     NoiseLevel,
     matching_weight,
     motion_direction,
+    on_sphere,
     output_increment,
     ramp,
     strength_weights,
@@ -177,6 +178,46 @@ def test_frames_of_a_picture_stay_and_one_frame_that_moves_may():
     alone = motion_direction(GRADIENT, kept_frames=2)
     assert float(alone[:, :, 2].square().mean()) == pytest.approx(1)
     assert not motion_direction(torch.zeros_like(GRADIENT)).any()
+
+
+@pytest.mark.parametrize("length", [1e-9, 0.05, 0.25])
+def test_a_step_on_the_sphere_leaves_the_latents_as_large_as_they_are(length):
+    step = length * motion_direction(GRADIENT)
+    turned = on_sphere(step, LATENTS)
+
+    def moving(latents):
+        latents = latents - latents.mean(2, keepdim=True)
+        return latents - latents.mean((3, 4), keepdim=True)
+
+    def growth(taken):
+        before, after = moving(LATENTS), moving(LATENTS - taken)
+        return (after.square().mean((1, 2, 3, 4)) / before.square().mean((1, 2, 3, 4)) - 1).abs().max()
+
+    assert growth(turned) < 0.1 * growth(step)
+    sizes = [each.square().mean((1, 2, 3, 4)).sqrt() for each in (turned, step)]
+    torch.testing.assert_close(*sizes)
+    assert turned.mean(2).abs().max() < 1e-12
+    assert turned.mean((3, 4)).abs().max() < 1e-12
+    assert (turned - step).square().mean().sqrt() < length  # of whose direction a part is along the latents
+
+
+def test_a_step_across_the_latents_is_turned_by_what_it_would_add():
+    """Two frames of two pixels: the latents in one channel, the step in the other, so the triangle is a right one."""
+    one = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64).view(1, 1, 2, 1, 2)
+    latents = torch.cat([one, 0 * one], 1)
+    step = 0.75 * latents.flip(1)  # |latents| = 1, |step| = 3/4, so |latents - step| = 5/4
+    turned = on_sphere(step, latents)
+    torch.testing.assert_close(turned[:, :1] / turned[:, 1:], 0.2 * latents[:, :1] / (0.8 * step[:, 1:]))
+    assert float(turned.square().mean()) == pytest.approx(float(step.square().mean()))
+
+
+def test_what_is_kept_or_still_is_not_turned():
+    step = motion_direction(GRADIENT, kept_frames=1)
+    turned = on_sphere(step, LATENTS, kept_frames=1)
+    assert not turned[:, :, 0].any()
+    torch.testing.assert_close(turned[:, :, 1:], on_sphere(step[:, :, 1:], LATENTS[:, :, 1:]))
+    assert not on_sphere(0 * step, LATENTS).any()
+    assert on_sphere(step, 0 * LATENTS).isfinite().all()
 
 
 def moves(strength, ramps, levels):

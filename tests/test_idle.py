@@ -26,6 +26,7 @@ CHANGES = {
     "extraction.blocks": None,  # another one
     "extraction.prompt": "a dog",
     "guidance.match_direction": True,
+    "guidance.guidance_scale_factor": 2.0,
     "sampling.steps": 9,
     "sampling.guided_steps": 3,
     "sampling.guidance_scale": 5.0,
@@ -174,6 +175,7 @@ def wan():
         ({"guidance.strength": 1.0}, "guidance.match_direction", "strength is 1; leave one of them out"),
         ({"sampling.guidance_scale": 1.0, "sampling.negative_prompt": "bad"}, "sampling.negative_prompt", "above 1"),
         ({"sampling.guidance_scale": 0.5}, "sampling.guidance_scale", "below 1"),
+        ({"sampling.guidance_scale": 1.0}, "guidance.guidance_scale_factor", "there is no classifier-free guidance"),
         ({"seed": 3}, "seed", "the noise of the motion, whose seed is 0"),
         ({"extraction.k": 2}, "extraction.k", "the motion has been read with 1"),
         ({}, "conditioning.scale", "no picture is followed"),

@@ -257,6 +257,18 @@ def test_strength_lowers_the_energy_and_0_is_the_plain_pipeline(shared, motion, 
     assert steps == []
 
 
+def test_words_count_more_in_guided_steps_alone(shared, motion, plain):
+    """The first step, at a factor, is the plain pipeline's at a guidance scale so many times as large."""
+    factor = but(STRONG, strength=1e-9, guidance_scale_factor=3.0)
+    found, (step, *_) = guide(shared, motion, factor, until=1)
+    torch.testing.assert_close(found, generate(shared, until=1, guidance_scale=6.0), rtol=0, atol=1e-3)
+    assert step.index == 0
+    assert not torch.allclose(found, generate(shared, until=1), rtol=0, atol=0.1)
+    assert torch.equal(guide(shared, motion, but(factor, strength=0.0))[0], plain)
+    with pytest.warns(GuidanceWarning, match="guidance_scale_factor does not act: no guided call held both halves"):
+        guide(shared, motion, factor, guidance_scale=1.0)
+
+
 def test_cross_entropy_lowers_its_energy(shared, motion):
     assert lowers_energy(shared, motion, but(HALF, objective="cross-entropy", weight=3))
     unknown = Guidance(objective="none")

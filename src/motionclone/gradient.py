@@ -16,7 +16,7 @@ from motionclone.backbones.checkpointing import BlockWrites, checkpointed, weigh
 from motionclone.backbones.costs import block_costs
 from motionclone.backbones.patching import Forward
 from motionclone.errors import InputError
-from motionclone.guidance import motion_direction
+from motionclone.guidance import motion_direction, on_sphere
 from motionclone.motion import Motion, SparseMap
 from motionclone.objectives import Objective, energy
 
@@ -65,9 +65,23 @@ def energy_and_gradient(
     return output, {site: energies[site].detach() for site in motion.maps}, gradient
 
 
-def direction_of(backbone: Backbone, gradient: Tensor, call: Call) -> Tensor:
-    """The `motion_direction` of a gradient, both in the layout of the output of a call of the denoiser."""
-    found = motion_direction(backbone.unpacked(gradient, call), backbone.kept_frames)
+def strong_gradient(backbone: Backbone, gradient: Tensor, call: Call, weight: float, sigma: float) -> Tensor:
+    """What is to be descended in place of a gradient, by strength: `motion_direction` times `weight`, `on_sphere`.
+
+    Args:
+        backbone: of the denoiser.
+        gradient: of the energy, in the layout of the output of a call of the denoiser.
+        call: with the latents, at noise level `sigma`.
+        weight: of the step.
+        sigma: the noise in the latents.
+
+    Returns:
+        In the gradient's layout; its root mean square over what moves is `weight`.
+    """
+    latents = backbone.denoised(call[backbone.latents_name]).detach().to(gradient.dtype)
+    direction = motion_direction(backbone.unpacked(gradient, call), backbone.kept_frames)
+    step = sigma**2 * weight * direction
+    found = on_sphere(step, backbone.unpacked(latents, call), backbone.kept_frames) / sigma**2
     places = torch.arange(gradient.numel(), device=gradient.device).view_as(gradient)
     packed = torch.empty_like(gradient).flatten()
     packed[backbone.unpacked(places, call).flatten()] = found.flatten()

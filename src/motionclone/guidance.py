@@ -88,13 +88,47 @@ def motion_direction(gradient: Tensor, kept_frames: int = 0) -> Tensor:
         the others; 0 for a gradient that is 0.
     """
     moving = gradient[:, :, kept_frames:]
-    moving = moving / moving.abs().amax((1, 2, 3, 4), keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
-    if moving.shape[2] > 1:
-        moving = moving - moving.mean(2, keepdim=True)
-    moving = moving - moving.mean((3, 4), keepdim=True)
-    size = moving.square().mean((1, 2, 3, 4), keepdim=True).sqrt()
-    moving = moving / size.clamp(min=torch.finfo(gradient.dtype).tiny)
-    return torch.cat([torch.zeros_like(gradient[:, :, :kept_frames]), moving], dim=2)
+    moving = _moving_part(moving / moving.abs().amax((1, 2, 3, 4), keepdim=True).clamp(min=_tiny(gradient)))
+    return torch.cat([torch.zeros_like(gradient[:, :, :kept_frames]), moving / _size(moving, (1, 2, 3, 4))], dim=2)
+
+
+def on_sphere(step: Tensor, latents: Tensor, kept_frames: int = 0) -> Tensor:
+    """Turn a step so that it leaves the latents about as large as they are (after DSG, arXiv:2402.03201).
+
+    Steps add up, and would leave more in the latents than their noise level has, which the denoiser takes for texture:
+    grounds boil and words are lost. Here what moves in the latents is turned, not enlarged.
+
+    Args:
+        step: that is to be taken from the latents, (b, c, f, h, w), in the space of `motion_direction`.
+        latents: of the same shape.
+        kept_frames: of the first ones, which do not move.
+
+    Returns:
+        A step of the same shape, space and root mean square of each video.
+    """
+    moving, around = step[:, :, kept_frames:], _moving_part(latents[:, :, kept_frames:])
+    video = (1, 2, 3, 4)
+    size = around.square().mean(video, keepdim=True).clamp(min=_tiny(step))
+    growth = (moving.square() - 2 * moving * around).mean(video, keepdim=True) / size
+    shorter = -torch.expm1(-0.5 * torch.log1p(growth.clamp(min=-0.99)))  # the share by which to shorten what it becomes
+    turned = shorter * around + (1 - shorter) * moving
+    turned = turned * (_size(moving, video) / _size(turned, video))
+    return torch.cat([step[:, :, :kept_frames], turned], dim=2)
+
+
+def _moving_part(latents: Tensor) -> Tensor:
+    """Without the mean over frames, if there are several, and without the means over pixels."""
+    moving = latents - latents.mean(2, keepdim=True) if latents.shape[2] > 1 else latents
+    return moving - moving.mean((3, 4), keepdim=True)
+
+
+def _size(values: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Root mean square, and never 0."""
+    return values.square().mean(dims, keepdim=True).sqrt().clamp(min=_tiny(values))
+
+
+def _tiny(values: Tensor) -> float:
+    return torch.finfo(values.dtype).tiny
 
 
 def matching_weight(now: NoiseLevel, after: NoiseLevel) -> float:

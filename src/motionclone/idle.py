@@ -93,6 +93,17 @@ def tell_idle_guidance(settings: Guidance) -> None:
         warnings.warn(f"{named('match_direction')} {_matched()}.", GuidanceWarning, stacklevel=4)
 
 
+def tell_idle_scale_factor(settings: Guidance) -> None:
+    """Warn if a person set a factor for classifier-free guidance, of which no guided call held both halves."""
+    if settings.guidance_scale_factor != 1 and "guidance_scale_factor" in settings.model_fields_set:
+        warnings.warn(
+            f"{named('guidance_scale_factor')} does not act: no guided call held both halves of classifier-free "
+            "guidance; leave it out, and raise the pipeline's guidance_scale.",
+            GuidanceWarning,
+            stacklevel=4,
+        )
+
+
 def tell_other_count(scheduler: Any, settings: Settings, guided: int) -> None:
     """Warn if a person set how many steps are to be guided, and another number were."""
     sampling = settings.sampling
@@ -147,13 +158,13 @@ def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
 def _words(backbone: Backbone, settings: Settings) -> dict[str, str]:
     sampling, pipe = settings.sampling, backbone.pipe
     scale = sampling.guidance_scale
+    found = _scale_factor(backbone, settings)
     if "negative_prompt" not in backbone.pipeline_arguments(sampling):  # the scale is told to the network
         config: Any = backbone.denoiser.config
-        if config.get("guidance_embeds", True):
-            return {}
-        return {"sampling.guidance_scale": "does not act: this model is told no guidance scale; leave it out"}
+        if not config.get("guidance_embeds", True):
+            found["sampling.guidance_scale"] = "does not act: this model is told no guidance scale; leave it out"
+        return found
     guider = getattr(pipe, "guider", None)
-    found = {}
     if sampling.negative_prompt and (scale == 1 if guider is not None else scale <= 1):
         found["sampling.negative_prompt"] = (
             f"does not act: at {named('guidance_scale')} {scale:g} there is no classifier-free guidance; raise that "
@@ -164,6 +175,18 @@ def _words(backbone: Backbone, settings: Settings) -> dict[str, str]:
             "does not act below 1, where there is no classifier-free guidance; set it to 1 if that is meant"
         )
     return found
+
+
+def _scale_factor(backbone: Backbone, settings: Settings) -> dict[str, str]:
+    """Of classifier-free guidance there must be some, and both its halves at hand."""
+    sampling = settings.sampling
+    if not backbone.halves_together:
+        why = f"does not act: {type(backbone.pipe).__name__} asks its network for each half of classifier-free guidance"
+        return {"guidance.guidance_scale_factor": f"{why} alone; leave it out, and raise {named('guidance_scale')}"}
+    if sampling.guidance_scale > 1:
+        return {}
+    why = f"does not act: at {named('guidance_scale')} {sampling.guidance_scale:g} there is no classifier-free guidance"
+    return {"guidance.guidance_scale_factor": f"{why}; raise that above 1, or leave it out"}
 
 
 def _pictures(

@@ -28,9 +28,9 @@ from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing, within_memory
 from motionclone.calling import check_function
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.gradient import direction_of, energy_and_gradient, guided_costs
+from motionclone.gradient import energy_and_gradient, guided_costs, strong_gradient
 from motionclone.guidance import output_increment
-from motionclone.idle import tell_idle_guidance
+from motionclone.idle import tell_idle_guidance, tell_idle_scale_factor
 from motionclone.motion import Motion
 from motionclone.objectives import objective_named
 from motionclone.plan import Plan, PlannedStep, plan_run
@@ -171,10 +171,10 @@ def motion_guidance(
     recomputing = Recomputing(backbone, settings.checkpointing)
     plans: list[Plan] = []
     last: _Guided | None = None
-    calls_of_others = False
+    calls_of_others = halves_together = False
 
     def guided(plain: Forward, *args: Any, **kwargs: Any) -> Any:
-        nonlocal last, near, calls_of_others
+        nonlocal last, near, calls_of_others, halves_together
         if not is_call_of(runner):
             calls_of_others = calls_of_others or not is_under(runner)  # else it is one that reads a motion
             return plain(*args, **kwargs)
@@ -200,6 +200,7 @@ def motion_guidance(
             wanted = motion if isinstance(motion, Motion) else _motion_at(motion, planned.timestep)
             near = wanted.to(latents.device)
         unconditional_call, conditional_call = backbone.split(call)
+        halves_together = halves_together or unconditional_call is not None
         with torch.no_grad(), fitting:
             unconditional = plain(**unconditional_call) if unconditional_call else None
         guided_call = (backbone, plain, conditional_call, near)
@@ -210,9 +211,10 @@ def motion_guidance(
         )
         trace.recomputed = recomputing.chosen
         finite = gradient.isfinite().all()
-        if settings.strength is not None:
-            gradient = direction_of(backbone, gradient, conditional_call)
-        gradient = planned.weight * gradient
+        if settings.strength is None:
+            gradient = planned.weight * gradient
+        else:
+            gradient = strong_gradient(backbone, gradient, conditional_call, planned.weight, planned.now.sigma)
         numbers = torch.stack([*by_site.values(), torch.linalg.vector_norm(gradient), finite])
         trace._unread.append(_Unread(planned, timestep, tuple(by_site), numbers, latents.dtype, settings.weight))
         prediction = prediction_of(runner.scheduler)
@@ -221,7 +223,7 @@ def motion_guidance(
             on_guided_step(trace.steps[-1])
         trace._read(but=1)
         last = _Guided(plans[-1], timestep, conditional_call[backbone.latents_name], increment)
-        return with_increment(unconditional, conditional, increment, call)
+        return with_increment(unconditional, conditional, increment, call, settings.guidance_scale_factor)
 
     counts = None if whole is None else (whole.sampling.guided_steps, settings.guided_fraction)
     with (
@@ -236,6 +238,8 @@ def motion_guidance(
             "guidance guided no step: another pipeline called the network, and guidance was given "
             f"{type(runner).__name__}; give it the pipeline that runs."
         )
+    if whole is None and trace.steps and not halves_together:
+        tell_idle_scale_factor(settings)
     if trace.shortfall is not None:
         warnings.warn(trace.shortfall, GuidanceWarning, stacklevel=3)
 

@@ -114,6 +114,12 @@ class Guidance(_Frozen):
     match_direction: bool = Field(
         default=False, description="With `noise`: weigh every step so that it equals `direction` in a DDIM step."
     )
+    guidance_scale_factor: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Multiplies classifier-free guidance in guided steps, where words have to hold against the motion.",
+    )
     guided_fraction: float = Field(
         default=0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided."
     )

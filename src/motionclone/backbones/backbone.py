@@ -31,6 +31,8 @@ class Guidable(Protocol):
     """The diffusers pipeline."""
     latents_name: ClassVar[str]
     """Name of the denoiser's argument that holds the latents."""
+    halves_together: ClassVar[bool] = True
+    """Whether both halves of classifier-free guidance are one call."""
 
     @property
     @abstractmethod
@@ -231,12 +233,16 @@ def is_stacked(pipe: Any, latents: Tensor) -> bool:
     return same
 
 
-def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call: Call) -> Any:
+def with_increment(unconditional: Any, conditional: Any, increment: Tensor, call: Call, scale_factor: float = 1) -> Any:
     """The denoiser's output for a whole call, `increment` added to both parts; `unconditional` may be None.
 
-    Of several outputs the first is the video's.
+    Of several outputs the first is the video's. The difference between both parts, classifier-free guidance, is
+    multiplied by `scale_factor`.
     """
     parts = [part for part in (unconditional, conditional) if part is not None]
-    video = torch.cat([(part[0] + increment).to(part[0].dtype) for part in parts])
+    videos = [part[0] for part in parts]
+    if len(parts) == 2 and scale_factor != 1:
+        videos[1] = videos[0] + scale_factor * (videos[1] - videos[0])
+    video = torch.cat([(each + increment).to(part[0].dtype) for each, part in zip(videos, parts, strict=True)])
     others = map(torch.cat, zip(*(part[1:] for part in parts), strict=True))
     return type(conditional)(video, *others) if call.get("return_dict", True) else (video, *others)

@@ -43,6 +43,8 @@ class HunyuanVideo(Transformer):
     frames of one more latent before the video, which the pipeline cuts away.
     """
 
+    halves_together = False
+
     stacks: ClassVar[tuple[str, ...]] = ("transformer_blocks", "single_transformer_blocks")
     attention = "attn"
     text_tokens = "last"

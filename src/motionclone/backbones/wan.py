@@ -28,6 +28,7 @@ class Wan(Transformer):
     """
 
     stacks = ("blocks",)
+    halves_together = False
 
     @staticmethod
     def fits(pipe: Any) -> bool:
