@@ -1,8 +1,10 @@
 """Work for pools that is done at once, or not at all; in a module of its own, as workers elsewhere have to find it."""
 
+import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 
 from motionclone.batch.pools import Failed
 from motionclone.errors import InputError
@@ -21,3 +23,9 @@ def setup():
         return job, os.getpid()
 
     return work
+
+
+def deaf():
+    """A worker that tells where it is, and then does not let go of the interpreter for a minute."""
+    Path("pid").write_text(f"{os.getpid()}\n")
+    ctypes.PyDLL(None).sleep(60)

@@ -327,6 +327,28 @@ def test_real_workers_do_what_can_be_done_and_tell_the_rest(pool):
     assert not living(pids | started)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends once it lets go")
+def test_a_worker_ends_with_its_parent_even_while_it_loads_a_library(tmp_path):
+    places = (Path(odd_work.__file__).parent, Path(motionclone.__file__).parents[1])
+    script = (
+        "import odd_work as w; from motionclone.batch.processes import Processes as P; p = P(1, w.deaf); p.give(0, 0)"
+    )
+    script = f"if __name__ == '__main__':\n {script}; import time; time.sleep(60)"
+    written(tmp_path, "driver.py", script)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    driver = subprocess.Popen([sys.executable, "driver.py"], cwd=tmp_path, env=environment)
+    told = tmp_path / "pid"
+    while not (told.exists() and told.read_text().endswith("\n")):
+        assert driver.poll() is None
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    worker, end = int(told.read_text()), time.monotonic() + 20
+    while living({worker}) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not living({worker})
+
+
 def test_what_stops_one_worker_stops_all():
     with pytest.raises(InputError, match="no room"):
         share([0] * 100, Processes(2, odd_work.setup), lambda job: "full" if job == 3 else job, lambda *_: None)

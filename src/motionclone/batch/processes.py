@@ -1,9 +1,11 @@
 """Workers as processes of this machine, one a GPU where there are some; whatever ends the run, they end in seconds."""
 
+import ctypes
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +20,7 @@ from motionclone.errors import InputError
 GRACE = 3.0
 """Seconds that a process has to take away what it has half written."""
 _GONE = (EOFError, OSError)
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _ANSWERS: dict[str, Callable[..., Answer]] = {"told": Told, "given": Given, "raised": Raised}
 
 
@@ -132,7 +135,7 @@ def _live(line: Connection, setup: bytes, gpu: str | None, threads: int | None) 
     """The life of a worker."""
     if gpu is not None:  # before anything looks for GPUs
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _on_end)
     with suppress(*_GONE, _Ended):
@@ -172,7 +175,16 @@ def _on_end(*_: object) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """A worker whose parent was killed would wait for work for ever.
+
+    Linux ends it at once; elsewhere a thread does, which has to wait while a large library is loaded.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_await_parent, daemon=True).start()
+
+
+def _await_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
