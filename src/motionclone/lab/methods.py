@@ -228,6 +228,9 @@ def strengths(base: Settings) -> tuple[Method, ...]:
         for factor in (0.5, 1.5, 2)
     )
     steps, guided = base.sampling.steps, base.sampling.guided_steps
+    plain = {"guidance": {"guidance_scale_factor": 1.0}}
+    if base.guidance.guidance_scale_factor != 1:
+        shares += (Method("factor-1", "no factor", experiment, "Words count as in the unguided steps.", plain),)
     return shares + tuple(
         Method(
             f"steps-{count}",
