@@ -34,6 +34,7 @@ from motionclone.studio.guard import Guard
 from motionclone.studio.making import ModelChoice, load_engine
 from motionclone.studio.panels import history, status
 from motionclone.studio.serving import check_host, served
+from motionclone.studio.showing import result
 from motionclone.studio.store import Store
 from motionclone.studio.worker import Workers, here
 
@@ -198,6 +199,42 @@ def test_history_survives_a_restart_and_what_ran_is_offered_again(clip, tmp_path
     assert again.unreadable == ["holiday"]
     assert sorted(path.name for path in again.jobs.iterdir()) == [*sorted([done, ran, waits]), "holiday"]
     again.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created": 1e300},
+        {"created": -1e18},
+        {"seconds": 1e308},
+        {"seconds": -1.0},
+        {"reference": ".."},
+        {"reference": "job.json"},
+        {"picture": "../picture.png"},
+        {"asked": {"more": {"frames": [1]}}},
+        {"asked": {"more": {"frames": 0}}},
+        {"asked": {"more": {"nope": 1}}},
+    ],
+)
+def test_a_job_that_was_edited_by_hand_into_none_spoils_no_other(changes, store, put, tmp_path):
+    edited, good = put(), put()
+    path = store.place(edited.id) / "job.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, **changes, "asked": {**told["asked"], **changes.get("asked", {})}}))
+    again = Store(shutil.copytree(store.jobs.parent, tmp_path / "again"))
+    again.close()
+    assert (again.entries(), again.unreadable) == ([good], [edited.id])
+
+
+def test_files_of_a_result_that_were_edited_or_taken_away_are_told_in_a_sentence(store, put):
+    place = store.place(put().id)
+    for record in ("[]", "{}", '{"motion": {"source": {"fps": "fast"}}, "settings": {"sampling": {"num_frames": 4}}}'):
+        (place / "out.json").write_text(record)
+        with pytest.raises(InputError, match=r"out.json of this job is not the record of a video; make it again\."):
+            result(store.entries()[0], place)
+    (place / "out.json").unlink()
+    with pytest.raises(InputError, match=r"out\.json"):
+        result(store.entries()[0], place)
 
 
 def test_names_of_others_become_neither_paths_nor_markup(store, put):

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from motionclone.errors import InputError, named
 from motionclone.files import read_json, sweep, whole_file
@@ -34,6 +34,7 @@ OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 OWN = (".new-", ".gone-")
 """What names begin with of what is not there yet, or not any more."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{16}")
+_YEAR_3000 = 32503680000.0  # up to which every system tells the date of a time
 _STOPPED = "the studio was stopped while this was being made; make it again."
 
 
@@ -44,17 +45,17 @@ class Entry(BaseModel):
 
     id: str
     asked: Asked
-    reference: str
+    reference: str = Field(pattern=r"^reference\.[a-z0-9]+$")
     """Name of the clip, or the motion file, in the job's folder."""
-    picture: str | None = None
+    picture: str | None = Field(default=None, pattern=r"^picture\.[a-z0-9]+$")
     """Likewise, of the first frame or the sketch that the video follows."""
     model: str
-    created: float
+    created: float = Field(ge=0, lt=_YEAR_3000)
     """Seconds since 1970."""
     state: State = "waiting"
     sentence: str = ""
     """Why it failed, or what is to be said of what was made."""
-    seconds: float | None = None
+    seconds: float | None = Field(default=None, ge=0, lt=_YEAR_3000)
     """That it took."""
     chosen: bool = False
     """Whether somebody chose it as a winner."""
@@ -101,11 +102,7 @@ class Store:
         _tidy(place)
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
-            if (
-                entry.id != place.name
-                or not _ID.fullmatch(entry.id)
-                or any(Path(name).name != name for name in (entry.reference, entry.picture or entry.reference))
-            ):
+            if entry.id != place.name or not _ID.fullmatch(entry.id):
                 raise InputError("it is a job of another folder.")
         except (InputError, ValidationError):
             self.unreadable.append(place.name)
