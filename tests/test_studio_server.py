@@ -187,7 +187,7 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
     # Edit gives the page all of it but what it has no control for, and it asks for the same.
     _, _, *controls, _, _ = Answers(desk).reuse(entry.id)
-    asked, picture = asked_by(controls, desk.engine.frames)
+    asked, picture = asked_by(controls, desk.engine)
     del words["guidance_scale"]
     assert desk.asked(clip, **asked) == desk.asked(clip, **asked_of(words, desk.engine.base))
     assert (picture, asked["seed"]) == (None, str(2**62 + 1))

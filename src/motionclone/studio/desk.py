@@ -10,8 +10,9 @@ from zipfile import ZipFile
 
 from torch import Tensor
 
+from motionclone.batch.schema import as_field
 from motionclone.cloning import check_condition, check_motion
-from motionclone.errors import InputError
+from motionclone.errors import InputError, naming
 from motionclone.files import read_json
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
@@ -54,6 +55,7 @@ class Desk:
         """A few frames of a whole clip, and its seconds; None of a motion file. InputError as `look`."""
         return None if is_motion(clip) else overview(clip)
 
+    @naming(as_field)
     def look(self, clip: Path, asked: Asked, picture: Path | None = None) -> Material:
         """What would be read, in small frames. InputError for a clip that is too large, too long or none."""
         with nameless(clip, picture):
@@ -68,6 +70,7 @@ class Desk:
         """What is asked for, in the words of the page; see `Asked`. InputError for what cannot be."""
         return asked_from(clip=clip.name, motion=is_motion(clip), **values)
 
+    @naming(as_field)
     def submit(self, clip: Path, asked: Asked, picture: Path | None = None) -> Entry:
         """Put a video in line; refused at once is what can be. InputError says why.
 

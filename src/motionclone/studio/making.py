@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from motionclone.backbones.families import backbone_of
-from motionclone.batch.schema import FIELDS
+from motionclone.batch.schema import FIELDS, as_field
 from motionclone.cloning import Step, check, check_condition, check_motion, fitting, generate, motion_for
-from motionclone.errors import GuidanceWarning, InputError, named
+from motionclone.errors import GuidanceWarning, InputError, named, naming
 from motionclone.extraction import extract_motion
 from motionclone.files import whole_file
 from motionclone.idle import refuse_idle
@@ -151,6 +151,7 @@ class Engine:
         finally:
             self.at_work.release()
 
+    @naming(as_field)
     def make(self, entry: Entry, folder: Path, heard: Heard) -> str:
         """Make a job's files in its folder; what is to be said of them."""
         with warnings.catch_warnings(record=True) as told:
