@@ -226,6 +226,26 @@ def test_a_job_that_was_edited_by_hand_into_none_spoils_no_other(changes, store,
     assert (again.entries(), again.unreadable) == ([good], [edited.id])
 
 
+def test_no_sentence_tells_where_the_studio_keeps_its_jobs(store, put):
+    errors = [InputError, OSError]
+
+    def make(entry, folder, heard):
+        raise errors.pop()(f"there is no room for {folder / 'out.mp4'}")
+
+    jobs = [put().id, put().id]
+    worker = Workers(store, here(make))
+    wait_for(lambda: all(store.entry(job).state == "failed" for job in jobs))
+    worker.close()
+    told = [store.entry(job).sentence for job in jobs]
+    assert told == ["OSError: there is no room for out.mp4", "there is no room for out.mp4"]
+    place = store.place(jobs[0])
+    shutil.rmtree(place)
+    place.touch()  # so that nothing can be written there
+    with pytest.raises(InputError) as told:
+        store.change(jobs[0], chosen=True)
+    assert str(place) not in str(told.value)
+
+
 def test_files_of_a_result_that_were_edited_or_taken_away_are_told_in_a_sentence(store, put):
     place = store.place(put().id)
     for record in ("[]", "{}", '{"motion": {"source": {"fps": "fast"}}, "settings": {"sampling": {"num_frames": 4}}}'):

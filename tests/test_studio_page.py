@@ -168,6 +168,7 @@ def test_a_person_makes_a_video_on_a_phone(studio, opened, clip, tmp_path):
     page.get_by_label("Frames/s (0: even)").fill("")
     page.get_by_label("number input for Frames").fill("")
     page.get_by_role("img", name="frame 7 of 7").wait_for()
+    page.get_by_label("number input for Frames").fill("16")
     assert page.get_by_test_id("toast-body").count() == 0
 
     # Other frames make another video, and the first one is laid over it: the shorter one waits at its end.

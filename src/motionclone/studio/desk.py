@@ -48,7 +48,9 @@ class Desk:
         if upload:
             return Path(upload)
         if example:
-            return example_clip(self.folder / "examples", example)
+            examples = self.folder / "examples"
+            with nameless(examples / str(example)):
+                return example_clip(examples, example)
         raise InputError("there is no clip yet; drop one, or choose an example.")
 
     def whole(self, clip: Path) -> tuple[Tensor, float] | None:

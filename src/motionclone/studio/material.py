@@ -107,6 +107,12 @@ def _of_motion(path: Path, settings: Settings, counted: bool) -> Material:
     return Material(overlay(motion, dark, 1.0), record.source.fps, fitted, sha256_of(path), (), motion)
 
 
+def placeless(said: str, folder: Path) -> str:
+    """A sentence with the names of a folder and of what is in it, without where that lies."""
+    said = said.replace(f"{folder}/", "").replace(f"{folder}\\", "")
+    return said.replace(str(folder), folder.name) if folder.is_absolute() and folder.name else said
+
+
 @contextmanager
 def nameless(*paths: Path | None) -> Iterator[None]:
     """Sentences speak of files by their names: where the studio keeps them is nobody's business."""
@@ -115,5 +121,5 @@ def nameless(*paths: Path | None) -> Iterator[None]:
     except InputError as error:
         said = str(error)
         for path in paths:
-            said = said if path is None else said.replace(f"{path.parent}/", "").replace(f"{path.parent}\\", "")
+            said = said if path is None else placeless(said, path.parent)
         raise InputError(said) from error

@@ -22,6 +22,7 @@ from motionclone.files import read_json, sweep, whole_file
 from motionclone.files.locks import Lock, hold, owner_of
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import picture_name
+from motionclone.studio.material import nameless
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 UPLOADS = "uploads"
@@ -184,7 +185,8 @@ class Store:
             self._entries[identity] = entry = self.entry(identity).model_copy(update=changes)
             if ended:
                 _tidy(self.jobs / identity)
-            with whole_file(self.jobs / identity / "job.json", overwrite=True) as temporary:
+            path = self.jobs / identity / "job.json"
+            with nameless(path), whole_file(path, overwrite=True) as temporary:
                 temporary.write_text(entry.model_dump_json(indent=2), encoding="utf-8")
             return entry
 
