@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -246,15 +247,31 @@ def test_no_sentence_tells_where_the_studio_keeps_its_jobs(store, put):
     assert str(place) not in str(told.value)
 
 
-def test_files_of_a_result_that_were_edited_or_taken_away_are_told_in_a_sentence(store, put):
+def test_files_of_a_result_that_were_edited_or_taken_away_are_told_in_a_sentence(store, put, clip, tmp_path):
     place = store.place(put().id)
     for record in ("[]", "{}", '{"motion": {"source": {"fps": "fast"}}, "settings": {"sampling": {"num_frames": 4}}}'):
         (place / "out.json").write_text(record)
         with pytest.raises(InputError, match=r"out.json of this job is not the record of a video; make it again\."):
             result(store.entries()[0], place)
-    (place / "out.json").unlink()
-    with pytest.raises(InputError, match=r"out\.json"):
-        result(store.entries()[0], place)
+    desk = Desk(SimpleNamespace(make=None, called="mini", frames=16), tmp_path / "desk")
+    job = desk.store.add(asked(), clip, "reference.mp4", "mini", b"png").id
+    desk.workers.cancel(job)
+    place = desk.store.change(job, state="done") and desk.store.place(job)
+    (place / "out.mp4").touch()
+    for call in (desk.results, desk.zip_of, desk.scores_of):
+        with pytest.raises(InputError, match=r"out\.json of this job was taken away; make it again, or delete it\."):
+            call(job)
+    (place / "reference.mp4").unlink()
+    with pytest.raises(InputError, match=r"reference\.mp4 of this job was taken away; drop the clip and make it anew"):
+        desk.again(job)
+    shutil.rmtree(place)
+    for call in (desk.results, desk.zip_of, desk.scores_of, desk.again, partial(desk.star, on=True)):
+        with pytest.raises(InputError, match="the files of this job were taken away; delete it"):
+            call(job)
+    assert not place.exists()
+    desk.store.delete(job)
+    assert desk.store.entries() == []
+    desk.close()
 
 
 def test_names_of_others_become_neither_paths_nor_markup(store, put):

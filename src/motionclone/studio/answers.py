@@ -152,12 +152,13 @@ class Answers:
         import gradio as gr
 
         try:
-            entry, place = self.desk.store.entry(identity), self.desk.store.place(identity)
-        except InputError:  # it was deleted on another page
+            entry, (clip, picture) = self.desk.store.entry(identity), self.desk.made_of(identity)
+        except InputError as error:  # such as that it was deleted on another page
+            gr.Warning(escape(panels.sentence(str(error))))
             return [gr.skip()] * (4 + len(_ASK))
         values = entry.asked.model_dump()
-        if entry.picture is not None and entry.asked.follows is not None:
-            values[entry.asked.follows] = str(place / entry.picture)
+        if picture is not None and entry.asked.follows is not None:
+            values[entry.asked.follows] = str(picture)
         more = dict(entry.asked.more)
         values |= {"end": values["end"] or 0, "fps": values["fps"] or 0, "frames": more.pop("frames", self._own)}
         values |= {"crop": values["crop"] and list(values["crop"]), "seed": str(values["seed"])}
@@ -169,7 +170,7 @@ class Answers:
         if given:
             told = ", ".join(f"{name} {value}" for name, value in given.items())
             gr.Info(f"A program gave {escape(told)}, which the page has no controls for; Make again keeps that.")
-        return [str(place / entry.reference), None, *(values[name] for name in _ASK), *sheet]
+        return [str(clip), None, *(values[name] for name in _ASK), *sheet]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
         """State, cancel button, result, its buttons, scores, history, news for who listens, and what all that shows.
@@ -207,6 +208,7 @@ class Answers:
         if entry is None or entry.state != "done":
             return ""
         try:
+            self.desk.results(entry.id)
             return showing.result(entry, self.desk.store.place(entry.id))
         except InputError as error:  # somebody took files away
             return panels.refusal(str(error))

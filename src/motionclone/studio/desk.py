@@ -88,9 +88,17 @@ class Desk:
 
     def again(self, identity: str) -> Entry:
         """Put a job in line once more, as it was."""
+        clip, picture = self.made_of(identity)
+        return self.submit(clip, self.store.entry(identity).asked, picture)
+
+    def made_of(self, identity: str) -> tuple[Path, Path | None]:
+        """The clip, or motion file, of a job, and the picture that it follows. InputError if they are gone."""
         entry, place = self.store.entry(identity), self.store.place(identity)
-        picture = None if entry.picture is None else place / entry.picture
-        return self.submit(place / entry.reference, entry.asked, picture)
+        clip, picture = place / entry.reference, None if entry.picture is None else place / entry.picture
+        for path in (clip, picture or clip):
+            if not path.is_file():
+                raise InputError(f"{path.name} of this job was taken away; drop the clip and make it anew.")
+        return clip, picture
 
     def foretell(self, asked: Asked) -> str:
         """What the job will take, and what the model does not know of its words."""
@@ -141,13 +149,17 @@ class Desk:
         """Files of a finished job by what they are: video, record, and as far as there are motion, comparison and more.
 
         Raises:
-            InputError: if it is not finished.
+            InputError: if it is not finished, or somebody took its files away.
         """
         entry, place = self.store.entry(identity), self.store.place(identity)
         if entry.state != "done":
             raise InputError(f"this video is not made: it is {entry.state}; ask for its state until it is done.")
         there = {what: place / name for what, name in DOWNLOADS.items()}
-        return {what: path for what, path in there.items() if path.is_file()}
+        found = {what: path for what, path in there.items() if path.is_file()}
+        for what in ("video", "record"):
+            if what not in found:
+                raise InputError(f"{there[what].name} of this job was taken away; make it again, or delete it.")
+        return found
 
     def zip_of(self, identity: str) -> Path:
         """A zip of all files of a finished job, made anew, whole and kept with it. InputError if it is not finished."""
@@ -176,7 +188,9 @@ class Desk:
         with self._scoring:  # one at a time, as it takes the processor
             if "scores" not in found:
                 try:
-                    told = json.dumps(scored(found["video"], found.get("unguided")), indent=2) + "\n"
+                    with nameless(found["video"]):
+                        measured = scored(found["video"], found.get("unguided"))
+                    told = json.dumps(measured, indent=2) + "\n"
                 except InputError as error:
                     if not entry.asked.motion:
                         raise
@@ -188,7 +202,8 @@ class Desk:
             return dict(read_json(found["scores"], "the scores of a video"))
 
     def star(self, identity: str, on: bool) -> Entry:
-        """Mark a job as one of the best, or take that back."""
+        """Mark a job as one of the best, or take that back. InputError if there is none, or no more."""
+        self.store.place(identity)
         return self.store.change(identity, chosen=bool(on))
 
 

@@ -175,8 +175,11 @@ class Store:
             return self._entries[identity]
 
     def place(self, identity: str) -> Path:
-        """The folder of a job."""
-        return self.jobs / self.entry(identity).id
+        """The folder of a job. InputError if there is none, or somebody took it away."""
+        place = self.jobs / self.entry(identity).id
+        if not place.is_dir():
+            raise InputError("the files of this job were taken away; delete it.")
+        return place
 
     def change(self, identity: str, **changes: object) -> Entry:
         """Write what became of a job. InputError if that cannot be; it is known until the studio ends all the same."""
@@ -191,12 +194,16 @@ class Store:
             return entry
 
     def delete(self, identity: str) -> None:
-        """Remove a job with all its files. InputError while it is being made."""
+        """Remove a job with all its files. InputError while it is being made, or if that cannot be."""
         with self._guard:
             if self.entry(identity).state == "running":
                 raise InputError("this video is being made; cancel it first.")
             gone = self.jobs / f".gone-{identity}"
-            (self.jobs / identity).rename(gone)
+            try:
+                with suppress(FileNotFoundError):  # somebody took it away
+                    (self.jobs / identity).rename(gone)
+            except OSError as error:
+                raise InputError(f"it cannot be deleted ({error.strerror}); see to the studio's folder.") from error
             del self._entries[identity]
         shutil.rmtree(gone, ignore_errors=True)
 
