@@ -248,7 +248,7 @@ def test_a_sheet_is_one_job(desk, clip):
     assert clip_size(found["video"])[0] == 4
     cells = json.loads(found["record"].read_text())["sheet"]
     assert [(cell["strength"], cell["seed"], len(cell["energies"])) for cell in cells] == [(0, 3, 0), (1, 3, 1)]
-    assert Answers(desk).reuse(entry.id)[-2:] == ["0.0, 1.0", "3"]
+    assert Answers(desk).reuse(entry.id)[-2:] == ["0, 1", "3"]
     with pytest.raises(InputError, match="a sheet has no scores; make the video of it that you like"):
         desk.scores_of(entry.id)
     for strengths, seeds_, said in (
