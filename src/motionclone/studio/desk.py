@@ -19,7 +19,8 @@ from motionclone.studio.asked import Asked, asked_from
 from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
 from motionclone.studio.foretelling import foretold, time_of
 from motionclone.studio.making import DOWNLOADS, SCORES, Engine, download_name
-from motionclone.studio.material import Material, nameless, read_material
+from motionclone.studio.material import Material, read_material
+from motionclone.studio.placeless import nameless
 from motionclone.studio.scores import scored
 from motionclone.studio.seen import png
 from motionclone.studio.store import Entry, Store

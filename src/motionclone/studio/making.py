@@ -35,7 +35,8 @@ from motionclone.motion import Motion
 from motionclone.settings import Settings, preset
 from motionclone.studio.asked import MOST_TIMES, Asked
 from motionclone.studio.clips import part_of
-from motionclone.studio.material import Material, nameless, read_material
+from motionclone.studio.material import Material, read_material
+from motionclone.studio.placeless import nameless
 from motionclone.studio.previews import Previews
 from motionclone.studio.seen import png
 from motionclone.studio.sheets import write_sheet

@@ -1,7 +1,5 @@
 """What one video is made of, as it is read: a clip or a motion file, and perhaps a picture that it starts from."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,21 +103,3 @@ def _of_motion(path: Path, settings: Settings, counted: bool) -> Material:
     )
     dark = torch.full((motion.video_frames, 3, height, width), -1.0)
     return Material(overlay(motion, dark, 1.0), record.source.fps, fitted, sha256_of(path), (), motion)
-
-
-def placeless(said: str, folder: Path) -> str:
-    """A sentence with the names of a folder and of what is in it, without where that lies."""
-    said = said.replace(f"{folder}/", "").replace(f"{folder}\\", "")
-    return said.replace(str(folder), folder.name) if folder.is_absolute() and folder.name else said
-
-
-@contextmanager
-def nameless(*paths: Path | None) -> Iterator[None]:
-    """Sentences speak of files by their names: where the studio keeps them is nobody's business."""
-    try:
-        yield
-    except InputError as error:
-        said = str(error)
-        for path in paths:
-            said = said if path is None else placeless(said, path.parent)
-        raise InputError(said) from error

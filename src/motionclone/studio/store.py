@@ -22,7 +22,7 @@ from motionclone.files import read_json, sweep, whole_file
 from motionclone.files.locks import Lock, hold, owner_of
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import picture_name
-from motionclone.studio.material import nameless
+from motionclone.studio.placeless import nameless
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 UPLOADS = "uploads"

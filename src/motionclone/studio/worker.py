@@ -12,7 +12,7 @@ from threading import Condition, Thread
 from motionclone.cloning import Step
 from motionclone.errors import InputError, in_one_line
 from motionclone.studio.asked import Asked
-from motionclone.studio.material import placeless
+from motionclone.studio.placeless import placeless
 from motionclone.studio.store import Entry, Store
 
 MOST_WAITING = 200
