@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -34,6 +35,7 @@ from motionclone.studio.guard import Guard
 from motionclone.studio.making import ModelChoice, load_engine
 from motionclone.studio.panels import history, status
 from motionclone.studio.serving import check_host, served
+from motionclone.studio.showing import result
 from motionclone.studio.store import Store
 from motionclone.studio.worker import Workers, here
 
@@ -198,6 +200,78 @@ def test_history_survives_a_restart_and_what_ran_is_offered_again(clip, tmp_path
     assert again.unreadable == ["holiday"]
     assert sorted(path.name for path in again.jobs.iterdir()) == [*sorted([done, ran, waits]), "holiday"]
     again.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created": 1e300},
+        {"created": -1e18},
+        {"seconds": 1e308},
+        {"seconds": -1.0},
+        {"reference": ".."},
+        {"reference": "job.json"},
+        {"picture": "../picture.png"},
+        {"asked": {"more": {"frames": [1]}}},
+        {"asked": {"more": {"frames": 0}}},
+        {"asked": {"more": {"nope": 1}}},
+    ],
+)
+def test_a_job_that_was_edited_by_hand_into_none_spoils_no_other(changes, store, put, tmp_path):
+    edited, good = put(), put()
+    path = store.place(edited.id) / "job.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, **changes, "asked": {**told["asked"], **changes.get("asked", {})}}))
+    again = Store(shutil.copytree(store.jobs.parent, tmp_path / "again"))
+    again.close()
+    assert (again.entries(), again.unreadable) == ([good], [edited.id])
+
+
+def test_no_sentence_tells_where_the_studio_keeps_its_jobs(store, put):
+    errors = [InputError, OSError]
+
+    def make(entry, folder, heard):
+        raise errors.pop()(f"there is no room for {folder / 'out.mp4'}")
+
+    jobs = [put().id, put().id]
+    worker = Workers(store, here(make))
+    wait_for(lambda: all(store.entry(job).state == "failed" for job in jobs))
+    worker.close()
+    told = [store.entry(job).sentence for job in jobs]
+    assert told == ["OSError: there is no room for out.mp4", "there is no room for out.mp4"]
+    place = store.place(jobs[0])
+    shutil.rmtree(place)
+    place.touch()  # so that nothing can be written there
+    with pytest.raises(InputError) as told:
+        store.change(jobs[0], chosen=True)
+    assert str(place) not in str(told.value)
+
+
+def test_files_of_a_result_that_were_edited_or_taken_away_are_told_in_a_sentence(store, put, clip, tmp_path):
+    place = store.place(put().id)
+    for record in ("[]", "{}", '{"motion": {"source": {"fps": "fast"}}, "settings": {"sampling": {"num_frames": 4}}}'):
+        (place / "out.json").write_text(record)
+        with pytest.raises(InputError, match=r"out.json of this job is not the record of a video; make it again\."):
+            result(store.entries()[0], place)
+    desk = Desk(SimpleNamespace(make=None, called="mini", frames=16), tmp_path / "desk")
+    job = desk.store.add(asked(), clip, "reference.mp4", "mini", b"png").id
+    desk.workers.cancel(job)
+    place = desk.store.change(job, state="done") and desk.store.place(job)
+    (place / "out.mp4").touch()
+    for call in (desk.results, desk.zip_of, desk.scores_of):
+        with pytest.raises(InputError, match=r"out\.json of this job was taken away; make it again, or delete it\."):
+            call(job)
+    (place / "reference.mp4").unlink()
+    with pytest.raises(InputError, match=r"reference\.mp4 of this job was taken away; drop the clip and make it anew"):
+        desk.again(job)
+    shutil.rmtree(place)
+    for call in (desk.results, desk.zip_of, desk.scores_of, desk.again, partial(desk.star, on=True)):
+        with pytest.raises(InputError, match="the files of this job were taken away; delete it"):
+            call(job)
+    assert not place.exists()
+    desk.store.delete(job)
+    assert desk.store.entries() == []
+    desk.close()
 
 
 def test_names_of_others_become_neither_paths_nor_markup(store, put):

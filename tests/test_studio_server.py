@@ -187,7 +187,7 @@ def test_a_job_is_the_clone_of_the_command_line(desk, clip, tmp_path, run, monke
         assert sha256_of(desk.store.place(entry.id) / name) == sha256_of(tmp_path / name)
     # Edit gives the page all of it but what it has no control for, and it asks for the same.
     _, _, *controls, _, _ = Answers(desk).reuse(entry.id)
-    asked, picture = asked_by(controls, desk.engine.frames)
+    asked, picture = asked_by(controls, desk.engine)
     del words["guidance_scale"]
     assert desk.asked(clip, **asked) == desk.asked(clip, **asked_of(words, desk.engine.base))
     assert (picture, asked["seed"]) == (None, str(2**62 + 1))
@@ -248,7 +248,7 @@ def test_a_sheet_is_one_job(desk, clip):
     assert clip_size(found["video"])[0] == 4
     cells = json.loads(found["record"].read_text())["sheet"]
     assert [(cell["strength"], cell["seed"], len(cell["energies"])) for cell in cells] == [(0, 3, 0), (1, 3, 1)]
-    assert Answers(desk).reuse(entry.id)[-2:] == ["0.0, 1.0", "3"]
+    assert Answers(desk).reuse(entry.id)[-2:] == ["0, 1", "3"]
     with pytest.raises(InputError, match="a sheet has no scores; make the video of it that you like"):
         desk.scores_of(entry.id)
     for strengths, seeds_, said in (

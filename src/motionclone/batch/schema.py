@@ -102,6 +102,13 @@ FIELDS = {flat: field for flat, field, _ in _settings()}
 SETTINGS = tuple(FIELDS)
 
 
+def as_field(name: str, value: Any = ...) -> str:
+    """An argument or setting as a job has it."""
+    last = name.rpartition(".")[2]
+    flat = FLAT_NAMES.get(last, last)
+    return flat if value is ... else f"{flat}: {value}"
+
+
 def _optional(info: FieldInfo) -> Any:
     """The type and the bounds of a setting, or nothing."""
     kind: Any = info.annotation

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from motionclone.batch.folder import error_of, is_done
 from motionclone.batch.pools import Busy, Failed, OnStep
+from motionclone.batch.schema import as_field
 from motionclone.batch.storage import MOTIONS, PAUSE, Storage, UnusableError
 from motionclone.cli.extracting import extracted, prepared_to_extract
 from motionclone.cli.jobs import CloneJob, GenerateJob
 from motionclone.cli.reading import load_model
-from motionclone.cli.rows import Refused, Task, as_field
+from motionclone.cli.rows import Refused, Task
 from motionclone.cli.running import make, write
 from motionclone.cli.sources import Sources
 from motionclone.cli.terminal import warnings_said

@@ -73,8 +73,9 @@ def batch_run(
     address = ray_address(ray, shared)
     from motionclone.batch.buckets import Bucket, storage_at
     from motionclone.batch.jobfile import read_jobs
+    from motionclone.batch.schema import as_field
     from motionclone.batch.shards import shard_of
-    from motionclone.cli.rows import Rows, as_field
+    from motionclone.cli.rows import Rows
 
     found = read_jobs(jobs)
     numbers = range(len(found))[shard_of(shard)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from motionclone.batch.folder import Listed, digest_of, video_name
 from motionclone.batch.jobfile import Jobs, as_given
-from motionclone.batch.schema import Part
+from motionclone.batch.schema import Part, as_field
 from motionclone.batch.storage import Folder, Storage
 from motionclone.cli.extracting import settings_for
 from motionclone.cli.foretelling import check_model, check_prompt
@@ -75,13 +75,6 @@ class _Found:
     settings: Settings
     decides: Mapping[str, Any]
     read: Mapping[str, Any] | None
-
-
-def as_field(name: str, value: Any = ...) -> str:
-    """An argument or setting as a job file has it."""
-    last = name.rpartition(".")[2]
-    flat = FLAT_NAMES.get(last, last)
-    return flat if value is ... else f"{flat}: {value}"
 
 
 class Rows:

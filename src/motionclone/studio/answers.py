@@ -9,6 +9,7 @@ from motionclone.errors import InputError
 from motionclone.models.mini_words import MINI_MODELS
 from motionclone.studio import editing, panels, showing
 from motionclone.studio.desk import Desk
+from motionclone.studio.making import Engine
 from motionclone.studio.seen import addresses
 from motionclone.studio.store import OVER, PREVIEW, Entry
 
@@ -72,7 +73,7 @@ class Answers:
         """What a job would take; nothing for one that would be refused, which is told when it is asked for."""
         try:
             clip = self.desk.clip(upload, example)
-            return panels.note(self.desk.foretell(self.desk.asked(clip, **asked_by(values, self._own)[0])))
+            return panels.note(self.desk.foretell(self.desk.asked(clip, **asked_by(values, self.desk.engine)[0])))
         except InputError:
             return ""
 
@@ -151,21 +152,25 @@ class Answers:
         import gradio as gr
 
         try:
-            entry, place = self.desk.store.entry(identity), self.desk.store.place(identity)
-        except InputError:  # it was deleted on another page
+            entry, (clip, picture) = self.desk.store.entry(identity), self.desk.made_of(identity)
+        except InputError as error:  # such as that it was deleted on another page
+            gr.Warning(escape(panels.sentence(str(error))))
             return [gr.skip()] * (4 + len(_ASK))
         values = entry.asked.model_dump()
-        if entry.picture is not None and entry.asked.follows is not None:
-            values[entry.asked.follows] = str(place / entry.picture)
+        if picture is not None and entry.asked.follows is not None:
+            values[entry.asked.follows] = str(picture)
         more = dict(entry.asked.more)
         values |= {"end": values["end"] or 0, "fps": values["fps"] or 0, "frames": more.pop("frames", self._own)}
         values |= {"crop": values["crop"] and list(values["crop"]), "seed": str(values["seed"])}
-        sheet = (", ".join(map(str, values[name])) or gr.skip() for name in ("strengths", "seeds"))
+        sheet = (
+            ", ".join(str(each).removesuffix(".0") for each in values[name]) or gr.skip()
+            for name in ("strengths", "seeds")
+        )
         given = entry.asked.model_dump(include={"fit"}, exclude_defaults=True) | more
         if given:
             told = ", ".join(f"{name} {value}" for name, value in given.items())
             gr.Info(f"A program gave {escape(told)}, which the page has no controls for; Make again keeps that.")
-        return [str(place / entry.reference), None, *(values[name] for name in _ASK), *sheet]
+        return [str(clip), None, *(values[name] for name in _ASK), *sheet]
 
     def tick(self, identity: str, before: tuple[Any, ...]) -> list[Any]:
         """State, cancel button, result, its buttons, scores, history, news for who listens, and what all that shows.
@@ -203,6 +208,7 @@ class Answers:
         if entry is None or entry.state != "done":
             return ""
         try:
+            self.desk.results(entry.id)
             return showing.result(entry, self.desk.store.place(entry.id))
         except InputError as error:  # somebody took files away
             return panels.refusal(str(error))
@@ -229,23 +235,26 @@ def put_in_line(
 ) -> Entry:
     """A new job of what the controls say, or of a `sheet` of strengths and seeds. InputError if it is refused."""
     clip = desk.clip(upload, example)
-    named, picture = asked_by(values, desk.engine.frames)
+    named, picture = asked_by(values, desk.engine)
     if any(sheet):
         named |= {"strengths": _numbers(sheet[0], "0.5, 1, 2"), "seeds": _numbers(sheet[1], "0, 1"), "unguided": False}
     return desk.submit(clip, desk.asked(clip, **named), picture)
 
 
-def asked_by(values: Sequence[Any], own: int) -> tuple[dict[str, Any], Path | None]:
-    """Values of controls as `Asked` takes them, and where the picture lies; the model has its `own` frames."""
+def asked_by(values: Sequence[Any], engine: Engine) -> tuple[dict[str, Any], Path | None]:
+    """Values of controls as `Asked` takes them, and where the picture lies; what is empty is as the model has it."""
     named = dict(zip(_ASK, values, strict=True))
     given = named["image"] or named["sketch"]
     called = {name: named[name] and Path(named[name]).name for name in ("image", "sketch")}
-    return _plain({**named, **called, "seed": named["seed"] or 0}, own), Path(given) if given else None
+    named["strength"] = 1.0 if named["strength"] is None else named["strength"]
+    named["steps"] = engine.base.sampling.steps if named["steps"] is None else named["steps"]
+    return _plain({**named, **called, "seed": named["seed"] or 0}, engine.frames), Path(given) if given else None
 
 
 def _plain(named: dict[str, Any], own: int) -> dict[str, Any]:
     """Likewise, of a part of a clip: an empty control is a plain one, the end 0 the clip's own, the rate 0 none."""
-    frames = named.pop("frames") or own
+    frames = own if named["frames"] is None else named["frames"]
+    del named["frames"]
     empty = {name: named[name] or None for name in ("end", "crop", "fps")}
     return {**named, **empty, "start": named["start"] or 0.0, "more": {} if frames == own else {"frames": frames}}
 

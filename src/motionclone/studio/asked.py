@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from motionclone.batch.schema import FIELDS
+from motionclone.batch.schema import FIELDS, Job
 from motionclone.errors import InputError, in_one_line
 from motionclone.settings import Settings, check_text
 
@@ -88,7 +88,11 @@ class Asked(BaseModel):
     def _known(cls, more: dict[str, Any]) -> dict[str, Any]:
         if unknown := more.keys() - FIELDS.keys():
             raise ValueError(f"there is no setting {sorted(unknown)[0]}")
-        return more
+        try:
+            job = Job.model_validate({"reference": "a clip", **more})
+        except ValidationError as error:
+            raise ValueError(in_one_line(error)) from error
+        return {name: getattr(job, name) for name in more}
 
     @model_validator(mode="after")
     def _fits(self) -> "Asked":

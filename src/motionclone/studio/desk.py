@@ -10,15 +10,17 @@ from zipfile import ZipFile
 
 from torch import Tensor
 
+from motionclone.batch.schema import as_field
 from motionclone.cloning import check_condition, check_motion
-from motionclone.errors import InputError
+from motionclone.errors import InputError, naming
 from motionclone.files import read_json
 from motionclone.models.mini_words import MINI_MODELS, advice
 from motionclone.studio.asked import Asked, asked_from
 from motionclone.studio.clips import check_clip, example_clip, is_motion, kept_name, overview
 from motionclone.studio.foretelling import foretold, time_of
 from motionclone.studio.making import DOWNLOADS, SCORES, Engine, download_name
-from motionclone.studio.material import Material, nameless, read_material
+from motionclone.studio.material import Material, read_material
+from motionclone.studio.placeless import nameless
 from motionclone.studio.scores import scored
 from motionclone.studio.seen import png
 from motionclone.studio.store import Entry, Store
@@ -47,13 +49,16 @@ class Desk:
         if upload:
             return Path(upload)
         if example:
-            return example_clip(self.folder / "examples", example)
+            examples = self.folder / "examples"
+            with nameless(examples / str(example)):
+                return example_clip(examples, example)
         raise InputError("there is no clip yet; drop one, or choose an example.")
 
     def whole(self, clip: Path) -> tuple[Tensor, float] | None:
         """A few frames of a whole clip, and its seconds; None of a motion file. InputError as `look`."""
         return None if is_motion(clip) else overview(clip)
 
+    @naming(as_field)
     def look(self, clip: Path, asked: Asked, picture: Path | None = None) -> Material:
         """What would be read, in small frames. InputError for a clip that is too large, too long or none."""
         with nameless(clip, picture):
@@ -68,6 +73,7 @@ class Desk:
         """What is asked for, in the words of the page; see `Asked`. InputError for what cannot be."""
         return asked_from(clip=clip.name, motion=is_motion(clip), **values)
 
+    @naming(as_field)
     def submit(self, clip: Path, asked: Asked, picture: Path | None = None) -> Entry:
         """Put a video in line; refused at once is what can be. InputError says why.
 
@@ -83,9 +89,17 @@ class Desk:
 
     def again(self, identity: str) -> Entry:
         """Put a job in line once more, as it was."""
+        clip, picture = self.made_of(identity)
+        return self.submit(clip, self.store.entry(identity).asked, picture)
+
+    def made_of(self, identity: str) -> tuple[Path, Path | None]:
+        """The clip, or motion file, of a job, and the picture that it follows. InputError if they are gone."""
         entry, place = self.store.entry(identity), self.store.place(identity)
-        picture = None if entry.picture is None else place / entry.picture
-        return self.submit(place / entry.reference, entry.asked, picture)
+        clip, picture = place / entry.reference, None if entry.picture is None else place / entry.picture
+        for path in (clip, picture or clip):
+            if not path.is_file():
+                raise InputError(f"{path.name} of this job was taken away; drop the clip and make it anew.")
+        return clip, picture
 
     def foretell(self, asked: Asked) -> str:
         """What the job will take, and what the model does not know of its words."""
@@ -136,13 +150,17 @@ class Desk:
         """Files of a finished job by what they are: video, record, and as far as there are motion, comparison and more.
 
         Raises:
-            InputError: if it is not finished.
+            InputError: if it is not finished, or somebody took its files away.
         """
         entry, place = self.store.entry(identity), self.store.place(identity)
         if entry.state != "done":
             raise InputError(f"this video is not made: it is {entry.state}; ask for its state until it is done.")
         there = {what: place / name for what, name in DOWNLOADS.items()}
-        return {what: path for what, path in there.items() if path.is_file()}
+        found = {what: path for what, path in there.items() if path.is_file()}
+        for what in ("video", "record"):
+            if what not in found:
+                raise InputError(f"{there[what].name} of this job was taken away; make it again, or delete it.")
+        return found
 
     def zip_of(self, identity: str) -> Path:
         """A zip of all files of a finished job, made anew, whole and kept with it. InputError if it is not finished."""
@@ -171,7 +189,9 @@ class Desk:
         with self._scoring:  # one at a time, as it takes the processor
             if "scores" not in found:
                 try:
-                    told = json.dumps(scored(found["video"], found.get("unguided")), indent=2) + "\n"
+                    with nameless(found["video"]):
+                        measured = scored(found["video"], found.get("unguided"))
+                    told = json.dumps(measured, indent=2) + "\n"
                 except InputError as error:
                     if not entry.asked.motion:
                         raise
@@ -183,7 +203,8 @@ class Desk:
             return dict(read_json(found["scores"], "the scores of a video"))
 
     def star(self, identity: str, on: bool) -> Entry:
-        """Mark a job as one of the best, or take that back."""
+        """Mark a job as one of the best, or take that back. InputError if there is none, or no more."""
+        self.store.place(identity)
         return self.store.change(identity, chosen=bool(on))
 
 

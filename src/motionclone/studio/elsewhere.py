@@ -26,6 +26,10 @@ _PATIENCE = 0.2
 """Seconds within which a cancellation reaches a process."""
 
 
+class _UnbegunError(LostError):
+    """The process was lost before it said anything of its job."""
+
+
 def places_of(choice: ModelChoice, workers: int | None) -> tuple[list[str | None], int | None]:
     """The GPU of every worker, the first included, None where there is none; and threads that each computes with.
 
@@ -101,26 +105,39 @@ def _make(pool: Processes, entry: Entry, folder: Path, heard: Heard) -> str:
                 stop.touch()
 
     try:
-        return str(_answer(pool, (entry, folder), hear))
+        try:
+            return str(_answer(pool, (entry, folder), hear))
+        except _UnbegunError:  # the process had ended at rest, for which its next job is not to blame
+            _load_again(pool, hear)
+            return str(_answer(pool, (entry, folder), hear))
     finally:
         stop.unlink(missing_ok=True)
 
 
+def _load_again(pool: Processes, heard: Heard) -> None:
+    """A new process with its model. LostError if there is none."""
+    try:
+        _answer(pool, None, heard)
+    except InputError as error:
+        raise LostError(str(error)) from error
+
+
 def _answer(pool: Processes, job: tuple[Entry, Path] | None, heard: Heard) -> Any:
     """What a process answers to a job; meanwhile it is heard how far it is, and time and again that it goes on."""
-    part = "reading the clip"
+    part, begun = "reading the clip", False
     pool.give(0, job)
     while True:
         for answer in pool.answers(_PATIENCE):
             match answer:
                 case Told(about=(part, step)):
+                    begun = True
                     heard(part, step)
                 case Given(value=value):
                     return value
                 case Raised(error=error):
                     raise error
                 case Lost(how=how):
-                    raise LostError(f"{how}; make it again.")
+                    raise (LostError if begun else _UnbegunError)(f"{how}; make it again.")
         heard(part, None)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from motionclone.backbones.families import backbone_of
-from motionclone.batch.schema import FIELDS
+from motionclone.batch.schema import FIELDS, as_field
 from motionclone.cloning import Step, check, check_condition, check_motion, fitting, generate, motion_for
-from motionclone.errors import GuidanceWarning, InputError, named
+from motionclone.errors import GuidanceWarning, InputError, named, naming
 from motionclone.extraction import extract_motion
 from motionclone.files import whole_file
 from motionclone.idle import refuse_idle
@@ -35,7 +35,8 @@ from motionclone.motion import Motion
 from motionclone.settings import Settings, preset
 from motionclone.studio.asked import MOST_TIMES, Asked
 from motionclone.studio.clips import part_of
-from motionclone.studio.material import Material, nameless, read_material
+from motionclone.studio.material import Material, read_material
+from motionclone.studio.placeless import nameless
 from motionclone.studio.previews import Previews
 from motionclone.studio.seen import png
 from motionclone.studio.sheets import write_sheet
@@ -151,6 +152,7 @@ class Engine:
         finally:
             self.at_work.release()
 
+    @naming(as_field)
     def make(self, entry: Entry, folder: Path, heard: Heard) -> str:
         """Make a job's files in its folder; what is to be said of them."""
         with warnings.catch_warnings(record=True) as told:

@@ -1,7 +1,5 @@
 """What one video is made of, as it is read: a clip or a motion file, and perhaps a picture that it starts from."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,15 +103,3 @@ def _of_motion(path: Path, settings: Settings, counted: bool) -> Material:
     )
     dark = torch.full((motion.video_frames, 3, height, width), -1.0)
     return Material(overlay(motion, dark, 1.0), record.source.fps, fitted, sha256_of(path), (), motion)
-
-
-@contextmanager
-def nameless(*paths: Path | None) -> Iterator[None]:
-    """Sentences speak of files by their names: where the studio keeps them is nobody's business."""
-    try:
-        yield
-    except InputError as error:
-        said = str(error)
-        for path in paths:
-            said = said if path is None else said.replace(f"{path.parent}/", "").replace(f"{path.parent}\\", "")
-        raise InputError(said) from error

@@ -127,6 +127,10 @@ def page(desk: Desk) -> Any:
         current = gr.BrowserState("", storage_key="motionclone-studio-job", secret="a job's name is no secret")
         shown, clock = gr.State(()), gr.Timer(1.0)
 
+        numbers: tuple[Any, ...] = (strength, start, end, fps, frames, steps)
+        for number in numbers:  # judged with all else, in a sentence and in place; Gradio would show errors of its own
+            number.preprocess = lambda given: given
+
         # As `Answers` takes them.
         asking = [clip, example, prompt, start, end, strength, steps, seed, unguided, crop, flip, fps, frames]
         asking += [image, sketch]

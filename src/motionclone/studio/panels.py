@@ -83,7 +83,8 @@ def status(entry: Entry, progress: Progress | None, ahead: int, wait: float | No
     if entry.state == "failed":
         return words + refusal(entry.sentence)
     took = f" in {spoken_time(entry.seconds)}" if entry.seconds is not None else ""
-    return f'{words}<p class="mc-state">{_STATES[entry.state]}{took}.</p>{note(entry.sentence)}'
+    told = note(entry.sentence and sentence(entry.sentence))
+    return f'{words}<p class="mc-state">{_STATES[entry.state]}{took}.</p>{told}'
 
 
 def _running(progress: Progress) -> str:
@@ -144,7 +145,8 @@ def _card(entry: Entry, place: Path, current: bool) -> str:
     compared = ""
     if entry.state == "done" and not entry.asked.strengths:  # with the video that is shown, for which it has a name
         short = entry.asked.prompt if len(entry.asked.prompt) <= 40 else f"{entry.asked.prompt[:36]} ..."
-        name = escape(f"Strength {entry.asked.strength:g}, seed {entry.asked.seed}: {short}")
+        at = time.strftime("%d %b %H:%M:%S", time.localtime(entry.created))
+        name = escape(f"Strength {entry.asked.strength:g}, seed {entry.asked.seed}: {short} ({at})")
         compared = f'data-video="{address(place / VIDEO)}" data-name="{name}" '
     return (
         f'<li class="mc-card mc-{entry.state}{" mc-chosen" * entry.chosen}">'

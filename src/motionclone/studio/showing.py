@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from motionclone.errors import InputError
 from motionclone.files import read_json
 from motionclone.studio.making import DOWNLOADS, HEAT, RECORD, SEEN, UNGUIDED, VIDEO, download_name
 from motionclone.studio.panels import address, definitions, note
@@ -64,7 +65,8 @@ def result(entry: Entry, place: Path) -> str:
         '<button type="button" data-mc="on" aria-label="One frame on">&rsaquo;</button>'
         f'<input type="range" class="mc-place" min="1" max="{frames}" value="1" aria-label="Frame">'
         f'<output class="mc-frame" aria-hidden="true">1 / {frames}</output></div></div>'
-        f'<h3 class="mc-title">Download</h3><nav class="mc-links" aria-label="Downloads">{links}</nav>{_facts(entry)}'
+        f'<h3 class="mc-title">Download</h3><nav class="mc-links" aria-label="Downloads">{links}</nav>'
+        f"{_facts(entry, fps, frames)}"
     )
 
 
@@ -79,10 +81,14 @@ def _select(side: str, shown: dict[str, tuple[str, Path]], chosen: str) -> str:
 def _pace(place: Path) -> tuple[float, int]:
     """Frames per second of a job's videos, and how many, by its record."""
     record = read_json(place / RECORD, "a record")
-    return float(record["motion"].get("source", {}).get("fps", 8)), int(record["settings"]["sampling"]["num_frames"])
+    try:
+        fps, frames = record["motion"].get("source", {}).get("fps", 8), record["settings"]["sampling"]["num_frames"]
+        return float(fps), int(frames)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"{RECORD} of this job is not the record of a video; make it again.") from error
 
 
-def _facts(entry: Entry) -> str:
+def _facts(entry: Entry, fps: float, frames: int) -> str:
     asked = entry.asked
     end = "its end" if asked.end is None else f"{asked.end:.2f} s"
     part = "" if asked.motion else f", {asked.start:.2f} s to {end}"
@@ -93,6 +99,7 @@ def _facts(entry: Entry) -> str:
     facts = {"Motion file" if asked.motion else "Clip": f"{asked.clip}{part}"}
     if asked.follows is not None:
         facts["First frame" if asked.image else "Sketch"] = asked.image or asked.sketch or ""
+    facts["Frames"] = f"{frames}, {fps:.3g} a second"
     sheet = ", ".join(f"{each:g}" for each in asked.strengths)
     facts |= {
         "Strength": sheet or f"{asked.strength:g}",

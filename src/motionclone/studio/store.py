@@ -15,13 +15,14 @@ from pathlib import Path
 from threading import RLock
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from motionclone.errors import InputError, named
 from motionclone.files import read_json, sweep, whole_file
 from motionclone.files.locks import Lock, hold, owner_of
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import picture_name
+from motionclone.studio.placeless import nameless
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 UPLOADS = "uploads"
@@ -34,6 +35,7 @@ OVER: tuple[State, ...] = ("done", "failed", "cancelled")
 OWN = (".new-", ".gone-")
 """What names begin with of what is not there yet, or not any more."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{16}")
+_YEAR_3000 = 32503680000.0  # up to which every system tells the date of a time
 _STOPPED = "the studio was stopped while this was being made; make it again."
 
 
@@ -44,17 +46,17 @@ class Entry(BaseModel):
 
     id: str
     asked: Asked
-    reference: str
+    reference: str = Field(pattern=r"^reference\.[a-z0-9]+$")
     """Name of the clip, or the motion file, in the job's folder."""
-    picture: str | None = None
+    picture: str | None = Field(default=None, pattern=r"^picture\.[a-z0-9]+$")
     """Likewise, of the first frame or the sketch that the video follows."""
     model: str
-    created: float
+    created: float = Field(ge=0, lt=_YEAR_3000)
     """Seconds since 1970."""
     state: State = "waiting"
     sentence: str = ""
     """Why it failed, or what is to be said of what was made."""
-    seconds: float | None = None
+    seconds: float | None = Field(default=None, ge=0, lt=_YEAR_3000)
     """That it took."""
     chosen: bool = False
     """Whether somebody chose it as a winner."""
@@ -101,11 +103,7 @@ class Store:
         _tidy(place)
         try:
             entry = Entry.model_validate(read_json(place / "job.json", "a job"))
-            if (
-                entry.id != place.name
-                or not _ID.fullmatch(entry.id)
-                or any(Path(name).name != name for name in (entry.reference, entry.picture or entry.reference))
-            ):
+            if entry.id != place.name or not _ID.fullmatch(entry.id):
                 raise InputError("it is a job of another folder.")
         except (InputError, ValidationError):
             self.unreadable.append(place.name)
@@ -177,8 +175,11 @@ class Store:
             return self._entries[identity]
 
     def place(self, identity: str) -> Path:
-        """The folder of a job."""
-        return self.jobs / self.entry(identity).id
+        """The folder of a job. InputError if there is none, or somebody took it away."""
+        place = self.jobs / self.entry(identity).id
+        if not place.is_dir():
+            raise InputError("the files of this job were taken away; delete it.")
+        return place
 
     def change(self, identity: str, **changes: object) -> Entry:
         """Write what became of a job. InputError if that cannot be; it is known until the studio ends all the same."""
@@ -187,17 +188,22 @@ class Store:
             self._entries[identity] = entry = self.entry(identity).model_copy(update=changes)
             if ended:
                 _tidy(self.jobs / identity)
-            with whole_file(self.jobs / identity / "job.json", overwrite=True) as temporary:
+            path = self.jobs / identity / "job.json"
+            with nameless(path), whole_file(path, overwrite=True) as temporary:
                 temporary.write_text(entry.model_dump_json(indent=2), encoding="utf-8")
             return entry
 
     def delete(self, identity: str) -> None:
-        """Remove a job with all its files. InputError while it is being made."""
+        """Remove a job with all its files. InputError while it is being made, or if that cannot be."""
         with self._guard:
             if self.entry(identity).state == "running":
                 raise InputError("this video is being made; cancel it first.")
             gone = self.jobs / f".gone-{identity}"
-            (self.jobs / identity).rename(gone)
+            try:
+                with suppress(FileNotFoundError):  # somebody took it away
+                    (self.jobs / identity).rename(gone)
+            except OSError as error:
+                raise InputError(f"it cannot be deleted ({error.strerror}); see to the studio's folder.") from error
             del self._entries[identity]
         shutil.rmtree(gone, ignore_errors=True)
 

@@ -12,6 +12,7 @@ from threading import Condition, Thread
 from motionclone.cloning import Step
 from motionclone.errors import InputError, in_one_line
 from motionclone.studio.asked import Asked
+from motionclone.studio.placeless import placeless
 from motionclone.studio.store import Entry, Store
 
 MOST_WAITING = 200
@@ -175,14 +176,17 @@ class Workers:
 
     def _do(self, entry: Entry, make: Make) -> None:
         job, began, lost = self._at_work[entry.id], time.monotonic(), None
+        place = self.store.jobs / entry.id
         try:
-            told = make(entry, self.store.place(entry.id), partial(self._heard, job))
+            told = make(entry, place, partial(self._heard, job))
             became = {"state": "done", "sentence": told, "seconds": round(time.monotonic() - began, 2)}
         except Exception as error:
             self._check_open()  # else it stays "running" on the disk
             lost = error if isinstance(error, LostError) else None
             # A library may have made an error of its own of a cancellation.
-            became = {"state": "cancelled"} if job.cancelled else {"state": "failed", "sentence": _why(entry, error)}
+            became = (
+                {"state": "cancelled"} if job.cancelled else {"state": "failed", "sentence": _why(entry, place, error)}
+            )
         try:
             self.store.change(entry.id, **became)
         except Exception:  # such as that there is no room to write how it went; others still wait
@@ -210,8 +214,10 @@ class Workers:
             job.progress = before
 
 
-def _why(entry: Entry, error: Exception) -> str:
+def _why(entry: Entry, place: Path, error: Exception) -> str:
     if isinstance(error, InputError):
-        return str(error)
-    _log.error("job %s failed", entry.id, exc_info=error)
-    return f"{type(error).__name__}: {in_one_line(error)[:500]}"
+        said = str(error)
+    else:
+        _log.error("job %s failed", entry.id, exc_info=error)
+        said = f"{type(error).__name__}: {in_one_line(error)[:500]}"
+    return placeless(said, place)
