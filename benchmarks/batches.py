@@ -259,7 +259,7 @@ def hazards(root: Path, wanted: dict[str, str]) -> list[str]:
 
     disk = root / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk], capture_output=True).returncode:
         print("no small file system could be mounted")
         return found
     try:
