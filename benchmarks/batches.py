@@ -232,7 +232,9 @@ def hazards(root: Path, wanted: dict[str, str]) -> list[str]:
     lock = batch.folder / f".motionclone-{key}.lock"
     while batch.drivers[0].poll() is None:
         try:
-            os.kill(int(lock.read_text().split()[1]), signal.SIGKILL)
+            worker = int(lock.read_text().split()[1])
+            if worker != batch.drivers[0].pid:  # which writes the error
+                os.kill(worker, signal.SIGKILL)
         except (OSError, IndexError, ValueError):
             time.sleep(0.005)
     told = list(batch.folder.glob("*.error.json"))
