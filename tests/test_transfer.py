@@ -1,6 +1,8 @@
 """Where a curve over strengths has its top, how sure that is, and that a run of all settings goes on where it was."""
 
 import json
+import sys
+from pathlib import Path
 
 import diffusers
 import pytest
@@ -21,6 +23,9 @@ from motionclone.lab.transfer import (
 )
 from motionclone.models import load_pipeline
 from motionclone.settings import preset
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import front
 
 STRENGTHS = (0.5, 1.0, 2.0)
 
@@ -84,3 +89,27 @@ def test_a_run_goes_on_where_it_was(tmp_path):
     (kept,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
     assert (kept["setting"], kept["cases"], kept["best"], kept["failed"]) == ("tiny", found.cases, found.best, 0)
     assert f"| tiny | {found.cases} |" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.parametrize("model", ["mini", "mini-dit"])
+def test_the_front_is_of_the_presets_themselves(model):
+    now = preset(model)
+    found = {method.name: method.settings(now, 0) for method in front.methods_of(model)}
+    assert found["now@1"] == now
+    assert found["few@1"] == now.in_steps(8)
+    weight = preset(f"{model}-paper").guidance.weight
+    if f"paper@{weight:g}" in found:
+        assert found[f"paper@{weight:g}"] == preset(f"{model}-paper")
+    assert found["unguided"].guidance.off
+
+
+def test_motion_of_the_front_is_a_share_of_the_ceiling_s():
+    ceiling = {"path_explained": 0.8, "camera_explained": 0.5}
+    assert front.motion_of({"path_explained": 0.4, "camera_explained": -3.0}, ceiling) == pytest.approx(0.25)
+    assert front.motion_of({"path_explained": 0.9}, {"path_explained": 0.8, "camera_explained": None}) == 1
+
+
+def test_the_figures_of_the_front_are_recomputed_from_what_the_docs_ship():
+    folder = Path(__file__).parent.parent / "docs" / "front"
+    methods = front.methods_of("mini")
+    assert front.table(front.points(folder, methods), methods) == (folder / "front.md").read_text()
