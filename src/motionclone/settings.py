@@ -115,7 +115,7 @@ class Guidance(_Frozen):
         default=False, description="With `noise`: weigh every step so that it equals `direction` in a DDIM step."
     )
     guidance_scale_factor: float = Field(
-        default=1.0, ge=0, le=100, description="Multiplies classifier-free guidance in guided steps, so that words hold."
+        default=1.0, ge=0, le=100, description="Multiplies classifier-free guidance in guided steps: words hold."
     )
     guided_fraction: float = Field(
         default=0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided."
