@@ -26,7 +26,7 @@ from motionclone.lab.metrics.statistics import Interval, bootstrap
 from motionclone.lab.results import read_results
 from motionclone.lab.running import run_suite
 from motionclone.lab.suites import Suite
-from motionclone.models import load_pipeline
+from motionclone.lab.transfer import load as load_with
 from motionclone.settings import preset
 
 WEIGHTS = (1250.0, 2500.0, 5000.0, 10000.0)
@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def _measure(args: argparse.Namespace, methods: tuple[Method, ...]) -> None:
-    load = partial(_load, args.model, getattr(torch, args.dtype))
+    load = partial(load_with, args.model, None, getattr(torch, args.dtype))
     pipe = load()
     settings = fitting(pipe, preset(args.model))
     cases = tuple(world_cases(args.split, args.cases, settings.sampling))
@@ -165,12 +165,6 @@ def _measure(args: argparse.Namespace, methods: tuple[Method, ...]) -> None:
 
     own: Any = pipe if args.workers == 1 else None
     run_suite(setup, args.out, workers=args.workers, pipe=own, on_done=told)
-
-
-def _load(model: str, dtype: torch.dtype, control: Any = None) -> Any:
-    pipe = load_pipeline(model, dtype=dtype, control=control)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from motionclone.models import load_pipeline
+from motionclone.settings import preset
 
 RANK = 16
-SCALE = 3.0
-"""Of the teacher's classifier-free guidance: that of the mini preset."""
+SCALE = preset("mini").sampling.guidance_scale
+"""Of the teacher's classifier-free guidance."""
 STRIDE = 20
 """Of the teacher's step, in timesteps."""
 FILE = "pytorch_lora_weights.safetensors"

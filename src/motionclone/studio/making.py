@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -118,7 +118,7 @@ class Engine:
         able = self.choice.offload == "none"
         return [kind for kind in kinds if able and follows(self.pipe, self.choice.model, kind)]
 
-    @property
+    @cached_property
     def frames(self) -> int:
         """Of a video of which no other number is asked for, by a clip that has as many."""
         return fitting(self.pipe, self.base).sampling.num_frames

@@ -18,8 +18,8 @@ from motionclone.settings import Extraction, Settings
 from motionclone.studio.asked import Asked
 from motionclone.studio.clips import read_asked
 
-_MOST_TIMES = 4
-"""Of the model's own frames and pixels, that a motion file may ask for."""
+_MOST_OF_A_MOTION = 4
+"""So many times the model's own frames and pixels."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _of_motion(path: Path, settings: Settings, counted: bool) -> Material:
         )
     record = motion.record
     height, width = record.size or (own.height, own.width)
-    if motion.video_frames * height * width > _MOST_TIMES * own.num_frames * own.height * own.width:
+    if motion.video_frames * height * width > _MOST_OF_A_MOTION * own.num_frames * own.height * own.width:
         raise InputError(
             f"the motion is of {motion.video_frames} frames of {width}x{height}, which this model's studio does not "
             f"make; take one of about {own.num_frames} frames of {own.width}x{own.height}."
