@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from motionclone.cloning import fitting
 from motionclone.lab.bench import Setup
 from motionclone.lab.cases import world_cases
+from motionclone.lab.curves import motion_share
 from motionclone.lab.facts import facts_of
 from motionclone.lab.methods import Method
 from motionclone.lab.metrics.statistics import Interval, bootstrap
@@ -62,18 +63,6 @@ def methods_of(model: str) -> tuple[Method, ...]:
     )
 
 
-def motion_of(scores: Scores, ceiling: Scores) -> float:
-    """Explained motion of path and camera, as far as a case has them, as a share of the re-encoded reference's.
-
-    Each lies between 0 and 1: what moves worse than a still video counts as one. NaN if a case has neither.
-    """
-    shares = []
-    for name in ("path_explained", "camera_explained"):
-        if (most := ceiling.get(name)) is not None and most > 0:
-            shares.append(min(1.0, max(0.0, scores.get(name) or 0.0) / most))
-    return sum(shares) / len(shares) if shares else float("nan")
-
-
 def points(folder: Path, methods: Sequence[Method]) -> dict[str, dict[str, Interval]]:
     """What every method is worth: motion and words as shares, and whether texture and ground were kept."""
     lines: dict[str, dict[str, Scores]] = {}
@@ -87,7 +76,7 @@ def points(folder: Path, methods: Sequence[Method]) -> dict[str, dict[str, Inter
         }
         for case, scores in lines.get(method.name, {}).items():
             ceiling, plain = lines["ceiling"].get(case, {}), lines["unguided"].get(case, {})
-            values["motion"].append(motion_of(scores, ceiling))
+            values["motion"].append(motion_share(scores, ceiling))
             values["text"].append((scores.get("text") or 0.0) / (plain.get("text") or float("nan")))
             for name in ("texture", "background", "consistency"):
                 value = scores.get(name)

@@ -189,6 +189,46 @@ def test_the_verdict_is_that_of_paired_differences(folder, unguided, said):
     assert f"dense flow 0.50 against {0.5 + unguided:.2f}".replace("-", MINUS) in text
 
 
+def test_curves_are_compared_at_equal_words(folder):
+    suite = json.loads((folder / "suite.json").read_text())
+    curves = {"preset": "preset", "k = 4": "k (Fig. 8)"}
+    suite["methods"] += [
+        {
+            "name": f"{curve}-{factor}",
+            "label": "-",
+            "experiment": where,
+            "about": "So.",
+            "curve": curve,
+            "factor": factor,
+        }
+        for curve, where in curves.items()
+        for factor in (0.5, 2.0)
+    ]
+    (folder / "suite.json").write_text(json.dumps(suite))
+    points = {  # words, motion
+        "ceiling": (0.5, 0.8),
+        "unguided": (0.5, 0.0),
+        "preset-0.5": (0.45, 0.4),
+        "cloned": (0.4, 0.6),  # at .8 of the words .75 of the motion
+        "preset-2.0": (0.3, 0.7),
+        "k = 4-0.5": (0.45, 0.1),
+        "k = 4-2.0": (0.35, 0.3),  # at .8 of the words, halfway, .25 of the motion
+    }
+    lines = [
+        {**result(name, i), "scores": {"text": words, "camera_explained": motion, "path_explained": None}}
+        for name, (words, motion) in points.items()
+        for i in range(8)
+    ]
+    write_results(folder, lines)
+    report = write_report(folder)
+    text = report.markdown.read_text()
+    assert "| preset | 1 | 0.75" in text
+    row = next(line for line in text.splitlines() if line.startswith("| k = 4 |"))
+    assert row.startswith("| k = 4 | 1.2 | 0.25")
+    assert row.endswith(f"| {MINUS}0.50 [{MINUS}0.50, {MINUS}0.50] (lower) |")
+    assert report.page.read_text().count("<svg") >= 2
+
+
 def test_two_cases_have_no_interval(folder):
     write_results(folder, [result(method, i) for method in ("cloned", "unguided") for i in (0, 1)])
     text = write_report(folder).markdown.read_text()

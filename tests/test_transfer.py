@@ -103,12 +103,6 @@ def test_the_front_is_of_the_presets_themselves(model):
     assert found["unguided"].guidance.off
 
 
-def test_motion_of_the_front_is_a_share_of_the_ceiling_s():
-    ceiling = {"path_explained": 0.8, "camera_explained": 0.5}
-    assert front.motion_of({"path_explained": 0.4, "camera_explained": -3.0}, ceiling) == pytest.approx(0.25)
-    assert front.motion_of({"path_explained": 0.9}, {"path_explained": 0.8, "camera_explained": None}) == 1
-
-
 def test_the_figures_of_the_front_are_recomputed_from_what_the_docs_ship():
     folder = Path(__file__).parent.parent / "docs" / "front"
     methods = front.methods_of("mini")

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
-from loop import add_device, mixed_precision, optimizers_for, start_processes, train
+from loop import add_compile, add_device, compiled, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -170,7 +170,7 @@ def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: tor
     return alpha * latents + sigma * noise, alpha * noise - sigma * latents
 
 
-def loss_of(model: Model, data: Data, kind: str, size: int, alpha_bar: Tensor) -> Tensor:
+def loss_of(model: nn.Module, data: Data, kind: str, size: int, alpha_bar: Tensor) -> Tensor:
     """Mean squared error of v on one batch: of "images", of "video", or of "stills", clips of a single frame."""
     latents, tokens = data.batch("video" if kind == "video" else "images", size)
     if kind == "stills":
@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
     add_device(parser)
+    add_compile(parser)
     args = parser.parse_args()
     size = args.batch or {"images": 32, "video": 3}[args.stage]
     rank = start_processes()
@@ -225,13 +226,14 @@ def main() -> None:
         model.text.set_attn_implementation("eager")
     model.denoiser.to(memory_format=torch.channels_last)
     alpha_bar = scheduler().alphas_cumprod
+    network = compiled(model) if args.compile else model
     if rank == 0:
         print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
 
     def loss(step: int) -> tuple[str, Tensor]:
         if args.stage == "video" and step % STILLS == 0:
-            return "stills", loss_of(model, data, "stills", size * data.latents.shape[1], alpha_bar)
-        return args.stage, loss_of(model, data, args.stage, size, alpha_bar)
+            return "stills", loss_of(network, data, "stills", size * data.latents.shape[1], alpha_bar)
+        return args.stage, loss_of(network, data, args.stage, size, alpha_bar)
 
     def scale(name: str) -> float:
         """What the image stage taught learns somewhat slower than motion modules."""

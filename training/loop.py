@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,16 @@ changed."""
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device, a torch.device."""
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
+
+
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    """Add --compile."""
+    parser.add_argument("--compile", action="store_true", help="after some minutes, steps of 3/4 the time on a CPU")
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """For batches of few sizes; the weights stay the network's."""
+    return cast(nn.Module, torch.compile(network, dynamic=False))
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

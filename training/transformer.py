@@ -15,7 +15,7 @@ import torch
 from denoiser import STILLS, TEXT_WIDTH, Data, noised, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
-from loop import add_device, mixed_precision, optimizers_for, start_processes, train
+from loop import add_compile, add_device, compiled, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--mini", default="mini", help="exported model whose words and latents these are")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     add_device(parser)
+    add_compile(parser)
     args = parser.parse_args()
     checkpoint = args.run / "transformer.pt"
     network = transformer()
@@ -106,6 +107,7 @@ def main() -> None:
     data = Data(args.run, seed)
     text = load_pipeline(args.mini, device="cpu").text_encoder.to(args.device)
     alpha_bar = scheduler().alphas_cumprod.float()
+    denoise = compiled(network) if args.compile else network
 
     def loss(step: int) -> tuple[str, Tensor]:
         kind = "stills" if step < args.stills or step % STILLS == 0 else "video"
@@ -119,7 +121,7 @@ def main() -> None:
         turns = tuple(each.to(args.device) for each in rotary(latents.shape[1]))
         with mixed_precision(args.device):
             words = text(tokens[:, :WORDS]).last_hidden_state
-            predicted = network(noisy, words, timesteps, image_rotary_emb=turns).sample
+            predicted = denoise(noisy, words, timesteps, image_rotary_emb=turns).sample
         return kind, (predicted.float() - wanted).square().mean()
 
     train(

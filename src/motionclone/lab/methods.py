@@ -1,11 +1,15 @@
 """What is compared: ways of making a video from a case, each a change to the preset."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from motionclone.lab.facts import ModelFacts
 from motionclone.settings import Settings, parse_settings
+
+PRESET = "preset"
+"""The curve of the preset itself, whose point of factor 1 is the method `cloned`."""
 
 ConditionKind = Literal["none", "image", "sketch"]
 MethodKind = Literal["clone", "ceiling", "drawn", "heat map"]
@@ -26,6 +30,8 @@ class Method:
         prompt: what the model is told of the reference: nothing, or its caption.
         condition: what is followed besides the motion: nothing, the perfect clone's first frame, or a sketch of it.
         inversion: representation from noise added once, from DDIM inversion to t_alpha, or from every step's inversion.
+        curve: label of the curve that this is a point of, if it is one.
+        factor: by how much the preset's weight or strength is multiplied there.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Method:
     prompt: Literal["null", "precise"] = "null"
     inversion: Literal["none", "fixed", "every step"] = "none"
     condition: ConditionKind = "none"
+    curve: str = ""
+    factor: float = 1.0
 
     def settings(self, base: Settings, seed: int) -> Settings:
         """The preset with this method's changes. InputError if they make no sense together."""
@@ -240,6 +248,41 @@ def strengths(base: Settings) -> tuple[Method, ...]:
             {"sampling": {"steps": count, "guided_steps": max(1, round(guided * count / steps))}},
         )
         for count in (8, 50)
+    )
+
+
+def curves(base: Settings, facts: ModelFacts) -> tuple[Method, ...]:
+    """What the paper compares at one weight, each over a range of weights or strengths.
+
+    The energy is a mean over the k kept entries, so that a larger k is weaker at the same weight; it is made up for.
+    """
+    extraction, frames = base.extraction, facts.attention_frames
+    guided_by = _guided(base, 1)[0]
+    widely = (0.25, 1.0, 4.0, 16.0) if guided_by == "weight" else (0.5, 1.0, 2.0, 4.0)
+    variants: list[tuple[str, str, str, dict[str, Any], float]] = [(PRESET, "preset", "The preset.", {}, 1.0)]
+    for k in (*(k for k in (1, 2, 4, 8) if k < frames), frames):
+        label = f"k = {k}" if k < frames else f"k = {k}: plain control"
+        diluted = k / extraction.k if guided_by == "weight" else 1.0
+        about = "The k largest weights of a row" + (f", at {diluted:g} times the weight." if diluted != 1 else ".")
+        variants.append((label, "k (Figs. 2, 8)", about, {"k": k}, diluted))
+    variants += [
+        (f"t_alpha = {t}", "t_alpha (Fig. 8)", "Where it is read.", {"t_alpha": t}, 1.0)
+        for t in (100, 200, 400, 600, 800, 900)
+    ]
+    variants += [(name, "block (Figs. 9, 11)", "This block alone.", {"blocks": (name,)}, 1.0) for name in facts.blocks]
+    return tuple(
+        Method(
+            f"{re.sub(r'[^a-z0-9.]+', '-', label.lower())}-x{factor:g}",
+            f"{label}, {guided_by} x {factor:g}",
+            experiment,
+            about,
+            {**({"extraction": changes} if changes else {}), **_guided(base, factor * more)[1]},
+            curve=label,
+            factor=factor,
+        )
+        for label, experiment, about, changes, more in variants
+        for factor in ((0.25, 0.5, 2.0, 4.0) if label == PRESET else widely)
+        if any(getattr(extraction, name) != value for name, value in changes.items()) or label == PRESET
     )
 
 

@@ -68,15 +68,48 @@ def whiskers(name: str, description: str, labels: Sequence[str], panels: Sequenc
         axes.tick_params(axis="x", labelsize=8.5, labelcolor=_MUTED)
         axes.spines[:].set_visible(False)
         axes.set_axisbelow(True)
+    return _for_page(figure, name, description)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points of a plane, in their order."""
+
+    title: str
+    across: tuple[float, ...]
+    up: tuple[float, ...]
+
+
+def fronts(name: str, description: str, base: Line, lines: Sequence[Line], axes_titles: tuple[str, str]) -> str:
+    """Each line beside `base`, which is accented, in a panel of its own, as an SVG element like that of `whiskers`."""
+    columns = min(4, len(lines))
+    rows = -(-len(lines) // columns)
+    figure = Figure(figsize=(8.4, 0.4 + 1.9 * rows), layout=ConstrainedLayoutEngine(wspace=0.04, hspace=0.06))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for number, (axes, line) in enumerate(zip(grid, lines, strict=False)):
+        axes.tick_params(labelbottom=number >= len(lines) - columns)  # the lowest of each column
+        axes.plot(base.across, base.up, "o-", color=_ACCENT, markersize=2.5, linewidth=1)
+        axes.plot(line.across, line.up, "o-", color=_INK, markersize=3.5, linewidth=1.3)
+        axes.set_title(fill(line.title, 28), loc="left", fontsize=9.5, color=_INK, parse_math=False)
+        axes.grid(color=_RULE, linewidth=0.7)
+        axes.locator_params(nbins=4)
+        axes.tick_params(length=0, labelsize=8.5, labelcolor=_MUTED)
+        axes.spines[:].set_visible(False)
+        axes.set_axisbelow(True)
+    for axes in grid[len(lines) :]:
+        axes.remove()
+    figure.supxlabel(axes_titles[0], fontsize=9.5, color=_INK)
+    figure.supylabel(axes_titles[1], fontsize=9.5, color=_INK)
+    return _for_page(figure, name, description)
+
+
+def _for_page(figure: Figure, name: str, description: str) -> str:
+    """As an SVG element of a page: own ids, the page's colours and font, and an accessible name."""
     drawn = io.StringIO()
     undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(drawn, format="svg", transparent=True, metadata=undated)
-    return _for_page(drawn.getvalue(), name, description)
-
-
-def _for_page(svg: str, name: str, description: str) -> str:
-    """A stand-alone SVG file as an element of a page: own ids, the page's colours and font, and an accessible name."""
+    svg = drawn.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"font-family: [^;]*;", "", re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL))

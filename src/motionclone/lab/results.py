@@ -67,6 +67,8 @@ class DescribedMethod(_Kept):
     prompt: Text = "null"
     inversion: Text = "none"
     condition: Text = "none"
+    curve: Text = ""
+    factor: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
 class DescribedCase(_Kept):

@@ -5,15 +5,17 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from motionclone.lab.curves import curve_of, means
 from motionclone.lab.identity import without_places
+from motionclone.lab.methods import PRESET
 from motionclone.lab.metric import Metric
 from motionclone.lab.metric_list import METRICS
 from motionclone.lab.montages import Montage, montages, spread
-from motionclone.lab.plots import Panel, whiskers
+from motionclone.lab.plots import Line, Panel, fronts, whiskers
 from motionclone.lab.results import DescribedCase, DescribedMethod, Description
 from motionclone.lab.tables import (
     DIVERSITY,
@@ -23,6 +25,7 @@ from motionclone.lab.tables import (
     Table,
     case_table,
     difference_table,
+    equal_words_table,
     score_table,
 )
 from motionclone.lab.verdict import verdict
@@ -55,6 +58,9 @@ def sections_of(run: Run, folder: Path) -> Iterator[Section]:
         yield _not_made(run)
     yield _headline(run, [method for method in methods if method.experiment == "main"])
     yield Section("What the columns mean", terms=tuple((m.title, m.about) for m in (*METRICS.values(), DIVERSITY)))
+    if curves := [method for method in methods if method.curve]:
+        yield from _equal_words(run, curves)
+    methods = [method for method in methods if not method.curve]
     experiments = dict.fromkeys(method.experiment for method in methods)
     baseline = next((method for method in methods if method.name == _BASELINE), None)
     limits = _limits(run, methods)
@@ -233,6 +239,37 @@ def _experiment(
         plot=whiskers(plot, about, labels, panels, baseline is not None) if panels else "",
         tables=tuple(tables),
     )
+
+
+def _equal_words(run: Run, methods: Sequence[DescribedMethod]) -> Iterator[Section]:
+    """The curves of every experiment beside the preset's, and what each is worth at the preset's words."""
+    grouped: dict[str, dict[str, list[DescribedMethod]]] = {}
+    for method in methods:
+        grouped.setdefault(method.experiment, {}).setdefault(method.curve, []).append(method)
+    own = grouped.pop(PRESET, {}).get(PRESET, [])
+    point = next((method for method in run.description.methods if method.name == _BASELINE), None)
+    if point is None:
+        return
+    cases = [case.name for case in run.description.cases]
+    base = curve_of([*own, point], run.lines, cases)
+    for number, (experiment, by_label) in enumerate(grouped.items(), 1):
+        curves = [replace(curve_of(each, run.lines, cases), label=label) for label, each in by_label.items()]
+        lines = [Line(curve.label, *(tuple(each.tolist()) for each in means(curve))) for curve in (base, *curves)]
+        labels = ", ".join(by_label)
+        yield Section(
+            f"{experiment}, at equal words",
+            paragraphs=(
+                "Over weights or strengths, from the unguided video on: across the share of its words that is kept, up "
+                "the motion that is carried, of path and camera, as a share of the re-encoded reference's. The "
+                "preset's curve is in every panel. The table reads each off where it keeps as many words as the preset "
+                "does, between the points in a straight line; where its words do not fall so far, there is a dash.",
+            ),
+            terms=tuple((curve.label, curve.about) for curve in curves),
+            plot=fronts(
+                f"curves{number}", f"motion against words: {labels}", lines[0], lines[1:], ("words kept", "motion")
+            ),
+            tables=(equal_words_table("At the preset's words", curves, base),),
+        )
 
 
 def _videos(run: Run, methods: Sequence[DescribedMethod], folder: Path) -> Section:

@@ -10,6 +10,7 @@ from motionclone.lab.methods import (
     Method,
     ablations,
     candidates,
+    curves,
     main_methods,
     single_blocks,
     strengths,
@@ -31,6 +32,7 @@ class Recipe:
 SUITES: dict[str, Recipe] = {
     "quick": Recipe("test", 8, lambda base, facts: main_methods()),
     "paper": Recipe("test", 64, lambda base, facts: (*main_methods(), *ablations(base, facts))),
+    "curves": Recipe("test", 16, lambda base, facts: (*main_methods(), *curves(base, facts))),
     "pictures": Recipe("test", 16, lambda base, facts: (*main_methods(), *with_pictures())),
     "tune": Recipe("validation", 16, lambda base, facts: (*main_methods(), *candidates(base))),
     "strength": Recipe("validation", 12, lambda base, facts: (*main_methods(), *strengths(base))),

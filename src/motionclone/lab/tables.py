@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from motionclone.lab.curves import Curve, at_equal_words
 from motionclone.lab.metric import DASH, Metric
 from motionclone.lab.metrics.appearance import diversity
 from motionclone.lab.metrics.statistics import Interval, bootstrap, paired_difference
@@ -23,6 +24,16 @@ DIVERSITY = Metric(
     "Words and pictures",
     lambda video, goal: None,  # of one video there is none
     form="z.3f",
+)
+
+
+SHARE = Metric(
+    "motion",
+    "motion",
+    "Explained motion of path and camera, as a share of the re-encoded reference's.",
+    "higher",
+    "Motion at its speed",
+    lambda video, goal: None,  # it takes the ceiling's
 )
 
 
@@ -138,6 +149,26 @@ def difference_table(
     ]
     columns = [(metric.title, f"{metric.arrow} {metric.statistic}".strip()) for metric in metrics]
     return Table(caption, tuple(columns), tuple(rows))
+
+
+def equal_words_table(caption: str, curves: Sequence[Curve], base: Curve) -> Table:
+    """The motion of every curve where it keeps as many words as the base does at its own factor 1."""
+    rows = [Row(base.label or "preset", (Cell("1"), _share(at_equal_words(base, base).motion), Cell(DASH)))]
+    for curve in curves:
+        found = at_equal_words(curve, base)
+        rare = f"reached in {found.reached:.0%} of the draws" if found.motion.n and found.reached < 0.95 else ""
+        factor = f"{found.factor:.2g}" if math.isfinite(found.factor) else DASH
+        rows.append(Row(curve.label, (Cell(factor, note=rare), _share(found.motion), _change(found.difference))))
+    columns = (("about where", "of the weight or strength"), ("motion", "↑ mean"), ("less the preset's", "↑ mean"))
+    return Table(caption, columns, tuple(rows))
+
+
+def _share(interval: Interval) -> Cell:
+    return _score(SHARE, interval, interval.n)
+
+
+def _change(interval: Interval) -> Cell:
+    return _difference(SHARE, interval) if math.isfinite(interval.value) else Cell(DASH)
 
 
 def paired(run: Run, metric: Metric, method: str, baseline: str) -> Interval:
