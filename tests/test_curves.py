@@ -8,8 +8,8 @@ import torch
 
 from motionclone import preset
 from motionclone.lab.curves import Curve, at_equal_words, motion_share, read_at, words_share
+from motionclone.lab.experiments import PRESET, curves
 from motionclone.lab.facts import ModelFacts
-from motionclone.lab.methods import PRESET, curves
 
 FACTS = ModelFacts(("mid_block", "up_blocks.1"), 16, own_steps=False, device="cpu", dtype="torch.float32")
 

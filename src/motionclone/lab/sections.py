@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from motionclone.lab.curves import curve_of, means
+from motionclone.lab.experiments import PRESET
 from motionclone.lab.identity import without_places
-from motionclone.lab.methods import PRESET
 from motionclone.lab.metric import Metric
 from motionclone.lab.metric_list import METRICS
 from motionclone.lab.montages import Montage, montages, spread

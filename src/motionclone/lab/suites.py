@@ -5,17 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from motionclone.errors import InputError, choice
+from motionclone.lab.experiments import ablations, curves, with_pictures
 from motionclone.lab.facts import ModelFacts
-from motionclone.lab.methods import (
-    Method,
-    ablations,
-    candidates,
-    curves,
-    main_methods,
-    single_blocks,
-    strengths,
-    with_pictures,
-)
+from motionclone.lab.methods import Method, main_methods
+from motionclone.lab.tuning import candidates, single_blocks, strengths
 from motionclone.lab.world import Split
 from motionclone.settings import Settings
 
