@@ -1,4 +1,4 @@
-"""What the paper tries (Secs. 3.2, 4.5, 4.6, A.2), each a change of one thing; and its curves, to compare at equal words."""
+"""What the paper tries (Secs. 3.2, 4.5, 4.6, A.2), each a change of one thing; and curves, compared at equal words."""
 
 import re
 from typing import Any
