@@ -230,7 +230,7 @@ CANDIDATES = {
     ),
 }
 FEW = {"steps": 8, "guided_steps": 4}
-for factor in (1, 2, 3):
+for factor in (1, 1.67, 2, 3):
     CANDIDATES[f"few-f{factor}"] = Candidate(
         f"8 steps, factor {factor}", {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}}
     )
