@@ -22,7 +22,7 @@ from motionclone.lab.bench import Setup
 from motionclone.lab.cases import world_cases
 from motionclone.lab.curves import motion_share
 from motionclone.lab.facts import facts_of
-from motionclone.lab.methods import Method
+from motionclone.lab.methods import Method, in_steps
 from motionclone.lab.metrics.statistics import Interval, bootstrap
 from motionclone.lab.results import read_results
 from motionclone.lab.running import run_suite
@@ -45,7 +45,7 @@ def methods_of(model: str) -> tuple[Method, ...]:
     now, paper = preset(model), preset(f"{model}-paper")
     sections = ("extraction", "guidance", "sampling")
     whole = {name: getattr(paper, name).model_dump() for name in sections}
-    few = {"sampling": {"steps": FEW, "guided_steps": now.in_steps(FEW).sampling.guided_steps}}
+    few = in_steps(now, FEW)
     return (
         Method("ceiling", "reference, re-encoded", "front", "", kind="ceiling"),
         Method("unguided", "unguided", "front", "", {"guidance": {"strength": 0.0}}),
@@ -57,7 +57,9 @@ def methods_of(model: str) -> tuple[Method, ...]:
         ),
         *(Method(f"now@{s:g}", f"strength {s:g}", "front", "", {"guidance": {"strength": s}}) for s in STRENGTHS),
         *(
-            Method(f"few@{s:g}", f"strength {s:g}", "front", "", {**few, "guidance": {"strength": s}})
+            Method(
+                f"few@{s:g}", f"strength {s:g}", "front", "", {**few, "guidance": {**few["guidance"], "strength": s}}
+            )
             for s in STRENGTHS[1:3]
         ),
     )

@@ -14,6 +14,7 @@ SOURCE = Path(motionclone.__file__).parent
 # Rooms from the ground up; a room may import rooms on lower floors, and modules of its own.
 FLOORS = (
     ("errors",),
+    ("complaints",),
     ("files", "hub", "provenance", "settings"),
     ("motion", "guidance"),
     ("objectives", "schedule"),

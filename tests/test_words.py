@@ -367,7 +367,8 @@ def test_previews_of_the_bundled_models_in_four_steps(run, here, monkeypatch, tm
         assert code == 0, said
         assert "note: 6 frames of 64x64 are what so short a clip has room for" in said
         assert "distance from the reference's motion" in said
-        assert "guidance" not in said
+        assert ("--guidance-scale-factor 1.33" in said) == (name != "dit")
+        assert "guidance" not in said.replace("--guidance-scale-factor", "")
 
 
 def test_in_steps_keeps_the_shares_in_python_as_at_the_command_line():
@@ -375,6 +376,11 @@ def test_in_steps_keeps_the_shares_in_python_as_at_the_command_line():
     counts = found.sampling.steps, found.sampling.guided_steps, found.guidance.warm_up, found.guidance.cool_down
     assert counts == (50, 30, 2, 2)
     assert not found.sampling.model_fields_set
+    assert preset("mini").in_steps(8).guidance.guidance_scale_factor == 1.67  # words count 3 times in 24 steps
+    assert preset("mini").in_steps(50).guidance.guidance_scale_factor == 3
+    assert preset("mini").changed({"sampling.steps": 8, "guidance.guidance_scale_factor": 2}).guidance == preset(
+        "mini"
+    ).guidance.model_copy(update={"guidance_scale_factor": 2.0})
     assert Sampling(steps=4).guided_steps == 2
     with pytest.raises(InputError, match=r"sampling\.steps must be 1 or more, got 0"):
         preset("object").in_steps(0)

@@ -1,7 +1,7 @@
 """Everything that decides an output, frozen and serialisable; and the presets, which are data."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from motionclone.complaints import in_our_words
 from motionclone.errors import InputError, choice, named, naming
 
 Update = Literal["direction", "noise"]
@@ -63,7 +64,7 @@ class _Told(ModelMetaclass):
         try:
             return super().__call__(**kwargs)
         except ValidationError as error:
-            raise InputError(f"{_told(error, self, named)}.") from error
+            raise InputError(f"{in_our_words(error, self, Settings, named)}.") from error
 
 
 class _Frozen(BaseModel, metaclass=_Told):
@@ -205,7 +206,8 @@ class Settings(_Frozen):
     def changed(self, given: Mapping[str, Any]) -> "Settings":
         """The same but for what a person gives, by section and name, such as {"guidance.weight": 500, "seed": 7}.
 
-        In another number of steps as large a share is guided, and ramped; and a weight, the paper's way, takes the
+        In another number of steps as large a share is guided, and ramped; in fewer, what words count more in guided
+        steps is as many times less, as motion has fewer steps to answer in; and a weight, the paper's way, takes the
         place of a strength: unless these are given, too.
 
         Raises:
@@ -222,6 +224,9 @@ class Settings(_Frozen):
             for where in SHARES.keys() - given.keys():
                 section, _, name = where.rpartition(".")
                 data[section][name] = max(SHARES[where], round(data[section][name] * now / before))
+            if now < before and FACTOR not in given:
+                more = self.guidance.guidance_scale_factor - 1
+                data["guidance"]["guidance_scale_factor"] = round(1 + more * now / before, 2)
         return parse_settings(data, None)
 
 
@@ -233,6 +238,7 @@ FLAT_NAMES = {
 }
 """What settings are called where they stand in no section, as options and in job files, if not by their own names."""
 
+FACTOR = "guidance.guidance_scale_factor"
 SHARES = {"sampling.guided_steps": 1, "guidance.warm_up": 0, "guidance.cool_down": 0}
 """Counts of steps that go with the number of all steps; and the least of each."""
 
@@ -249,7 +255,7 @@ def parse_settings(data: Any, source: str | None) -> Settings:
         with naming() if source is not None else nullcontext():
             return _set_by_nobody(Settings.model_validate(data))
     except ValidationError as error:
-        told = _told(error, Settings, named if source is None else lambda name: name)
+        told = in_our_words(error, Settings, Settings, named if source is None else lambda name: name)
         raise InputError(f"{told}." if source is None else f"{source} is not valid: {told}.") from error
 
 
@@ -265,59 +271,6 @@ def or_default(given: SettingsKind | None, kind: type[SettingsKind]) -> Settings
         remedy = f"give its .{part}" if part and isinstance(given, Settings) else "see preset()"
         raise InputError(f"settings must be {kind.__name__}, not {type(given).__name__}; {remedy}.")
     return given
-
-
-_WANTED = {  # by pydantic's name for what is wrong
-    "greater_than_equal": "{ge:g} or more",
-    "greater_than": "more than {gt:g}",
-    "less_than_equal": "{le:g} or less",
-    "less_than": "less than {lt:g}",
-    "multiple_of": "a multiple of {multiple_of:g}",
-    "literal_error": "{expected}",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "string_type": "a text",
-    "tuple_type": "a list of texts",
-    "too_short": "one or more",
-    "model_type": "{class_name} or a mapping",
-    "model_attributes_type": "{class_name} or a mapping",
-}
-
-
-def _told(error: ValidationError, kind: Any, called: Callable[[str], str]) -> str:
-    """What is wrong with settings of a kind, in our words, but for the full stop."""
-    # A default that is made of other values waits for them.
-    found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-    problems = [_problem(each, kind, called) for each in found]
-    return "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
-
-
-def _problem(error: Any, kind: Any, called: Callable[[str], str]) -> str:
-    """What is wrong with one of them."""
-    where = ".".join(map(str, error["loc"]))[:80]
-    name = called(where) if where else "settings"
-    if error["type"] in _WANTED:
-        wanted = _WANTED[error["type"]].format(**error.get("ctx", {}))
-        got = error["input"]
-        return f"{name} must be {wanted}, got {str(repr(got) if isinstance(got, str) else got)[:80]}"
-    if error["type"] == "value_error":  # of our own checks, which name what they are about
-        said = str(error["msg"]).removeprefix("Value error, ")
-        return f"{name}: {said}" if "." in where else said
-    if error["type"] == "extra_forbidden":
-        part = {"": kind, **{each: info.annotation for each, info in kind.model_fields.items()}}
-        known = getattr(part.get(where.rpartition(".")[0]), "model_fields", {})
-        word = where.rpartition(".")[2]
-        for section, info in Settings.model_fields.items():
-            if word in getattr(info.annotation, "model_fields", {}):
-                return f"{name} is unknown here; it is one of {section}'s"
-        return f"{name} is unknown; {choice(word, known)}" if known else f"{name} is unknown"
-    return f"{name}: {error['msg']}"
 
 
 def _set_by_nobody(settings: Settings) -> Settings:

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from motionclone.cli.terminal import say
-from motionclone.errors import InputError
+from motionclone.errors import InputError, named
 from motionclone.files import check_no_address
 from motionclone.settings import (
+    FACTOR,
     FLAT_NAMES,
     SHARES,
     Sampling,
@@ -264,13 +265,16 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
     return [(each, value) for each, value in found if value is not None and each.name != "preset"]
 
 
-def _told_steps(before: int, settings: Settings, given: Mapping[str, Any]) -> str | None:
+def _told_steps(before: Settings, settings: Settings, given: Mapping[str, Any]) -> str | None:
     """What to say of another number of steps than the preset's."""
     now, left = settings.sampling.steps, SHARES.keys() - given.keys()
-    if now == before or not left:
+    if now == before.sampling.steps or not left:
         return None
     guided = f", {settings.sampling.guided_steps} of them guided, as large a share"
-    return f"note: {now} steps in place of the preset's {before}{guided * ('sampling.guided_steps' in left)}"
+    factor, usual = (each.guidance.guidance_scale_factor for each in (settings, before))
+    words = f"; {named('guidance_scale_factor', factor)}" * (factor != usual and FACTOR not in given)
+    many = f"{now} steps in place of the preset's {before.sampling.steps}"
+    return f"note: {many}{guided * ('sampling.guided_steps' in left)}{words}"
 
 
 def _own_preset(model: str) -> Settings | None:
@@ -303,6 +307,6 @@ def settings_from(model: str, common: SettingsOptions, *others: Any, otherwise: 
         settings.extraction.model_fields_set.add("k")  # a preset's is as many as there are, where that is less
         if k > frames:
             raise InputError(f"--k is {k}, more than the {frames} frames of the clip; use at most {frames}.")
-    if told := _told_steps(chosen.sampling.steps, settings, given):
+    if told := _told_steps(chosen, settings, given):
         say(told)
     return settings

@@ -57,6 +57,15 @@ def more_or_less(base: Settings, factor: float) -> tuple[str, dict[str, dict[str
     return "strength", {"guidance": {"strength": guidance.strength * factor}}
 
 
+def in_steps(base: Settings, count: int) -> dict[str, dict[str, Any]]:
+    """The changes to the preset that another number of steps makes."""
+    few = base.in_steps(count)
+    return {
+        "sampling": {"steps": count, "guided_steps": few.sampling.guided_steps},
+        "guidance": few.guidance.model_dump(include={"warm_up", "cool_down", "guidance_scale_factor"}),
+    }
+
+
 def main_methods() -> tuple[Method, ...]:
     """What everything is compared with."""
     return (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from motionclone.lab.methods import Method, more_or_less
+from motionclone.lab.methods import Method, in_steps, more_or_less
 from motionclone.settings import Settings
 
 
@@ -35,7 +35,6 @@ def strengths(base: Settings) -> tuple[Method, ...]:
         )
         for factor in (0.5, 1.5, 2)
     )
-    steps, guided = base.sampling.steps, base.sampling.guided_steps
     plain = {"guidance": {"guidance_scale_factor": 1.0}}
     if base.guidance.guidance_scale_factor != 1:
         shares += (Method("factor-1", "no factor", experiment, "Words count as in the unguided steps.", plain),)
@@ -45,7 +44,7 @@ def strengths(base: Settings) -> tuple[Method, ...]:
             f"{count} steps",
             experiment,
             "As large a share of them guided.",
-            {"sampling": {"steps": count, "guided_steps": max(1, round(guided * count / steps))}},
+            in_steps(base, count),
         )
         for count in (8, 50)
     )
