@@ -270,10 +270,11 @@ def measure(points: list[str], out: Path, cases: int, dtype: torch.dtype) -> Non
             print(point, run_suite(setup, out / point, workers=1, pipe=pipe), flush=True)
 
 
-def gather(points: list[str], out: Path) -> None:
-    """OUT/candidates.jsonl: a line for each video."""
+def gather(out: Path) -> None:
+    """OUT/candidates.jsonl: a line for each video of this call and earlier ones."""
+    every = [f"{name}@{strength:g}" for name in CANDIDATES for strength in (0.5, 1.0, 2.0)]
     with (out / "candidates.jsonl").open("w") as lines:
-        for point in ("unguided", "ceiling", *points):
+        for point in ("unguided", "ceiling", *every):
             for line in read_results(out / point)[0] if (out / point).exists() else ():
                 if line.outcome == "made":
                     scores = {name: line.scores.get(name) for name in SCORES}
@@ -332,7 +333,7 @@ def main() -> None:
     if not args.draw:
         args.out.mkdir(parents=True, exist_ok=True)
         measure(list(args.points), args.out, args.cases, getattr(torch, args.dtype))
-        gather(list(args.points), args.out)
+        gather(args.out)
     (args.out / "candidates.md").write_text(table(args.out), encoding="utf-8")
     print(table(args.out))
 

@@ -25,6 +25,7 @@ from motionclone.models import load_pipeline
 from motionclone.settings import preset
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import candidates
 import front
 
 STRENGTHS = (0.5, 1.0, 2.0)
@@ -101,6 +102,18 @@ def test_the_front_is_of_the_presets_themselves(model):
     if f"paper@{weight:g}" in found:
         assert found[f"paper@{weight:g}"] == preset(f"{model}-paper")
     assert found["unguided"].guidance.off
+
+
+def test_the_table_of_candidates_is_recomputed_from_what_the_docs_ship():
+    folder = Path(__file__).parent.parent / "docs" / "front"
+    assert candidates.table(folder) == (folder / "candidates.md").read_text()
+
+
+@pytest.mark.parametrize("point", ["preset@1", "few-g6@2", "early@1"])
+def test_a_candidate_is_one_change_of_the_preset(point):
+    found = candidates.method_of(point).settings(preset("mini"), 0)
+    assert found.guidance.strength == float(point[-1])
+    assert (found.guidance == preset("mini").guidance) == (point == "preset@1")
 
 
 def test_the_figures_of_the_front_are_recomputed_from_what_the_docs_ship():

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
-from loop import add_compile, add_device, compiled, mixed_precision, optimizers_for, start_processes, train
+from loop import add_device, compiled, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
     add_device(parser)
-    add_compile(parser)
+    parser.add_argument("--compile", action="store_true", help="faster steps, after minutes of compiling")
     args = parser.parse_args()
     size = args.batch or {"images": 32, "video": 3}[args.stage]
     rank = start_processes()

@@ -25,13 +25,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
 
 
-def add_compile(parser: argparse.ArgumentParser) -> None:
-    """Add --compile."""
-    parser.add_argument("--compile", action="store_true", help="after some minutes, steps of 3/4 the time on a CPU")
-
-
 def compiled(network: nn.Module) -> nn.Module:
-    """For batches of few sizes; the weights stay the network's."""
+    """The network, faster for batches of few sizes; its weights stay where they are."""
     return cast(nn.Module, torch.compile(network, dynamic=False))
 
 

@@ -15,7 +15,7 @@ import torch
 from denoiser import STILLS, TEXT_WIDTH, Data, noised, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
-from loop import add_compile, add_device, compiled, mixed_precision, optimizers_for, start_processes, train
+from loop import add_device, compiled, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--mini", default="mini", help="exported model whose words and latents these are")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     add_device(parser)
-    add_compile(parser)
+    parser.add_argument("--compile", action="store_true", help="faster steps, after minutes of compiling")
     args = parser.parse_args()
     checkpoint = args.run / "transformer.pt"
     network = transformer()
