@@ -2,7 +2,8 @@
 
     python benchmarks/candidates.py OUT [CANDIDATE@STRENGTH ...] [--cases 12]
 
-Each candidate is one change of the preset's guidance, tried in its place on the validation split, from the same noise.
+Each candidate is one change of the preset's guidance, tried in its place on the validation split, from the same noise,
+or the paper's method, whose weight is multiplied in place of a strength.
 OUT/CANDIDATE@STRENGTH/results.jsonl has a line for each video, OUT/candidates.md the table, OUT/candidates.jsonl the
 scores that it is made of; --draw makes the table from them. Motion and words are those of front.py.
 """
@@ -76,23 +77,6 @@ def momentum(share: float) -> Callable[[Tensor], Tensor]:
         return now
 
     return change
-
-
-def clipped(gradient: Tensor, at: float) -> Tensor:
-    return unit(gradient).clamp(-at, at)
-
-
-def blurred(gradient: Tensor) -> Tensor:
-    """Over pixels, 3 x 3."""
-    frames = gradient.transpose(1, 2).flatten(0, 1)
-    padded = torch.nn.functional.pad(frames, (1, 1, 1, 1), mode="replicate")
-    return torch.nn.functional.avg_pool2d(padded, 3, 1).view_as(gradient.transpose(1, 2)).transpose(1, 2)
-
-
-def smoothed(gradient: Tensor) -> Tensor:
-    """Over frames, (1 2 1) / 4."""
-    padded = torch.cat([gradient[:, :, :1], gradient, gradient[:, :, -1:]], dim=2)
-    return padded[:, :, :-2] / 4 + padded[:, :, 1:-1] / 2 + padded[:, :, 2:] / 4
 
 
 def orthogonal() -> AbstractContextManager[None]:
@@ -206,18 +190,10 @@ def _gradient(title: str, start: Callable[[], Callable[[Tensor], Tensor]]) -> Ca
 
 CANDIDATES = {
     "preset": Candidate("the preset"),
-    "k1": Candidate("k = 1", {"extraction": {"k": 1}}),
-    "k4": Candidate("k = 4", {"extraction": {"k": 4}}),
     "early": Candidate("guided in the noisiest 0.25", {"guidance": {"guided_fraction": 0.25}}),
     "late": Candidate("guided in the noisiest 0.55", {"guidance": {"guided_fraction": 0.55}}),
     "more": Candidate("18 of 24 steps guided", {"sampling": {"guided_steps": 18}}),
-    "t100": Candidate("motion read at t = 100", {"extraction": {"t_alpha": 100}}),
-    "t400": Candidate("motion read at t = 400", {"extraction": {"t_alpha": 400}}),
     "momentum": _gradient("momentum 0.5", lambda: momentum(0.5)),
-    "momentum9": _gradient("momentum 0.9", lambda: momentum(0.9)),
-    "clipped": _gradient("outliers of the gradient clipped at 2", lambda: partial(clipped, at=2.0)),
-    "blurred": _gradient("gradient blurred over pixels", lambda: blurred),
-    "smoothed": _gradient("gradient smoothed over frames", lambda: smoothed),
     "orthogonal": Candidate("orthogonal to classifier-free guidance", rule=lambda pipe, settings: orthogonal()),
     "reused": Candidate("a gradient every second guided step", rule=lambda pipe, settings: reused(2)),
     "reused3": Candidate("a gradient every third guided step", rule=lambda pipe, settings: reused(3)),
@@ -235,8 +211,20 @@ for factor in (1, 1.67, 2, 3):
         f"8 steps, factor {factor}", {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}}
     )
 CANDIDATES["few-g6"] = Candidate("8 steps, 6 guided", {"sampling": {**FEW, "guided_steps": 6}})
-CANDIDATES["few-late"] = Candidate(
-    "8 steps, 4 guided in the noisiest 0.55", {"sampling": FEW, "guidance": {"guided_fraction": 0.55}}
+PAPER = preset(f"{MODEL}-paper").model_dump(include={"extraction", "guidance", "sampling"})
+CANDIDATES["paper"] = Candidate("the paper's method in 24 steps", PAPER)
+CANDIDATES["object"] = Candidate(
+    "the paper's object schedule: 300 steps, 180 guided, as much weight in all",
+    {
+        **PAPER,
+        "guidance": {
+            **PAPER["guidance"],
+            "warm_up": 10,
+            "cool_down": 10,
+            "weight": PAPER["guidance"]["weight"] * 12 / 171,
+        },
+        "sampling": {**PAPER["sampling"], "steps": 300, "guided_steps": 180},
+    },
 )
 DEFAULT = tuple(f"{name}@{strength}" for name in CANDIDATES for strength in (1, 2))
 
@@ -247,7 +235,9 @@ def method_of(point: str) -> Method:
         return Method(point, point, "candidates", "", kind="ceiling")
     name, _, strength = point.partition("@")
     changes = {} if point == "unguided" else {key: dict(value) for key, value in CANDIDATES[name].changes.items()}
-    changes["guidance"] = {**changes.get("guidance", {}), "strength": float(strength or 0)}
+    guidance, amount = changes.get("guidance", {}), float(strength or 0)
+    by_weight = {"weight": guidance["weight"] * amount} if guidance.get("strength", amount) is None else {}
+    changes["guidance"] = {**guidance, **(by_weight or {"strength": amount})}
     return Method(point, point, "candidates", "", changes)
 
 
@@ -270,12 +260,18 @@ def measure(points: list[str], out: Path, cases: int, dtype: torch.dtype) -> Non
             print(point, run_suite(setup, out / point, workers=1, pipe=pipe), flush=True)
 
 
+def rank(point: str) -> int:
+    """Where a candidate stands in the list."""
+    return list(CANDIDATES).index(point.partition("@")[0])
+
+
 def gather(out: Path) -> None:
     """OUT/candidates.jsonl: a line for each video of this call and earlier ones."""
-    every = [f"{name}@{strength:g}" for name in CANDIDATES for strength in (0.5, 1.0, 2.0)]
+    there = {path.name for path in out.iterdir() if path.is_dir()}
+    points = sorted((point for point in there if "@" in point), key=lambda point: (rank(point), point))
     with (out / "candidates.jsonl").open("w") as lines:
-        for point in ("unguided", "ceiling", *every):
-            for line in read_results(out / point)[0] if (out / point).exists() else ():
+        for point in ("unguided", "ceiling", *points):
+            for line in read_results(out / point)[0]:
                 if line.outcome == "made":
                     scores = {name: line.scores.get(name) for name in SCORES}
                     lines.write(json.dumps({"method": point, "case": line.case, "scores": scores}) + "\n")
@@ -330,6 +326,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--draw", action="store_true", help="only show what OUT/candidates.jsonl has")
     args = parser.parse_args()
+    if unknown := [point for point in args.points if point.partition("@")[0] not in CANDIDATES]:
+        parser.error(f"there is no candidate {unknown[0]}; there are {', '.join(CANDIDATES)}")
     if not args.draw:
         args.out.mkdir(parents=True, exist_ok=True)
         measure(list(args.points), args.out, args.cases, getattr(torch, args.dtype))

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from motionclone.cloning import fitting
 from motionclone.lab.bench import Setup
 from motionclone.lab.cases import world_cases
-from motionclone.lab.curves import motion_share
+from motionclone.lab.curves import motion_share, words_share
 from motionclone.lab.facts import facts_of
 from motionclone.lab.methods import Method, in_steps
 from motionclone.lab.metrics.statistics import Interval, bootstrap
@@ -79,7 +79,7 @@ def points(folder: Path, methods: Sequence[Method]) -> dict[str, dict[str, Inter
         for case, scores in lines.get(method.name, {}).items():
             ceiling, plain = lines["ceiling"].get(case, {}), lines["unguided"].get(case, {})
             values["motion"].append(motion_share(scores, ceiling))
-            values["text"].append((scores.get("text") or 0.0) / (plain.get("text") or float("nan")))
+            values["text"].append(words_share(scores, plain))
             for name in ("texture", "background", "consistency"):
                 value = scores.get(name)
                 values[name].append(float("nan") if value is None else value)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from motionclone import preset
-from motionclone.lab.curves import Curve, at_equal_words, motion_share, read_at, words_share
+from motionclone.lab.curves import Curve, at_equal_words, curve_of, motion_share, read_at, words_share
 from motionclone.lab.experiments import PRESET, curves
 from motionclone.lab.facts import ModelFacts
+from motionclone.lab.results import DescribedMethod, ResultLine
 
 FACTS = ModelFacts(("mid_block", "up_blocks.1"), 16, own_steps=False, device="cpu", dtype="torch.float32")
 
@@ -59,6 +60,28 @@ def test_what_is_only_stronger_is_no_better():
     assert better.difference.value == pytest.approx(0.2)
     assert better.factor == pytest.approx(2.5)
     assert better.reached == 1
+
+
+def test_the_base_is_taken_at_its_own_point_even_where_its_words_come_back():
+    base = curve((1, 0.96, 0.97, 0.9), (0, 0.3, 0.5, 0.6), factors=(0, 0.5, 1, 2))
+    assert at_equal_words(base, base).base.value == pytest.approx(0.5)
+
+
+def test_a_case_without_a_video_takes_no_other_with_it():
+    methods = [DescribedMethod(name="so-1", label="-", experiment="e", about="So.")]
+
+    def line(method, case, words, motion):
+        scores = {"text": words, "camera_explained": motion}
+        return (method, case), ResultLine(method=method, case=case, video="videos/a/b.mp4", scores=scores)
+
+    lines = dict(
+        line(method, case, words, motion)
+        for method, words, motion in (("ceiling", 1, 1), ("unguided", 1, 0), ("so-1", 0.8, 0.5))
+        for case in ("a", "b", "c")
+    )
+    found = curve_of(methods, lines, ["a", "b", "c", "d"])
+    value = at_equal_words(found, found).base
+    assert (value.value, value.n) == (pytest.approx(0.5), 3)
 
 
 def test_words_that_never_fall_so_far_give_no_number():

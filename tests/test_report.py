@@ -219,6 +219,12 @@ def test_curves_are_compared_at_equal_words(folder):
         for name, (words, motion) in points.items()
         for i in range(8)
     ]
+    write_results(folder, [line for line in lines if line["method"] != "cloned"])
+    assert "at equal words" not in write_report(folder).markdown.read_text()  # there is nothing to compare with yet
+    refused = {"method": "preset-0.5", "case": "case-0", "outcome": "refused", "reason": "So it is."}
+    others = [line for line in lines if line["method"] != "preset-0.5"]
+    write_results(folder, [*others, *({**refused, "case": f"case-{i}"} for i in range(8))])
+    assert "| preset | 1 | 0.75" in write_report(folder).markdown.read_text()
     write_results(folder, lines)
     report = write_report(folder)
     text = report.markdown.read_text()
@@ -226,7 +232,7 @@ def test_curves_are_compared_at_equal_words(folder):
     row = next(line for line in text.splitlines() if line.startswith("| k = 4 |"))
     assert row.startswith("| k = 4 | 1.2 | 0.25")
     assert row.endswith(f"| {MINUS}0.50 [{MINUS}0.50, {MINUS}0.50] (lower) |")
-    assert report.page.read_text().count("<svg") >= 2
+    assert report.page.read_text().count('id="curves1-') > 0
 
 
 def test_two_cases_have_no_interval(folder):

@@ -94,6 +94,18 @@ def test_a_student_begins_as_the_teacher_and_is_exported_as_a_lora_that_changes_
 
 
 @pytest.mark.usefixtures("training")
+def test_the_transformer_takes_the_words_of_a_stage_that_is_at_work(tmp_path):
+    from denoiser import Model
+    from transformer import words_of
+
+    model = Model(torch.nn.Linear(1, 1), 50)
+    torch.save({"ema": model.state_dict()}, tmp_path / "images.pt")
+    text, tokens = words_of(str(tmp_path / "images.pt"), 50), torch.arange(12)[None]
+    torch.testing.assert_close(text(tokens).last_hidden_state, model.text.eval()(tokens).last_hidden_state)
+    assert not any(weight.requires_grad for weight in text.parameters())
+
+
+@pytest.mark.usefixtures("training")
 def test_a_clean_estimate_is_what_the_noise_was_added_to():
     import distil
     from denoiser import noised, scheduler

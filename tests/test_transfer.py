@@ -111,9 +111,11 @@ def test_the_table_of_candidates_is_recomputed_from_what_the_docs_ship():
 
 @pytest.mark.parametrize("point", ["preset@1", "few-g6@2", "early@1"])
 def test_a_candidate_is_one_change_of_the_preset(point):
-    found = candidates.method_of(point).settings(preset("mini"), 0)
+    found, base = candidates.method_of(point).settings(preset("mini"), 0), preset("mini")
     assert found.guidance.strength == float(point[-1])
-    assert (found.guidance == preset("mini").guidance) == (point == "preset@1")
+    assert (found == base) == (point == "preset@1")
+    assert (found.sampling.steps == 8, found.sampling.guided_steps == 6) == (("few" in point,) * 2)
+    assert (found.guidance.guided_fraction == 0.25) == ("early" in point)
 
 
 def test_the_figures_of_the_front_are_recomputed_from_what_the_docs_ship():

@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
+    parser.add_argument("--keep-words", action="store_true", help="the text encoder does not learn: others may use it")
     add_device(parser)
     parser.add_argument("--compile", action="store_true", help="faster steps, after minutes of compiling")
     args = parser.parse_args()
@@ -220,6 +221,7 @@ def main() -> None:
     model = build(args.stage, images if args.stage == "video" and images.exists() else None, len(data.tokenizer))
     if args.start_from is not None:
         start_from(model, args.start_from, of_images=args.stage == "images" or not images.exists())
+    model.text.requires_grad_(not args.keep_words)
     model.train().to(args.device)
     if args.device.type == "cpu":  # where SDPA spends most of a training step in its backward pass
         model.denoiser.set_attn_processor(AttnProcessor())

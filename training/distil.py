@@ -27,6 +27,8 @@ SCALE = preset("mini").sampling.guidance_scale
 """Of the teacher's classifier-free guidance."""
 STRIDE = 20
 """Of the teacher's step, in timesteps."""
+FRAMES = 8
+"""In a row, of a clip: the layers that change see each by itself, so that more clips tell more than more frames."""
 FILE = "pytorch_lora_weights.safetensors"
 
 
@@ -138,6 +140,8 @@ def main() -> None:
 
     def loss(_step: int) -> tuple[str, Tensor]:
         latents, tokens = data.batch("video", args.batch)
+        first = int(torch.randint(latents.shape[2] - FRAMES + 1, (1,), generator=data.generator))
+        latents = latents[:, :, first : first + FRAMES]
         return "distil", loss_of(student, latents, read(tokens), none, alpha_bar, data.generator)
 
     groups = [{"params": list(student.parameters()), "scale": 1.0}]

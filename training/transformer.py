@@ -10,14 +10,16 @@ later every fourth does.
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import torch
-from denoiser import STILLS, TEXT_WIDTH, Data, noised, timesteps_of
+from denoiser import STILLS, TEXT_WIDTH, Data, noised, text_encoder, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from loop import add_device, compiled, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from motionclone.models import load_pipeline
 
@@ -67,6 +69,16 @@ def transformer() -> CogVideoXTransformer3DModel:
     return network
 
 
+def words_of(place: str, vocabulary: int) -> CLIPTextModel:
+    """The text encoder of an exported model, or of what the images stage learned so far."""
+    if not place.endswith(".pt"):
+        return cast(CLIPTextModel, load_pipeline(place, device="cpu").text_encoder)
+    weights = torch.load(place, weights_only=True, map_location="cpu")["ema"]
+    text = text_encoder(vocabulary).eval().requires_grad_(False)
+    text.load_state_dict({k.removeprefix("text."): v for k, v in weights.items() if k.startswith("text.")})
+    return text
+
+
 def rotary(frames: int) -> tuple[Tensor, Tensor]:
     """As CogVideoX-1.5's pipeline makes them, for latents of `frames` frames."""
     size = (GRID, GRID)
@@ -83,7 +95,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--start-from", type=Path, help="exported folder whose weights to begin with")
-    parser.add_argument("--mini", default="mini", help="exported model whose words and latents these are")
+    parser.add_argument("--mini", default="mini", help="exported model, or checkpoint (.pt), whose words these are")
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     add_device(parser)
     parser.add_argument("--compile", action="store_true", help="faster steps, after minutes of compiling")
@@ -105,7 +117,7 @@ def main() -> None:
     if rank == 0:
         print(f"{sum(p.numel() for p in network.parameters()):,} parameters", flush=True)
     data = Data(args.run, seed)
-    text = load_pipeline(args.mini, device="cpu").text_encoder.to(args.device)
+    text = words_of(args.mini, len(data.tokenizer)).to(args.device)
     alpha_bar = scheduler().alphas_cumprod.float()
     denoise = compiled(network) if args.compile else network
 

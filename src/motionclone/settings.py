@@ -194,7 +194,7 @@ class Settings(_Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of all noise.")
 
     def in_steps(self, steps: int) -> "Settings":
-        """The same in another number of steps, such as 4 for a preview: as large a share is guided, and ramped.
+        """The same in another number of steps, such as 4 for a preview, with all that `changed` does then.
 
         Raises:
             InputError: not 1 to 10,000 steps.
@@ -207,8 +207,8 @@ class Settings(_Frozen):
         """The same but for what a person gives, by section and name, such as {"guidance.weight": 500, "seed": 7}.
 
         In another number of steps as large a share is guided, and ramped; in fewer, what words count more in guided
-        steps is as many times less, as motion has fewer steps to answer in; and a weight, the paper's way, takes the
-        place of a strength: unless these are given, too.
+        steps is as many times less, as motion has fewer steps to answer in (nothing undoes that in more steps); and a
+        weight, the paper's way, takes the place of a strength: unless these are given, too.
 
         Raises:
             InputError: as `parse_settings`.
@@ -224,8 +224,8 @@ class Settings(_Frozen):
             for where in SHARES.keys() - given.keys():
                 section, _, name = where.rpartition(".")
                 data[section][name] = max(SHARES[where], round(data[section][name] * now / before))
-            if now < before and FACTOR not in given:
-                more = self.guidance.guidance_scale_factor - 1
+            more = self.guidance.guidance_scale_factor - 1
+            if now < before and more > 0 and FACTOR not in given:
                 data["guidance"]["guidance_scale_factor"] = round(1 + more * now / before, 2)
         return parse_settings(data, None)
 

@@ -61,9 +61,9 @@ def evaluate(
     Parameters
     ----------
     suite
-        quick (minutes on two cores), paper (all experiments of the paper; hours), pictures (following a picture or a
-        sketch), tune (candidates for presets), strength (more and less of it, and in other numbers of steps) or blocks
-        (each of the model's alone).
+        quick (minutes on two cores), paper (all experiments of the paper; hours), curves (what of it is only stronger,
+        and what is better; hours), pictures (following a picture or a sketch), tune (candidates for presets), strength
+        (more and less of it, and in other numbers of steps) or blocks (each of the model's alone).
     out_dir
         Folder for results; evaluation-SUITE by default.
     references

@@ -268,11 +268,12 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
 def _told_steps(before: Settings, settings: Settings, given: Mapping[str, Any]) -> str | None:
     """What to say of another number of steps than the preset's."""
     now, left = settings.sampling.steps, SHARES.keys() - given.keys()
-    if now == before.sampling.steps or not left:
+    factor, usual = (each.guidance.guidance_scale_factor for each in (settings, before))
+    acts = factor != usual and FACTOR not in given and not settings.guidance.off
+    if now == before.sampling.steps or not (left or acts):
         return None
     guided = f", {settings.sampling.guided_steps} of them guided, as large a share"
-    factor, usual = (each.guidance.guidance_scale_factor for each in (settings, before))
-    words = f"; {named('guidance_scale_factor', factor)}" * (factor != usual and FACTOR not in given)
+    words = f"; {named('guidance_scale_factor', factor)}" * acts
     many = f"{now} steps in place of the preset's {before.sampling.steps}"
     return f"note: {many}{guided * ('sampling.guided_steps' in left)}{words}"
 

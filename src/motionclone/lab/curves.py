@@ -30,12 +30,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class AtEqualWords:
-    """What a curve is worth where its words are those that another one has at its own factor 1."""
+    """What a curve is worth where its words are those that another one has at its recommended point."""
 
     motion: Interval
-    difference: Interval  # to the other's motion
+    difference: Interval  # to the other's motion there
     factor: float  # about where on the curve; NaN where its words do not fall so far
     reached: float  # in which share of the draws they do
+    base: Interval  # the other's motion on the same cases
 
 
 def motion_share(scores: _Scores, ceiling: _Scores) -> float:
@@ -62,7 +63,7 @@ def curve_of(
     """The curve of methods that differ in their factor alone.
 
     Args:
-        methods: one or more.
+        methods: one or more, each with a video at least.
         lines: of the whole run, by method and case, "unguided" and "ceiling" among them.
         cases: names.
     """
@@ -113,7 +114,7 @@ def read_at(words: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
 
 
 def at_equal_words(curve: Curve, base: Curve, seed: int = 0) -> AtEqualWords:
-    """Read `curve` off where it keeps as many words as `base` does at its factor 1.
+    """Read `curve` off where it keeps as many words as `base` does at its factor 1, which is one of its points.
 
     Intervals are of the bootstrap over cases that both have at all factors, drawn together for both curves, so that the
     words to be kept are drawn with them.
@@ -124,7 +125,7 @@ def at_equal_words(curve: Curve, base: Curve, seed: int = 0) -> AtEqualWords:
     count = int(whole.sum())
     if not count:
         nothing = Interval(float("nan"), float("nan"), float("nan"), 0)
-        return AtEqualWords(nothing, nothing, float("nan"), 0.0)
+        return AtEqualWords(nothing, nothing, float("nan"), 0.0, nothing)
     draws = torch.randint(count, (_RESAMPLES, count), generator=torch.Generator().manual_seed(seed))
     every = torch.cat([torch.arange(count)[None], draws])  # first the cases as they are
     own = base.factors.index(1.0)
@@ -138,7 +139,8 @@ def at_equal_words(curve: Curve, base: Curve, seed: int = 0) -> AtEqualWords:
     found = read_at(words, over(curve.motion), wanted)
     place = read_at(words[:1], factors[:1], wanted[:1])
     reached = found[1:].isfinite().double().mean()
-    return AtEqualWords(_interval(found, count), _interval(found - there, count), float(place), float(reached))
+    motion, difference, own_motion = (_interval(each, count) for each in (found, found - there, there))
+    return AtEqualWords(motion, difference, float(place), float(reached), own_motion)
 
 
 def _of(curve: Curve, cases: Tensor) -> Curve:

@@ -5,7 +5,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -243,17 +243,18 @@ def _experiment(
 
 def _equal_words(run: Run, methods: Sequence[DescribedMethod]) -> Iterator[Section]:
     """The curves of every experiment beside the preset's, and what each is worth at the preset's words."""
+    scored = {name for (name, _), line in run.lines.items() if line.scores}
     grouped: dict[str, dict[str, list[DescribedMethod]]] = {}
-    for method in methods:
+    for method in (method for method in methods if method.name in scored):
         grouped.setdefault(method.experiment, {}).setdefault(method.curve, []).append(method)
     own = grouped.pop(PRESET, {}).get(PRESET, [])
-    point = next((method for method in run.description.methods if method.name == _BASELINE), None)
-    if point is None:
+    points = [method for method in run.description.methods if method.name == _BASELINE and method.name in scored]
+    if not points:
         return
     cases = [case.name for case in run.description.cases]
-    base = curve_of([*own, point], run.lines, cases)
+    base = curve_of([*own, points[0].model_copy(update={"curve": PRESET, "factor": 1.0})], run.lines, cases)
     for number, (experiment, by_label) in enumerate(grouped.items(), 1):
-        curves = [replace(curve_of(each, run.lines, cases), label=label) for label, each in by_label.items()]
+        curves = [curve_of(each, run.lines, cases) for each in by_label.values()]
         lines = [Line(curve.label, *(tuple(each.tolist()) for each in means(curve))) for curve in (base, *curves)]
         labels = ", ".join(by_label)
         yield Section(
@@ -262,7 +263,9 @@ def _equal_words(run: Run, methods: Sequence[DescribedMethod]) -> Iterator[Secti
                 "Over weights or strengths, from the unguided video on: across the share of its words that is kept, up "
                 "the motion that is carried, of path and camera, as a share of the re-encoded reference's. The "
                 "preset's curve is in every panel. The table reads each off where it keeps as many words as the preset "
-                "does, between the points in a straight line; where its words do not fall so far, there is a dash.",
+                "does, between the points in a straight line, on the cases that both have at every point; where its "
+                "words do not fall so far, there is a dash. Cases whose path and camera are not known, or still, are "
+                "left out.",
             ),
             terms=tuple((curve.label, curve.about) for curve in curves),
             plot=fronts(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -153,22 +153,23 @@ def difference_table(
 
 def equal_words_table(caption: str, curves: Sequence[Curve], base: Curve) -> Table:
     """The motion of every curve where it keeps as many words as the base does at its own factor 1."""
-    rows = [Row(base.label or "preset", (Cell("1"), _share(at_equal_words(base, base).motion), Cell(DASH)))]
+    most = base.words.shape[1]
+    rows = [Row(base.label, (Cell("1"), _share(at_equal_words(base, base).base, most), Cell(DASH)))]
     for curve in curves:
         found = at_equal_words(curve, base)
-        rare = f"reached in {found.reached:.0%} of the draws" if found.motion.n and found.reached < 0.95 else ""
-        factor = f"{found.factor:.2g}" if math.isfinite(found.factor) else DASH
-        rows.append(Row(curve.label, (Cell(factor, note=rare), _share(found.motion), _change(found.difference))))
+        sure = found.reached >= 0.95
+        where = Cell(f"{found.factor:.2g}" if math.isfinite(found.factor) else DASH)
+        difference = _difference(SHARE, found.difference) if math.isfinite(found.difference.value) else Cell(DASH)
+        if math.isfinite(found.factor) and not sure:  # what is left of the draws is not a fair sample
+            where = replace(where, note=f"reached in {found.reached:.0%} of the draws")
+            difference = replace(difference, note="", tone="")
+        rows.append(Row(curve.label, (where, _share(found.motion, most), difference)))
     columns = (("about where", "of the weight or strength"), ("motion", "↑ mean"), ("less the preset's", "↑ mean"))
     return Table(caption, columns, tuple(rows))
 
 
-def _share(interval: Interval) -> Cell:
-    return _score(SHARE, interval, interval.n)
-
-
-def _change(interval: Interval) -> Cell:
-    return _difference(SHARE, interval) if math.isfinite(interval.value) else Cell(DASH)
+def _share(interval: Interval, most: int) -> Cell:
+    return _score(SHARE, interval, most) if math.isfinite(interval.value) else Cell(DASH)
 
 
 def paired(run: Run, metric: Metric, method: str, baseline: str) -> Interval:

@@ -46,7 +46,7 @@ class Setting:
     scheduler: str | None = None
 
     def settings(self, base: Settings) -> Settings:
-        """With as large a share of the steps guided as in the preset."""
+        """The preset's, in another number of steps as `in_steps` has them."""
         settings = base if self.steps is None else base.in_steps(self.steps)
         size = {"height": self.side, "width": self.side, "num_frames": self.frames}
         changes = {name: value for name, value in size.items() if value is not None}

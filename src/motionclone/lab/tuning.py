@@ -43,7 +43,7 @@ def strengths(base: Settings) -> tuple[Method, ...]:
             f"steps-{count}",
             f"{count} steps",
             experiment,
-            "As large a share of them guided.",
+            "As large a share of them guided; in fewer, words count less more.",
             in_steps(base, count),
         )
         for count in (8, 50)
@@ -65,10 +65,10 @@ def candidates(base: Settings) -> tuple[Method, ...]:
         "t_alpha x 2": {"extraction": {"t_alpha": base.extraction.t_alpha * 2}},
         "guided fraction 0.1 more": {"guidance": {"guided_fraction": base.guidance.guided_fraction + 0.1}},
         "guided fraction 0.1 less": {"guidance": {"guided_fraction": base.guidance.guided_fraction - 0.1}},
-        "steps x 2/3": {"sampling": {"steps": fewer, "guided_steps": max(1, steps // 3)}},
+        "steps x 2/3": in_steps(base, fewer),
         f"steps x 4/3, {guided_by} x 0.5": {
-            "sampling": {"steps": more, "guided_steps": max(1, steps * 2 // 3)},
-            **half,
+            **(longer := in_steps(base, more)),
+            "guidance": {**longer["guidance"], **half["guidance"]},
         },
         "guidance scale x 1.5": {"sampling": {"guidance_scale": scale * 1.5}},
         "guidance scale x 2": {"sampling": {"guidance_scale": scale * 2}},

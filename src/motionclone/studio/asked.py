@@ -128,7 +128,7 @@ class Asked(BaseModel):
         return len(self.strengths) * len(self.seeds) or 1 + self.unguided
 
     def settings(self, base: Settings) -> Settings:
-        """Those of the model's preset, changed by what is asked for: as large a share of the steps is guided."""
+        """Those of the model's preset, changed by what is asked for, as `Settings.changed` does."""
         strength = {} if "weight" in self.more else {"guidance.strength": self.strength}
         more = {FIELDS[name]: value for name, value in self.more.items()}
         return base.changed({"sampling.steps": self.steps, **strength, "seed": self.seed, **more})
