@@ -10,6 +10,7 @@ every RUN/latents*; writes RUN/distil.pt, from which a second call goes on.
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 import torch
 from denoiser import Data, noised, scheduler
@@ -29,21 +30,41 @@ STRIDE = 20
 """Of the teacher's step, in timesteps."""
 FRAMES = 8
 """In a row, of a clip: the layers that change see each by itself, so that more clips tell more than more frames."""
+FOLLOW = 0.05
+"""Of the way to the student goes, in every step, the slow student that sets its targets: one that is its own target
+runs after its errors, and grounds become grainy."""
 FILE = "pytorch_lora_weights.safetensors"
+
+
+Who = Literal["teacher", "student", "slow student"]
 
 
 class Change(nn.Module):
     """A matrix of low rank that is added to a weight, or not: 0 at first."""
+
+    slow_down: Tensor
+    slow_up: Tensor
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         rows = weight.flatten(1)
         self.down = nn.Parameter(torch.randn(RANK, rows.shape[1]) / rows.shape[1] ** 0.5)
         self.up = nn.Parameter(torch.zeros(rows.shape[0], RANK))
-        self.on = True
+        self.register_buffer("slow_down", self.down.detach().clone())
+        self.register_buffer("slow_up", self.up.detach().clone())
+        self.who: Who = "student"
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.up @ self.down).view_as(weight) if self.on else weight
+        if self.who == "teacher":
+            return weight
+        up, down = (self.up, self.down) if self.who == "student" else (self.slow_up, self.slow_down)
+        return weight + (up @ down).view_as(weight)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Bring the slow student a little nearer."""
+        self.slow_down.lerp_(self.down, FOLLOW)
+        self.slow_up.lerp_(self.up, FOLLOW)
 
 
 class Student(nn.Module):
@@ -62,10 +83,10 @@ class Student(nn.Module):
         for name, change in zip(self.layers, self.changes, strict=True):
             parametrize.register_parametrization(denoiser.get_submodule(name), "weight", change)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, words: Tensor, changed: bool) -> Tensor:
-        """v of noisy latents (b, c, f, h, w) and words (b, n, d): the student's, or the teacher's."""
+    def forward(self, noisy: Tensor, timesteps: Tensor, words: Tensor, who: Who) -> Tensor:
+        """v of noisy latents (b, c, f, h, w) and words (b, n, d)."""
         for change in self.changes:
-            change.on = changed
+            change.who = who
         repeated = words.repeat_interleave(noisy.shape[2], dim=0)
         with mixed_precision(noisy.device):
             return self.denoiser[0](noisy, timesteps, encoder_hidden_states=repeated).sample.float()
@@ -96,13 +117,13 @@ def loss_of(student: Student, latents: Tensor, words: Tensor, none: Tensor, alph
     noisy, now, after, latents = (each.to(device) for each in (noisy, now, after, latents))
     level, next_level = (alpha_bar.to(device)[each].view(-1, 1, 1, 1, 1) for each in (now, after))
     with torch.no_grad():
-        plain = student(noisy, now, none.expand_as(words), changed=False)
-        v = plain + SCALE * (student(noisy, now, words, changed=False) - plain)
+        plain = student(noisy, now, none.expand_as(words), "teacher")
+        v = plain + SCALE * (student(noisy, now, words, "teacher") - plain)
         x0, noise = clean(v, noisy, level), level.sqrt() * v + (1 - level).sqrt() * noisy
         further = next_level.sqrt() * x0 + (1 - next_level).sqrt() * noise
-        wanted = clean(student(further, after, words, changed=True), further, next_level)
+        wanted = clean(student(further, after, words, "slow student"), further, next_level)
         wanted = torch.where((after == 0).view(-1, 1, 1, 1, 1), x0, wanted)
-    found = clean(student(noisy, now, words, changed=True), noisy, level)
+    found = clean(student(noisy, now, words, "student"), noisy, level)
     small = 0.03
     return ((found - wanted).square() + small**2).sqrt().mean() - small
 
@@ -113,7 +134,7 @@ def main() -> None:
     parser.add_argument("--mini", default="mini", help="exported model that is distilled")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=6)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--export", type=Path, help="only put what was trained into this folder, as fp16")
     add_device(parser)
@@ -139,6 +160,8 @@ def main() -> None:
     none = read(empty)
 
     def loss(_step: int) -> tuple[str, Tensor]:
+        for change in student.changes:
+            change.follow()
         latents, tokens = data.batch("video", args.batch)
         first = int(torch.randint(latents.shape[2] - FRAMES + 1, (1,), generator=data.generator))
         latents = latents[:, :, first : first + FRAMES]
