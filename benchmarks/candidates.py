@@ -23,7 +23,7 @@ from torch import Tensor
 from motionclone import cloning, sampling
 from motionclone.cloning import fitting
 from motionclone.extraction import extract_motion, seeded_noise
-from motionclone.guidance import NoiseLevel, clean_and_noise
+from motionclone.guidance import clean_and_noise
 from motionclone.lab import making
 from motionclone.lab.bench import Setup
 from motionclone.lab.cases import world_cases
@@ -109,7 +109,7 @@ def reused(every: int) -> AbstractContextManager[None]:
     return replaced(sampling, "energy_and_gradient", changed)
 
 
-def clean_space(seed: int, t_alpha: int, pipe: Any) -> AbstractContextManager[None]:
+def clean_space(seed: int, t_alpha: int) -> AbstractContextManager[None]:
     """The energy of the clean estimate under the reference's own noise, after MPGD (arXiv:2311.16424)."""
     plain = sampling.energy_and_gradient
 
@@ -119,7 +119,7 @@ def clean_space(seed: int, t_alpha: int, pipe: Any) -> AbstractContextManager[No
         scheduler, latents = backbone.pipe.scheduler, call[backbone.latents_name]
         now = noise_level(scheduler, float(call["timestep"]))
         clean, _ = clean_and_noise(output[0].float(), latents.float(), now, prediction_of(scheduler))
-        level: NoiseLevel = noise_level(scheduler, float(t_alpha))
+        level = noise_level(scheduler, float(t_alpha))
         noise = seeded_noise(tuple(latents.shape), seed)
         again = {
             **call,
@@ -202,7 +202,7 @@ CANDIDATES = {
     "draws": Candidate("motion averaged over four noise draws", rule=lambda pipe, settings: averaged(4)),
     "clean": Candidate(
         "energy of the clean estimate, under the reference's noise",
-        rule=lambda pipe, settings: clean_space(settings.seed, settings.extraction.t_alpha, pipe),
+        rule=lambda pipe, settings: clean_space(settings.seed, settings.extraction.t_alpha),
     ),
 }
 FEW = {"steps": 8, "guided_steps": 4}
@@ -221,7 +221,7 @@ CANDIDATES["object"] = Candidate(
             **PAPER["guidance"],
             "warm_up": 10,
             "cool_down": 10,
-            "weight": PAPER["guidance"]["weight"] * 12 / 171,
+            "weight": PAPER["guidance"]["weight"] * 12 / 171,  # sums of the ramps: of 12 steps, and of 180
         },
         "sampling": {**PAPER["sampling"], "steps": 300, "guided_steps": 180},
     },

@@ -32,7 +32,7 @@ FRAMES = 8
 """In a row, of a clip: the layers that change see each by itself, so that more clips tell more than more frames."""
 FOLLOW = 0.05
 """Of the way to the student goes, in every step, the slow student that sets its targets: one that is its own target
-runs after its errors, and grounds become grainy."""
+may run after its errors."""
 FILE = "pytorch_lora_weights.safetensors"
 
 
