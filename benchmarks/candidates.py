@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,16 @@ import torch
 from torch import Tensor
 
 from motionclone import cloning, sampling
-from motionclone.cloning import fitting
 from motionclone.extraction import extract_motion, seeded_noise
 from motionclone.guidance import clean_and_noise
 from motionclone.lab import making
-from motionclone.lab.bench import Setup
-from motionclone.lab.cases import world_cases
+from motionclone.lab.bundled import bundled_setup
 from motionclone.lab.curves import motion_share, words_share
-from motionclone.lab.facts import facts_of
 from motionclone.lab.methods import Method
 from motionclone.lab.metrics.statistics import bootstrap
 from motionclone.lab.results import read_results
 from motionclone.lab.running import run_suite
 from motionclone.lab.suites import Suite
-from motionclone.lab.transfer import load as load_with
 from motionclone.motion import Motion, SparseMap, temporal_attention
 from motionclone.objectives.cross_entropy import LEAST
 from motionclone.settings import preset
@@ -242,11 +237,7 @@ def method_of(point: str) -> Method:
 
 
 def measure(points: list[str], out: Path, cases: int, dtype: torch.dtype) -> None:
-    load = partial(load_with, MODEL, None, dtype)
-    pipe = load()
-    settings = fitting(pipe, preset(MODEL))
-    chosen = tuple(world_cases("validation", cases, settings.sampling))
-    facts = facts_of(pipe, settings, [case.prompt for case in chosen])
+    setup, pipe = bundled_setup("candidates", (), MODEL, split="validation", cases=cases, dtype=dtype)
     plain = making._generated
 
     def by_rule(pipe: Any, method: Method, case: Any, reference: Tensor, settings: Any) -> Any:
@@ -256,8 +247,8 @@ def measure(points: list[str], out: Path, cases: int, dtype: torch.dtype) -> Non
 
     with replaced(making, "_generated", by_rule):
         for point in ("unguided", "ceiling", *points):
-            setup = Setup(Suite("candidates", (method_of(point),)), chosen, settings, MODEL, load, {}, facts, "mini")
-            print(point, run_suite(setup, out / point, workers=1, pipe=pipe), flush=True)
+            own = replace(setup, suite=Suite("candidates", (method_of(point),)))
+            print(point, run_suite(own, out / point, workers=1, pipe=pipe), flush=True)
 
 
 def rank(point: str) -> int:

@@ -10,24 +10,18 @@ the share of the ceiling's explained motion, of path and camera. More is better 
 
 import argparse
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from motionclone.cloning import fitting
-from motionclone.lab.bench import Setup
-from motionclone.lab.cases import world_cases
+from motionclone.lab.bundled import bundled_setup
 from motionclone.lab.curves import motion_share, words_share
-from motionclone.lab.facts import facts_of
 from motionclone.lab.methods import Method, in_steps
 from motionclone.lab.metrics.statistics import Interval, bootstrap
 from motionclone.lab.results import read_results
 from motionclone.lab.running import run_suite
-from motionclone.lab.suites import Suite
-from motionclone.lab.transfer import load as load_with
 from motionclone.settings import preset
 
 WEIGHTS = (1250.0, 2500.0, 5000.0, 10000.0)
@@ -144,12 +138,8 @@ def main() -> None:
 
 
 def _measure(args: argparse.Namespace, methods: tuple[Method, ...]) -> None:
-    load = partial(load_with, args.model, None, getattr(torch, args.dtype))
-    pipe = load()
-    settings = fitting(pipe, preset(args.model))
-    cases = tuple(world_cases(args.split, args.cases, settings.sampling))
-    facts = facts_of(pipe, settings, [case.prompt for case in cases])
-    setup = Setup(Suite("front", methods), cases, settings, args.model, load, {}, facts, "mini")
+    dtype = getattr(torch, args.dtype)
+    setup, pipe = bundled_setup("front", methods, args.model, split=args.split, cases=args.cases, dtype=dtype)
 
     def told(done: int, count: int) -> None:
         print(f"{done} of {count}", flush=True)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from motionclone.cloning import check, fitting
+from motionclone.lab.bundled import SCHEDULERS
 from motionclone.lab.cases import world_cases
 from motionclone.lab.results import ResultLine
 from motionclone.lab.transfer import (
-    SCHEDULERS,
     Setting,
     best_of,
     measure,

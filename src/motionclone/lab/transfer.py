@@ -5,33 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from motionclone.cloning import fitting
-from motionclone.errors import InputError
 from motionclone.files import whole_file
-from motionclone.lab.bench import Setup
-from motionclone.lab.cases import world_cases
-from motionclone.lab.facts import facts_of
+from motionclone.lab.bundled import SCHEDULERS, bundled_setup
 from motionclone.lab.methods import Method
 from motionclone.lab.results import RESULTS, ResultLine, read_results
 from motionclone.lab.running import run_suite
-from motionclone.lab.suites import Suite
-from motionclone.models import load_pipeline
 from motionclone.settings import Settings, preset, preset_of
 
 STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 SIDES, FRAMES, STEPS = (32, 96), (8, 24), (8, 16, 50)
 """Beside those of the bundled models' presets, which are 64 pixels, 16 frames and 24 steps of DDIM."""
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Euler": ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
-    "UniPC": ("UniPCMultistepScheduler", {}),
-    "DPM++": ("DPMSolverMultistepScheduler", {}),
-}
-"""By name, diffusers' class and what differs from the model's own configuration."""
 UNGUIDED, PRESET, TABLE = "unguided", "preset", "table.md"
 
 
@@ -78,23 +65,6 @@ def settings_to_compare(schedulers: bool = True) -> tuple[Setting, ...]:
     )
 
 
-def load(model: str, scheduler: str | None, dtype: torch.dtype, control: Any = None) -> Any:
-    """The model with another scheduler of the same noise. InputError if its own is none that can be exchanged."""
-    import diffusers
-
-    pipe = load_pipeline(model, dtype=dtype, control=control)
-    if scheduler is not None:
-        if type(pipe.scheduler) is not diffusers.DDIMScheduler:
-            raise InputError(
-                f"{model} is on a {type(pipe.scheduler).__name__}, whose noise other schedulers do not have; leave the "
-                "schedulers out."
-            )
-        kind, changes = SCHEDULERS[scheduler]
-        pipe.scheduler = getattr(diffusers, kind).from_config(pipe.scheduler.config, **changes)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def measure(
     folder: Path,
     model: str,
@@ -130,18 +100,15 @@ def measure(
     )
     found = []
     for setting in compared:
-        pipe = load(model, setting.scheduler, dtype)
-        settings = fitting(pipe, setting.settings(base))
-        chosen = tuple(world_cases("validation", cases, settings.sampling))
-        setup = Setup(
-            suite=Suite("strength-transfer", methods),
-            cases=chosen,
-            base=settings,
-            model=model,
-            load=partial(load, model, setting.scheduler, dtype),
-            loading={"scheduler": setting.scheduler},
-            facts=facts_of(pipe, settings, [case.prompt for case in chosen]),
-            judge="mini",
+        setup, pipe = bundled_setup(
+            "strength-transfer",
+            methods,
+            model,
+            split="validation",
+            cases=cases,
+            dtype=dtype,
+            settings=setting.settings(base),
+            scheduler=setting.scheduler,
         )
         told = None if on_done is None else partial(on_done, setting.name)
         place, own = folder / setting.name, pipe if workers == 1 else None
