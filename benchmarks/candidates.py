@@ -10,18 +10,16 @@ scores that it is made of; --draw makes the table from them. Motion and words ar
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import candidate_rules as rules
 import torch
 from torch import Tensor
 
-from motionclone import cloning, sampling
-from motionclone.extraction import extract_motion, seeded_noise
-from motionclone.guidance import clean_and_noise
 from motionclone.lab import making
 from motionclone.lab.bundled import bundled_setup
 from motionclone.lab.curves import motion_share, words_share
@@ -30,144 +28,19 @@ from motionclone.lab.metrics.statistics import bootstrap
 from motionclone.lab.results import read_results
 from motionclone.lab.running import run_suite
 from motionclone.lab.suites import Suite
-from motionclone.motion import Motion, SparseMap, temporal_attention
-from motionclone.objectives.cross_entropy import LEAST
-from motionclone.settings import preset
-from motionclone.steps import noise_level, prediction_of
+from motionclone.settings import Settings, preset
 
 MODEL = "mini"
 SCORES = ("path_explained", "camera_explained", "flow_explained", "text", "texture", "background", "consistency")
 
 
-@contextmanager
-def replaced(module: Any, name: str, new: Any) -> Iterator[None]:
-    plain = getattr(module, name)
-    setattr(module, name, new)
-    try:
-        yield
-    finally:
-        setattr(module, name, plain)
+@dataclass(frozen=True)
+class Run:
+    """One video that is to be made by a rule."""
 
-
-def unit(values: Tensor) -> Tensor:
-    return values / values.square().mean().sqrt().clamp(min=1e-20)
-
-
-def gradient_changed(start: Callable[[], Callable[[Tensor], Tensor]]) -> AbstractContextManager[None]:
-    """The gradient (1, c, f, h, w) passes through a function that `start` makes for each video."""
-    change, plain = start(), sampling.strong_gradient
-
-    def changed(backbone: Any, gradient: Tensor, *rest: Any) -> Tensor:
-        return plain(backbone, change(gradient), *rest)
-
-    return replaced(sampling, "strong_gradient", changed)
-
-
-def momentum(share: float) -> Callable[[Tensor], Tensor]:
-    last: list[Tensor] = []
-
-    def change(gradient: Tensor) -> Tensor:
-        now = unit(gradient) + (share * last[0] if last else 0)
-        last[:] = [unit(now)]
-        return now
-
-    return change
-
-
-def orthogonal() -> AbstractContextManager[None]:
-    """To classifier-free guidance, at the same size (after APG, arXiv:2410.02416)."""
-    plain = sampling.with_increment
-
-    def changed(unconditional: Any, conditional: Any, increment: Tensor, *rest: Any) -> Any:
-        if unconditional is None:
-            return plain(unconditional, conditional, increment, *rest)
-        words = (conditional[0] - unconditional[0]).float()
-        along = (increment * words).sum() / words.square().sum()
-        left = increment - along * words
-        return plain(unconditional, conditional, left * (increment.norm() / left.norm()), *rest)
-
-    return replaced(sampling, "with_increment", changed)
-
-
-def reused(every: int) -> AbstractContextManager[None]:
-    """One gradient for `every` guided steps; the others cost what unguided ones do."""
-    plain, kept, count = sampling.energy_and_gradient, [], [0]
-
-    def changed(backbone: Any, forward: Any, call: Any, *rest: Any, **options: Any) -> Any:
-        count[0] += 1
-        if (count[0] - 1) % every == 0:
-            output, *kept[:] = plain(backbone, forward, call, *rest, **options)
-            return output, *kept
-        with torch.no_grad():
-            return forward(**call), *kept
-
-    return replaced(sampling, "energy_and_gradient", changed)
-
-
-def clean_space(seed: int, t_alpha: int) -> AbstractContextManager[None]:
-    """The energy of the clean estimate under the reference's own noise, after MPGD (arXiv:2311.16424)."""
-    plain = sampling.energy_and_gradient
-
-    def changed(backbone: Any, forward: Any, call: Any, motion: Motion, **options: Any) -> Any:
-        with torch.no_grad():
-            output = forward(**call)
-        scheduler, latents = backbone.pipe.scheduler, call[backbone.latents_name]
-        now = noise_level(scheduler, float(call["timestep"]))
-        clean, _ = clean_and_noise(output[0].float(), latents.float(), now, prediction_of(scheduler))
-        level = noise_level(scheduler, float(t_alpha))
-        noise = seeded_noise(tuple(latents.shape), seed)
-        again = {
-            **call,
-            backbone.latents_name: (level.alpha * clean + level.sigma * noise).to(latents.dtype),
-            "timestep": torch.full_like(torch.as_tensor(call["timestep"]), t_alpha),
-        }
-        _, energies, gradient = plain(backbone, forward, again, motion, **options)
-        return output, energies, gradient
-
-    return replaced(sampling, "energy_and_gradient", changed)
-
-
-def weighted(weights: Callable[[SparseMap], Tensor]) -> AbstractContextManager[None]:
-    """Cross-entropy in which positions count by `weights`, (p, heads, f, 1)."""
-
-    def energy(query: Tensor, key: Tensor, reference: SparseMap) -> Tensor:
-        chosen = temporal_attention(query, key).gather(-1, reference.indices).clamp(min=LEAST)
-        each = weights(reference)
-        values = reference.values * each / each.mean()
-        return (values * (reference.values.clamp(min=LEAST) / chosen).log()).mean()
-
-    return replaced(sampling, "objective_named", lambda name: energy)
-
-
-def moving(reference: SparseMap) -> Tensor:
-    """How much of what is kept lies on other frames."""
-    own = torch.arange(reference.indices.shape[2]).view(1, 1, -1, 1)
-    return (reference.values * (reference.indices != own)).sum(-1, keepdim=True)
-
-
-def sure(reference: SparseMap) -> Tensor:
-    """How much of the row is kept."""
-    return reference.values.sum(-1, keepdim=True)
-
-
-def averaged(draws: int) -> AbstractContextManager[None]:
-    """Attention averaged over noise draws before the strongest entries are kept."""
-
-    def changed(pipe: Any, frames: Any, settings: Any, *, seed: int, **options: Any) -> Motion:
-        length = len(frames)
-        whole = settings.model_copy(update={"k": length})
-        found = [extract_motion(pipe, frames, whole, seed=seed + 7919 * n, **options) for n in range(draws)]
-        own = extract_motion(pipe, frames, settings, seed=seed, **options)
-        maps = {}
-        for site, kept in own.maps.items():
-            dense = torch.zeros(*kept.values.shape[:3], length)
-            for each in (motion.maps[site] for motion in found):
-                dense = dense.scatter_add(-1, each.indices.long(), each.values.float() / draws)
-            values, indices = dense.topk(settings.k, -1)
-            maps[site] = SparseMap(values.to(kept.values.dtype), indices.to(kept.indices.dtype))
-        return replace(own, maps=maps)
-
-    return replaced(cloning, "extract_motion", changed)
+    pipe: Any
+    settings: Settings
+    reference: Tensor  # (f, 3, h, w)
 
 
 @dataclass(frozen=True)
@@ -176,11 +49,11 @@ class Candidate:
 
     title: str
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of its settings
-    rule: Callable[[Any, Any], AbstractContextManager[None]] = lambda pipe, settings: nullcontext()
+    rule: Callable[[Run], AbstractContextManager[None]] = lambda run: nullcontext()
 
 
 def _gradient(title: str, start: Callable[[], Callable[[Tensor], Tensor]]) -> Candidate:
-    return Candidate(title, rule=lambda pipe, settings: gradient_changed(start))
+    return Candidate(title, rule=lambda run: rules.gradient_changed(start))
 
 
 CANDIDATES = {
@@ -188,17 +61,43 @@ CANDIDATES = {
     "early": Candidate("guided in the noisiest 0.25", {"guidance": {"guided_fraction": 0.25}}),
     "late": Candidate("guided in the noisiest 0.55", {"guidance": {"guided_fraction": 0.55}}),
     "more": Candidate("18 of 24 steps guided", {"sampling": {"guided_steps": 18}}),
-    "momentum": _gradient("momentum 0.5", lambda: momentum(0.5)),
-    "orthogonal": Candidate("orthogonal to classifier-free guidance", rule=lambda pipe, settings: orthogonal()),
-    "reused": Candidate("a gradient every second guided step", rule=lambda pipe, settings: reused(2)),
-    "reused3": Candidate("a gradient every third guided step", rule=lambda pipe, settings: reused(3)),
-    "moving": Candidate("positions count by how much they move", rule=lambda pipe, settings: weighted(moving)),
-    "sure": Candidate("positions count by how sure they are", rule=lambda pipe, settings: weighted(sure)),
-    "draws": Candidate("motion averaged over four noise draws", rule=lambda pipe, settings: averaged(4)),
+    "momentum": _gradient("momentum 0.5", lambda: rules.momentum(0.5)),
+    "orthogonal": Candidate("orthogonal to classifier-free guidance", rule=lambda run: rules.orthogonal()),
+    "clipped": _gradient("outliers of the gradient clipped at 1.5 root mean squares", lambda: rules.clipped(1.5)),
+    "blurred": _gradient("gradient blurred over 3 x 3 latents", lambda: rules.blurred),
+    "slowed": _gradient("gradient smoothed over frames (1 2 1)", lambda: rules.slowed),
+    "reused": Candidate("a gradient every second guided step", rule=lambda run: rules.reused(2)),
+    "reused3": Candidate("a gradient every third guided step", rule=lambda run: rules.reused(3)),
+    "ahead": Candidate(
+        "two gradients a guided step, the second half a move ahead",
+        rule=lambda run: rules.looked_ahead(run.settings.sampling.guided_steps),
+    ),
+    "travel": Candidate(
+        "three of the guided steps taken twice (time travel)",
+        rule=lambda run: rules.travelled(run.pipe, (2, 5, 8), run.settings.seed),
+    ),
+    "moving": Candidate("positions count by how much they move", rule=lambda run: rules.weighted(rules.moving)),
+    "sure": Candidate("positions count by how sure they are", rule=lambda run: rules.weighted(rules.sure)),
+    "draws": Candidate(
+        "motion averaged over four noise draws", rule=lambda run: rules.averaged([{"draw": n} for n in range(4)])
+    ),
+    "levels": Candidate(
+        "motion averaged over t_alpha 100, 200, 300, 400",
+        rule=lambda run: rules.averaged([{"t_alpha": t} for t in (100, 200, 300, 400)]),
+    ),
     "clean": Candidate(
         "energy of the clean estimate, under the reference's noise",
-        rule=lambda pipe, settings: clean_space(settings.seed, settings.extraction.t_alpha),
+        rule=lambda run: rules.clean_space(run.settings.seed, run.settings.extraction.t_alpha),
     ),
+    "coarse": Candidate(
+        "noise with what moves coarsely in the reference, at 0.1",
+        rule=lambda run: rules.low_frequencies(run.pipe, run.reference, run.settings.seed, 0.1),
+    ),
+    "replaced": Candidate(
+        "the reference's attention in place of the video's own in the first four steps",
+        rule=lambda run: rules.attention_replaced(run.pipe, run.settings, run.reference, 4),
+    ),
+    "rescaled": Candidate("classifier-free guidance rescaled by 0.7", rule=lambda run: rules.rescaled(run.pipe, 0.7)),
 }
 FEW = {"steps": 8, "guided_steps": 4}
 for factor in (1, 1.67, 2, 3):
@@ -242,10 +141,10 @@ def measure(points: list[str], out: Path, cases: int, dtype: torch.dtype) -> Non
 
     def by_rule(pipe: Any, method: Method, case: Any, reference: Tensor, settings: Any) -> Any:
         candidate = CANDIDATES.get(method.name.partition("@")[0], CANDIDATES["preset"])
-        with candidate.rule(pipe, settings):
+        with candidate.rule(Run(pipe, settings, reference)):
             return plain(pipe, method, case, reference, settings)
 
-    with replaced(making, "_generated", by_rule):
+    with rules.replaced(making, "_generated", by_rule):
         for point in ("unguided", "ceiling", *points):
             own = replace(setup, suite=Suite("candidates", (method_of(point),)))
             print(point, run_suite(own, out / point, workers=1, pipe=pipe), flush=True)

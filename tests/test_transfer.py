@@ -8,8 +8,8 @@ import diffusers
 import pytest
 import torch
 
-from motionclone.cloning import check, fitting
-from motionclone.lab.bundled import SCHEDULERS
+from motionclone.cloning import check, clone, fitting
+from motionclone.lab.bundled import SCHEDULERS, load
 from motionclone.lab.cases import world_cases
 from motionclone.lab.results import ResultLine
 from motionclone.lab.transfer import (
@@ -25,6 +25,7 @@ from motionclone.models import load_pipeline
 from motionclone.settings import preset
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import candidate_rules
 import candidates
 import front
 
@@ -116,6 +117,40 @@ def test_a_candidate_is_one_change_of_the_preset(point):
     assert (found == base) == (point == "preset@1")
     assert (found.sampling.steps == 8, found.sampling.guided_steps == 6) == (("few" in point,) * 2)
     assert (found.guidance.guided_fraction == 0.25) == ("early" in point)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The bundled model, a clip, and settings for a small video of it, without rules and with the rule of a name."""
+    pipe, base = load("mini", None, torch.float32), preset("mini")
+    sampling = base.sampling.model_copy(update={"steps": 4, "guided_steps": 3, "height": 32, "width": 32})
+    settings = base.model_copy(update={"sampling": sampling.model_copy(update={"num_frames": 8})})
+    (case,) = world_cases("validation", 1, settings.sampling)
+    frames, _ = case.reference(settings.sampling)
+
+    def made(name):
+        with candidates.CANDIDATES[name].rule(candidates.Run(pipe, settings, frames)):
+            return clone(pipe, frames, case.prompt, settings).frames
+
+    return made, made("preset")
+
+
+@pytest.mark.parametrize("name", [name for name, each in candidates.CANDIDATES.items() if not each.changes])
+def test_a_rule_changes_the_video_and_is_gone_afterwards(small, name):
+    made, plain = small
+    changed = made(name)
+    assert changed.isfinite().all()
+    assert changed.equal(plain) == (name == "preset")
+    assert made("preset").equal(plain)
+
+
+def test_gradients_are_clipped_blurred_and_smoothed():
+    gradient = torch.zeros(1, 1, 4, 5, 5)
+    gradient[0, 0, 1, 2, 2] = 9.0
+    assert candidate_rules.blurred(gradient)[0, 0, 1].sum() == 9
+    assert candidate_rules.blurred(gradient)[0, 0, 1, 1, 1] == 1
+    assert candidate_rules.slowed(gradient)[0, 0, :, 2, 2].tolist() == [2.25, 4.5, 2.25, 0]
+    assert candidate_rules.clipped(2.0)(gradient).max() == 2
 
 
 def test_the_figures_of_the_front_are_recomputed_from_what_the_docs_ship():
