@@ -121,3 +121,33 @@ def test_a_clean_estimate_is_what_the_noise_was_added_to():
     torch.testing.assert_close(
         distil.clean(v, noisy, alpha_bar[timesteps].view(-1, 1, 1, 1, 1)), latents, atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.usefixtures("training")
+def test_before_and_after_are_of_the_same_cases_and_judge():
+    import before_after
+
+    from motionclone.lab.results import DescribedCase, DescribedMethod, Description, ResultLine
+    from motionclone.lab.tables import Run
+
+    def run(paths, judge="mini"):
+        methods = [DescribedMethod(name=name, label=name, experiment="main", about="") for name in before_after.SHOWN]
+        cases = tuple(DescribedCase(name=f"c-{i}", motion="c", kind="object", prompt="") for i in range(len(paths)))
+        lines = [
+            ResultLine(method="cloned", case=case.name, video="videos/cloned/a.mp4", scores={"path_explained": value})
+            for case, value in zip(cases, paths, strict=True)
+        ]
+        described = Description(
+            suite="quick", model="mini", judge=judge, dtype="float32", seed=0, methods=tuple(methods), cases=cases,
+            motionclone="1", machine="one",
+        )  # fmt: skip
+        return Run(described, {(line.method, line.case): line for line in lines})
+
+    before, after = run([0.1, 0.2, 0.6]), run([0.5, 0.6, 0.7])
+    found = before_after.table(before, after).splitlines()
+    assert "| cloned | explained path | 0.20 [0.10, 0.60] | 0.60 [0.50, 0.70] | +0.40 [+0.10, +0.40] |" in found
+    assert sum("explained" in line for line in found) == 6
+    with pytest.raises(SystemExit, match="different cases"):
+        before_after.table(before, run([0.1, 0.2]))
+    with pytest.raises(SystemExit, match="the same --judge"):
+        before_after.table(before, run([0.1, 0.2, 0.3], judge="other"))
