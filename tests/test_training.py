@@ -151,3 +151,26 @@ def test_before_and_after_are_of_the_same_cases_and_judge():
         before_after.table(before, run([0.1, 0.2]))
     with pytest.raises(SystemExit, match="the same --judge"):
         before_after.table(before, run([0.1, 0.2, 0.3], judge="other"))
+
+
+@pytest.mark.usefixtures("training")
+def test_objects_weigh_more_where_the_noise_shows_where_they_are():
+    from denoiser import OBJECT, OBJECT_BELOW, loss_weights
+    from latents import Clips
+
+    masks = torch.zeros(2, 1, 3, 6, 6)
+    masks[:, :, 1, 0, 0] = 1
+    weights = loss_weights(masks, torch.tensor([OBJECT_BELOW - 1, OBJECT_BELOW]))
+    assert weights.mean().item() == pytest.approx(1)
+    ground = weights[1, 0, 0, 0, 0]
+    assert (weights[1] == ground).all()
+    torch.testing.assert_close(weights[0, 0, 1, :2, :2], (1 + OBJECT) * ground.expand(2, 2))
+    assert (weights[0] > ground).sum() == 4
+
+    clips = Clips(3, seed=1)
+    scenes = [clips.scene(number) for number in range(3)]
+    for number, scene in enumerate(scenes):
+        mask = clips.mask(number)
+        assert (mask.shape, mask.dtype) == ((16, 16, 16), torch.uint8)
+        assert mask.float().mean() / 255 == pytest.approx(scene.truth().mask.mean().item(), abs=2e-3)
+    assert any(scene.shape is not None for scene in scenes)

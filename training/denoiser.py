@@ -5,7 +5,7 @@
 
 Reads every RUN/latents* and RUN/tokenizer; writes RUN/{images,video}.pt, from which a second call resumes. The video
 stage begins with the images' weights where there are some, and with the motion modules of `--start-from`. v
-prediction with uniform weight and AnimateDiff's betas; why is told in README.md. Learning rate and stopping follow the
+prediction with AnimateDiff's betas; objects weigh more; why is told in README.md. Learning rate and stopping follow the
 computing time spent, so that a run can be paused, and made longer or shorter while the rate is constant. The processes,
 one a core, average their gradients.
 """
@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention_processor import AttnProcessor
-from loop import add_device, compiled, mixed_precision, optimizers_for, start_processes, train
+from loop import DECAY, add_device, compiled, mixed_precision, optimizers_for, start_processes, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from motionclone.backbones.per_frame_norm import use_per_frame_norm
@@ -28,6 +29,8 @@ CHANNELS = (64, 96, 128)
 HEADS = 4
 TEXT_WIDTH = 96
 CAPTION_DROPOUT = 0.1
+OBJECT, OBJECT_BELOW = 4.0, 700
+"""What objects weigh more than their ground, and below which timestep: there the noisy latents show where they are."""
 STILLS = 3  # every third step of the video stage learns from single frames, as many as the clips have together
 
 
@@ -121,7 +124,8 @@ class Data:
 
     def __init__(self, run: Path, seed: int) -> None:
         folders = sorted(run.glob("latents*/"))
-        self.latents = torch.cat([load_file(folder / "latents.safetensors")["latents"] for folder in folders])
+        files = [load_file(folder / "latents.safetensors") for folder in folders]
+        self.latents, self.masks = (torch.cat([file[name] for file in files]) for name in ("latents", "masks"))
         self.tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
         self.captions = [c for folder in folders for c in json.loads((folder / "captions.json").read_text())]
         self.generator = torch.Generator().manual_seed(seed)
@@ -137,22 +141,23 @@ class Data:
             return caption.removeprefix("a ").replace(" on ", " ")
         return caption
 
-    def batch(self, stage: str, size: int) -> tuple[Tensor, Tensor]:
-        """Latents, (size, 8, 16, 16) for images or (size, 8, f, 16, 16) for video, and tokens (size, 77)."""
+    def batch(self, stage: str, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents, (size, 8, 16, 16) for images or (size, 8, f, 16, 16) for video, masks likewise, of one channel and
+        in [0, 1], and tokens (size, 77)."""
         chosen = torch.randint(len(self.latents), (size,), generator=self.generator)
-        clips = self.latents[chosen].float()
+        clips = torch.cat([self.latents[chosen].float(), self.masks[chosen].unsqueeze(2) / 255], 2)
         if stage == "images":
             frame = torch.randint(clips.shape[1], (size,), generator=self.generator)
-            latents = clips[torch.arange(size), frame]
+            both = clips[torch.arange(size), frame]
         else:
             backwards = torch.rand(size, generator=self.generator) < 0.5
             clips[backwards] = clips[backwards].flip(1)
-            latents = clips.transpose(1, 2)
+            both = clips.transpose(1, 2)
         mirrored = torch.rand(size, generator=self.generator) < 0.5
-        latents[mirrored] = latents[mirrored].flip(-1)
+        both[mirrored] = both[mirrored].flip(-1)
         words = [self._words(self.captions[i]) for i in chosen.tolist()]
         tokens = self.tokenizer(words, padding="max_length", max_length=77, return_tensors="pt").input_ids
-        return latents, tokens
+        return both[:, :-1], both[:, -1:], tokens
 
 
 def timesteps_of(size: int, generator: torch.Generator) -> Tensor:
@@ -170,19 +175,28 @@ def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: tor
     return alpha * latents + sigma * noise, alpha * noise - sigma * latents
 
 
+def loss_weights(masks: Tensor, timesteps: Tensor) -> Tensor:
+    """1, and more on objects and around them, of masks (b, 1, ..., h, w); in all 1 on average."""
+    near = max_pool2d(masks.flatten(0, -3), 3, 1, 1).view_as(masks)
+    shown = (timesteps < OBJECT_BELOW).view(-1, *[1] * (masks.ndim - 1))
+    weights = 1 + OBJECT * near * shown
+    return weights / weights.mean()
+
+
 def loss_of(model: nn.Module, data: Data, kind: str, size: int, alpha_bar: Tensor) -> Tensor:
-    """Mean squared error of v on one batch: of "images", of "video", or of "stills", clips of a single frame."""
-    latents, tokens = data.batch("video" if kind == "video" else "images", size)
+    """Weighted squared error of v on one batch: of "images", of "video", or of "stills", clips of a single frame."""
+    latents, masks, tokens = data.batch("video" if kind == "video" else "images", size)
     if kind == "stills":
-        latents = latents.unsqueeze(2)
+        latents, masks = latents.unsqueeze(2), masks.unsqueeze(2)
     timesteps = timesteps_of(size, data.generator)
     noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
     repeats = latents.shape[2] if kind == "video" else 1
     device = next(model.parameters()).device
-    noisy, timesteps, tokens, wanted = (each.to(device) for each in (noisy, timesteps, tokens, wanted))
+    weights = loss_weights(masks, timesteps)
+    noisy, timesteps, tokens, wanted, weights = (x.to(device) for x in (noisy, timesteps, tokens, wanted, weights))
     with mixed_precision(device):
         predicted = model(noisy, timesteps, tokens, repeats)
-    return (predicted.float() - wanted).square().mean()
+    return (weights * (predicted.float() - wanted).square()).mean()
 
 
 def start_from(model: Model, released: Path, *, of_images: bool) -> None:
@@ -208,6 +222,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--start-from", type=Path, help="exported model whose weights to begin with")
+    parser.add_argument("--decay", type=float, default=DECAY, help="last share of the time, in which the rate falls")
     parser.add_argument("--keep-words", action="store_true", help="the text encoder does not learn: others may use it")
     add_device(parser)
     parser.add_argument("--compile", action="store_true", help="faster steps, after minutes of compiling")
@@ -250,6 +265,7 @@ def main() -> None:
         minutes=args.minutes,
         rate=args.rate,
         seed=seed,
+        decay=args.decay,
     )
 
 

@@ -162,7 +162,7 @@ def main() -> None:
     def loss(_step: int) -> tuple[str, Tensor]:
         for change in student.changes:
             change.follow()
-        latents, tokens = data.batch("video", args.batch)
+        latents, _, tokens = data.batch("video", args.batch)
         first = int(torch.randint(latents.shape[2] - FRAMES + 1, (1,), generator=data.generator))
         latents = latents[:, :, first : first + FRAMES]
         return "distil", loss_of(student, latents, read(tokens), none, alpha_bar, data.generator)

@@ -2,8 +2,9 @@
 
     python training/latents.py --vae RUN/vae --out RUN/latents --clips 6000
 
-Writes captions.json and latents.safetensors: (clips, 16, 8, 16, 16) float16, scaled to unit variance. Each clip has a
-seed of its own, so that it is the same however many processes draw.
+Writes captions.json and latents.safetensors: latents (clips, 16, 8, 16, 16), float16, scaled to unit variance, and
+masks (clips, 16, 16, 16), which share of a latent the object covers, of 255. Each clip has a seed of its own, so that
+it is the same however many processes draw.
 """
 
 import argparse
@@ -15,8 +16,11 @@ from diffusers import AutoencoderKL
 from loop import add_device, clock, mixed_precision
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 from torch.utils.data import DataLoader, Dataset
 from variety import FIRST_SEED, training_scene
+
+from motionclone.lab.world import Scene
 
 FRAMES = 16
 
@@ -31,9 +35,16 @@ class Clips(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> tuple[str, Tensor]:
-        generator = torch.Generator().manual_seed(FIRST_SEED + 1_000_000 * self.seed + number)
-        scene = training_scene(FRAMES, generator)
+        scene = self.scene(number)
         return scene.caption, scene.render(samples=1 + number % 2)
+
+    def scene(self, number: int) -> Scene:
+        generator = torch.Generator().manual_seed(FIRST_SEED + 1_000_000 * self.seed + number)
+        return training_scene(FRAMES, generator)
+
+    def mask(self, number: int) -> Tensor:
+        """Share of each latent that the object covers, (16, 16, 16) uint8."""
+        return (255 * avg_pool2d(self.scene(number).truth().mask, 4)).round().to(torch.uint8)
 
 
 @torch.no_grad()
@@ -56,9 +67,11 @@ def main() -> None:
     args = parser.parse_args()
 
     vae = AutoencoderKL.from_pretrained(args.vae).eval().to(args.device, memory_format=torch.channels_last)
-    captions, latents = [], []
+    clips = Clips(args.clips, args.seed)
+    captions, latents, masks = [], [], []
     began = clock(args.device)
-    for caption, frames in DataLoader(Clips(args.clips, args.seed), batch_size=None, num_workers=args.workers):
+    for caption, frames in DataLoader(clips, batch_size=None, num_workers=args.workers):
+        masks.append(clips.mask(len(captions)))
         captions.append(caption)
         latents.append(encoded(vae, frames))
         if len(captions) % 500 == 0:
@@ -66,7 +79,7 @@ def main() -> None:
         if clock(args.device) - began > 60 * args.minutes:
             break
     args.out.mkdir(parents=True, exist_ok=True)
-    save_file({"latents": torch.stack(latents)}, args.out / "latents.safetensors")
+    save_file({"latents": torch.stack(latents), "masks": torch.stack(masks)}, args.out / "latents.safetensors")
     (args.out / "captions.json").write_text(json.dumps(captions))
 
 

@@ -83,6 +83,7 @@ def train(
     minutes: float,
     rate: float,
     seed: int,
+    decay: float = DECAY,
 ) -> None:
     """Train until `minutes` of computing time are spent, learning at `rate`, which falls to 0 at the end.
 
@@ -96,6 +97,7 @@ def train(
         minutes: of computing on each core; time in which the process was paused does not count.
         rate: the highest learning rate.
         seed: of this process.
+        decay: last share of the time, in which the rate falls; 0 if another stage goes on from the weights.
     """
     device = next(model.parameters()).device
     first = not dist.is_initialized() or dist.get_rank() == 0
@@ -126,7 +128,8 @@ def train(
     windows: dict[str, list[float]] = {}
     while state["seconds"] < total and not told_to_end:
         began = clock(device)
-        now = rate * min(1, (state["step"] + 1) / 100, (1 - state["seconds"] / total) / DECAY)
+        falling = (1 - state["seconds"] / total) / decay if decay else 1.0
+        now = rate * min(1, (state["step"] + 1) / 100, falling)
         name, loss = loss_of(state["step"])
         model.zero_grad(set_to_none=True)
         loss.backward()
@@ -138,11 +141,11 @@ def train(
                 group["lr"] = now * group["scale"]
             optimizer.step()
         if first:
-            decay = min(EMA, (state["step"] + 1) / (state["step"] + 10))
+            inertia = min(EMA, (state["step"] + 1) / (state["step"] + 10))
             with torch.no_grad():
                 for key, value in model.state_dict().items():
                     if value.is_floating_point():
-                        ema[key].lerp_(value, 1 - decay)
+                        ema[key].lerp_(value, 1 - inertia)
         state["step"] += 1
         spent = torch.tensor(clock(device) - began)
         if dist.is_initialized():  # the same clock in every process

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from denoiser import STILLS, TEXT_WIDTH, Data, noised, text_encoder, timesteps_of
+from denoiser import STILLS, TEXT_WIDTH, Data, loss_weights, noised, text_encoder, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from loop import add_device, compiled, mixed_precision, optimizers_for, start_processes, train
@@ -124,17 +124,18 @@ def main() -> None:
     def loss(step: int) -> tuple[str, Tensor]:
         kind = "stills" if step < args.stills or step % STILLS == 0 else "video"
         size = args.batch if kind == "video" else 8 * args.batch
-        latents, tokens = data.batch("video" if kind == "video" else "images", size)
+        *both, tokens = data.batch("video" if kind == "video" else "images", size)
         # As (b, f, c, h, w); of a still two frames, which is one patch.
-        latents = latents.transpose(1, 2) if kind == "video" else latents.unsqueeze(1).repeat(1, 2, 1, 1, 1)
+        latents, masks = (x.transpose(1, 2) if kind == "video" else x.unsqueeze(1).repeat(1, 2, 1, 1, 1) for x in both)
         timesteps = timesteps_of(size, data.generator)
         noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
+        weights = loss_weights(masks, timesteps).to(args.device)
         noisy, tokens, timesteps, wanted = (each.to(args.device) for each in (noisy, tokens, timesteps, wanted))
         turns = tuple(each.to(args.device) for each in rotary(latents.shape[1]))
         with mixed_precision(args.device):
             words = text(tokens[:, :WORDS]).last_hidden_state
             predicted = denoise(noisy, words, timesteps, image_rotary_emb=turns).sample
-        return kind, (predicted.float() - wanted).square().mean()
+        return kind, (weights * (predicted.float() - wanted).square()).mean()
 
     train(
         network,
