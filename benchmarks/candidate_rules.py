@@ -175,16 +175,18 @@ def slowed(gradient: Tensor) -> Tensor:
     return (before + 2 * gradient + after) / 4
 
 
-def looked_ahead(steps: int) -> AbstractContextManager[None]:
-    """Two gradients for a guided step, the second where half of the first one's move leads; their mean is descended."""
+def in_small_moves(guided_steps: int, count: int) -> AbstractContextManager[None]:
+    """`count` gradients for a guided step, each taken where the ones before lead; their sum is descended."""
     plain = sampling.energy_and_gradient
 
     def changed(backbone: Any, forward: Any, call: Any, *rest: Any, **options: Any) -> Any:
-        output, energies, first = plain(backbone, forward, call, *rest, **options)
-        latents = call[backbone.latents_name]
-        moved = latents - (DISPLACEMENT / steps / 2 * motion_direction(first)).to(latents.dtype)
-        _, _, second = plain(backbone, forward, {**call, backbone.latents_name: moved}, *rest, **options)
-        return output, energies, unit(first) + unit(second)
+        output, energies, gradient = plain(backbone, forward, call, *rest, **options)
+        latents, together = call[backbone.latents_name], motion_direction(gradient)
+        for _ in range(count - 1):
+            moved = latents - (DISPLACEMENT / guided_steps / count * together).to(latents.dtype)
+            _, _, gradient = plain(backbone, forward, {**call, backbone.latents_name: moved}, *rest, **options)
+            together = together + motion_direction(gradient)
+        return output, energies, together
 
     return replaced(sampling, "energy_and_gradient", changed)
 

@@ -70,7 +70,7 @@ CANDIDATES = {
     "reused3": Candidate("a gradient every third guided step", rule=lambda run: rules.reused(3)),
     "ahead": Candidate(
         "two gradients a guided step, the second half a move ahead",
-        rule=lambda run: rules.looked_ahead(run.settings.sampling.guided_steps),
+        rule=lambda run: rules.in_small_moves(run.settings.sampling.guided_steps, 2),
     ),
     "travel": Candidate(
         "three of the guided steps taken twice (time travel)",
@@ -104,6 +104,11 @@ for factor in (1, 1.67, 2, 3):
     CANDIDATES[f"few-f{factor}"] = Candidate(
         f"8 steps, factor {factor}", {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}}
     )
+CANDIDATES["few-moves3"] = Candidate(
+    "8 steps, three gradients a guided step",
+    {"sampling": FEW, "guidance": {"guidance_scale_factor": 1.67}},
+    rule=lambda run: rules.in_small_moves(run.settings.sampling.guided_steps, 3),
+)
 CANDIDATES["few-g6"] = Candidate("8 steps, 6 guided", {"sampling": {**FEW, "guided_steps": 6}})
 PAPER = preset(f"{MODEL}-paper").model_dump(include={"extraction", "guidance", "sampling"})
 CANDIDATES["paper"] = Candidate("the paper's method in 24 steps", PAPER)
