@@ -104,10 +104,22 @@ for factor in (1, 1.67, 2, 3):
     CANDIDATES[f"few-f{factor}"] = Candidate(
         f"8 steps, factor {factor}", {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}}
     )
-CANDIDATES["few-moves3"] = Candidate(
-    "8 steps, three gradients a guided step",
-    {"sampling": FEW, "guidance": {"guidance_scale_factor": 1.67}},
-    rule=lambda run: rules.in_small_moves(run.settings.sampling.guided_steps, 3),
+
+
+def _small_moves(count: int, factor: float) -> Candidate:
+    return Candidate(
+        f"8 steps, {count} gradients a guided step, factor {factor}",
+        {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}},
+        rule=lambda run: rules.in_small_moves(run.settings.sampling.guided_steps, count),
+    )
+
+
+CANDIDATES["few-moves2"] = _small_moves(2, 1.67)
+CANDIDATES["few-moves3"] = _small_moves(3, 1.67)
+CANDIDATES["few-moves3-f3"] = _small_moves(3, 3)
+CANDIDATES["few-14"] = Candidate(
+    "14 steps, 7 guided, factor 2.17",
+    {"sampling": {"steps": 14, "guided_steps": 7}, "guidance": {"guidance_scale_factor": 2.17}},
 )
 CANDIDATES["few-g6"] = Candidate("8 steps, 6 guided", {"sampling": {**FEW, "guided_steps": 6}})
 PAPER = preset(f"{MODEL}-paper").model_dump(include={"extraction", "guidance", "sampling"})
