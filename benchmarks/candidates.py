@@ -3,7 +3,8 @@
     python benchmarks/candidates.py OUT [CANDIDATE@STRENGTH ...] [--cases 12]
 
 Each candidate is one change of the preset's guidance, tried in its place on the validation split, from the same noise,
-or the paper's method, whose weight is multiplied in place of a strength.
+or the paper's method, whose weight is multiplied in place of a strength. What was chosen there may be seen with
+--split test.
 OUT/CANDIDATE@STRENGTH/results.jsonl has a line for each video, OUT/candidates.md the table, OUT/candidates.jsonl the
 scores that it is made of; --draw makes the table from them. Motion and words are those of front.py.
 """
@@ -28,6 +29,7 @@ from motionclone.lab.metrics.statistics import bootstrap
 from motionclone.lab.results import read_results
 from motionclone.lab.running import run_suite
 from motionclone.lab.suites import Suite
+from motionclone.lab.world import Split
 from motionclone.settings import Settings, preset
 
 MODEL = "mini"
@@ -152,8 +154,8 @@ def method_of(point: str) -> Method:
     return Method(point, point, "candidates", "", changes)
 
 
-def measure(points: list[str], out: Path, cases: int, dtype: torch.dtype) -> None:
-    setup, pipe = bundled_setup("candidates", (), MODEL, split="validation", cases=cases, dtype=dtype)
+def measure(points: list[str], out: Path, split: Split, cases: int, dtype: torch.dtype) -> None:
+    setup, pipe = bundled_setup("candidates", (), MODEL, split=split, cases=cases, dtype=dtype)
     plain = making._generated
 
     def by_rule(pipe: Any, method: Method, case: Any, reference: Tensor, settings: Any) -> Any:
@@ -229,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("points", nargs="*", default=DEFAULT, metavar="CANDIDATE@STRENGTH", help=", ".join(CANDIDATES))
+    parser.add_argument("--split", default="validation", choices=["validation", "test"], help="of another OUT")
     parser.add_argument("--cases", type=int, default=12)
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--draw", action="store_true", help="only show what OUT/candidates.jsonl has")
@@ -237,7 +240,7 @@ def main() -> None:
         parser.error(f"there is no candidate {unknown[0]}; there are {', '.join(CANDIDATES)}")
     if not args.draw:
         args.out.mkdir(parents=True, exist_ok=True)
-        measure(list(args.points), args.out, args.cases, getattr(torch, args.dtype))
+        measure(list(args.points), args.out, args.split, args.cases, getattr(torch, args.dtype))
         gather(args.out)
     (args.out / "candidates.md").write_text(table(args.out), encoding="utf-8")
     print(table(args.out))
