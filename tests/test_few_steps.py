@@ -25,7 +25,8 @@ from motionclone.backbones.patching import layered
 from motionclone.calling import call_arguments
 from motionclone.cloning import generate
 from motionclone.extraction import extract_motion
-from motionclone.guidance import DISPLACEMENT
+from motionclone.guidance import DISPLACEMENT, motion_direction
+from motionclone.media.conditions import Condition
 from motionclone.models.animatediff import BETAS
 from motionclone.sampling import motion_guidance
 from motionclone.settings import parse_settings
@@ -161,6 +162,41 @@ def test_the_latents_are_moved_as_far_as_was_asked_for(made, family, sampler, co
     assert min(moves) > 0
     assert trace.shortfall is None
     assert sum(moves) == pytest.approx(STRENGTH * DISPLACEMENT, rel=0.02)
+
+
+@pytest.mark.parametrize("family", ["animatediff", *FAMILIES])
+def test_each_gradient_of_a_guided_step_is_taken_where_those_before_it_lead(made, family, monkeypatch):
+    """In all layouts of latents: packed, with a picture's channels, or its frame in the place of theirs."""
+    pipe, settings, motion = made(family)
+    backbone, settings = backbone_of(pipe), settings.in_steps(8)
+    size = settings.sampling.height, settings.sampling.width
+    condition = Condition(torch.zeros(1, 3, *size)) if backbone.shown_frames else None
+    plain, calls = sampling.energy_and_gradient, []
+
+    def noted(backbone, forward, call, *rest, **options):
+        output, energies, gradient = plain(backbone, forward, call, *rest, **options)
+        calls.append((call[backbone.latents_name].detach(), gradient, call))
+        return output, energies, gradient
+
+    monkeypatch.setattr(sampling, "energy_and_gradient", noted)
+    made_by = {}
+    for count in (1, 3):
+        calls.clear()
+        given = settings.changed({"guidance.inner_steps": count})
+        made_by[count] = generate(pipe, motion, "a cat", given, condition=condition)
+        assert len(calls) == count * len(made_by[count].steps)
+    assert not torch.equal(made_by[1].frames, made_by[3].frames)
+    assert made_by[1].steps[0].energy == made_by[3].steps[0].energy
+    kept = backbone.kept_frames
+    (start, *_), (second, gradient, call), (third, _, _) = calls[:3]
+    first = motion_direction(backbone.unpacked(calls[0][1], call), kept)
+    moved = [backbone.unpacked(backbone.denoised(x - start), call) for x in (second, third)]
+    size = moved[0][:, :, kept:].square().mean().sqrt()
+    torch.testing.assert_close(moved[0], -size * first, rtol=1e-3, atol=1e-5)
+    both = first + motion_direction(backbone.unpacked(gradient, call), kept)
+    torch.testing.assert_close(moved[1], -size * both, rtol=1e-3, atol=1e-5)
+    changed = (second != start).sum()
+    assert changed <= moved[0].count_nonzero()  # no channels of pictures, and no frames of theirs
 
 
 def test_noise_that_a_scheduler_draws_without_being_told_from_where_is_that_of_the_seed(made, monkeypatch):

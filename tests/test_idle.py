@@ -27,6 +27,7 @@ CHANGES = {
     "extraction.prompt": "a dog",
     "guidance.match_direction": True,
     "guidance.guidance_scale_factor": 2.0,
+    "guidance.inner_steps": 3,
     "sampling.steps": 9,
     "sampling.guided_steps": 3,
     "sampling.guidance_scale": 5.0,
@@ -170,6 +171,7 @@ def wan():
         ({"guidance.warm_up": 4}, "guidance.warm_up", "of the 2 guided steps at full weight; set them to 1 or less"),
         ({"guidance.match_direction": True}, "guidance.match_direction", "it is for update = noise"),
         ({"guidance.strength": 0.0}, "guidance.weight", "guidance.strength is 0"),
+        ({"guidance.inner_steps": 2}, "guidance.inner_steps", "by weight a guided step has one gradient; set"),
         ({"guidance.strength": 1.0}, "guidance.weight", "strength is 1; leave one of them out"),
         ({"guidance.strength": 1.0}, "guidance.update", "strength is 1; leave one of them out"),
         ({"guidance.strength": 1.0}, "guidance.match_direction", "strength is 1; leave one of them out"),
@@ -194,6 +196,7 @@ def test_what_acts_is_not_refused(animatediff):
     assert animatediff.refusal(animatediff.settings, "per_frame_norm") is None
     assert animatediff.refusal(changed(animatediff.settings, "guidance.warm_up", 1), "guidance.warm_up") is None
     strong = changed(animatediff.settings, "guidance.strength", 1.0)
+    assert animatediff.refusal(changed(strong, "guidance.inner_steps", 2), "guidance.inner_steps") is None
     assert animatediff.refusal(changed(strong, "guidance.warm_up", 9), "guidance.warm_up") is None
     assert animatediff.refusal(changed(strong, "guidance.weight", 0.0), "guidance.weight") is None
 

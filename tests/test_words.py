@@ -368,6 +368,7 @@ def test_previews_of_the_bundled_models_in_four_steps(run, here, monkeypatch, tm
         assert "note: 6 frames of 64x64 are what so short a clip has room for" in said
         assert "distance from the reference's motion" in said
         assert ("--guidance-scale-factor 1.33" in said) == (name != "dit")
+        assert "--inner-steps 3" in said
         assert "guidance" not in said.replace("--guidance-scale-factor", "")
 
 
@@ -378,9 +379,13 @@ def test_in_steps_keeps_the_shares_in_python_as_at_the_command_line():
     assert not found.sampling.model_fields_set
     assert preset("mini").in_steps(8).guidance.guidance_scale_factor == 1.67  # words count 3 times in 24 steps
     assert preset("mini").in_steps(50).guidance.guidance_scale_factor == 3
-    assert preset("mini").changed({"sampling.steps": 8, "guidance.guidance_scale_factor": 2}).guidance == preset(
-        "mini"
-    ).guidance.model_copy(update={"guidance_scale_factor": 2.0})
+    inner = {steps: preset("mini").in_steps(steps).guidance.inner_steps for steps in (2, 8, 12, 13, 50)}
+    assert inner == {2: 3, 8: 3, 12: 2, 13: 1, 50: 1}
+    assert preset("mini").changed({"sampling.steps": 8, "guidance.inner_steps": 1}).guidance.inner_steps == 1
+    by_weight = preset("mini").changed({"sampling.steps": 8, "guidance.weight": 500.0}), preset("camera").in_steps(8)
+    assert [each.guidance.inner_steps for each in by_weight] == [1, 1]
+    given = preset("mini").changed({"sampling.steps": 8, "guidance.guidance_scale_factor": 2})
+    assert given.guidance.guidance_scale_factor == 2
     assert Sampling(steps=4).guided_steps == 2
     with pytest.raises(InputError, match=r"sampling\.steps must be 1 or more, got 0"):
         preset("object").in_steps(0)

@@ -1,6 +1,6 @@
 """The motion energy of one call of the denoiser, and its gradient with respect to the latents (Eqs. 2, 6)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -82,10 +82,45 @@ def strong_gradient(backbone: Backbone, gradient: Tensor, call: Call, weight: fl
     direction = motion_direction(backbone.unpacked(gradient, call), backbone.kept_frames)
     step = sigma**2 * weight * direction
     found = on_sphere(step, backbone.unpacked(latents, call), backbone.kept_frames) / sigma**2
-    places = torch.arange(gradient.numel(), device=gradient.device).view_as(gradient)
-    packed = torch.empty_like(gradient).flatten()
-    packed[backbone.unpacked(places, call).flatten()] = found.flatten()
-    return packed.view_as(gradient)
+    return _packed(backbone, found, gradient, call)
+
+
+def inner_steps(
+    backbone: Backbone, gradient: Tensor, call: Call, move: float, count: int, gradient_of: Callable[[Call], Tensor]
+) -> Tensor:
+    """The sum of the directions of several gradients, each taken where those before it lead.
+
+    In few steps each has to move the latents far, and the gradient at their start tells little of where they arrive.
+
+    Args:
+        backbone: of the denoiser.
+        gradient: the first, in the layout of the output of a call of the denoiser.
+        call: that it was taken at.
+        move: root mean square by which all of them together are to move the latents.
+        count: of gradients, with the first.
+        gradient_of: the gradient of another call.
+
+    Returns:
+        What is to be descended in place of the gradient, in its layout.
+    """
+    latents, together = call[backbone.latents_name], torch.zeros_like(gradient)
+    places = backbone.denoised(torch.arange(latents.numel(), device=latents.device).view_as(latents))
+    for taken in range(count):
+        direction = motion_direction(backbone.unpacked(gradient, call), backbone.kept_frames)
+        together = together + _packed(backbone, direction, gradient, call)
+        if taken + 1 < count:
+            moved = latents.detach().flatten().to(together.dtype)
+            moved = moved.index_add(0, places.flatten(), together.flatten(), alpha=-move / count)
+            gradient = gradient_of({**call, backbone.latents_name: moved.view_as(latents).to(latents.dtype)})
+    return together
+
+
+def _packed(backbone: Backbone, unpacked: Tensor, output: Tensor, call: Call) -> Tensor:
+    """The inverse of `unpacked`, for an output of this shape."""
+    places = torch.arange(output.numel(), device=output.device).view_as(output)
+    packed = torch.empty_like(output).flatten()
+    packed[backbone.unpacked(places, call).flatten()] = unpacked.flatten()
+    return packed.view_as(output)
 
 
 def guided_costs(

@@ -85,7 +85,7 @@ def tell_idle(backbone: Backbone, settings: Settings, motion: Motion, condition:
 
 def tell_idle_guidance(settings: Guidance) -> None:
     """Warn of what contradicts itself in settings of guidance."""
-    for name, why in _beside_strength(settings).items():
+    for name, why in (_beside_strength(settings) | _beside_weight(settings)).items():
         if name in settings.model_fields_set:
             warnings.warn(f"{named(name)} {why}.", GuidanceWarning, stacklevel=4)
     matched = settings.match_direction and settings.update == "direction"
@@ -133,6 +133,13 @@ def _beside_strength(guidance: Guidance) -> dict[str, str]:
     return dict.fromkeys(("weight", "update", "match_direction"), why)
 
 
+def _beside_weight(guidance: Guidance) -> dict[str, str]:
+    """What needs a strength, by which alone it is known how far a step leads."""
+    if guidance.strength is not None or guidance.inner_steps == 1 or guidance.off:
+        return {}
+    return {"inner_steps": f"does not act: by weight a guided step has one gradient; set {named('strength')}"}
+
+
 def _kept(scheduler: Any) -> str:
     fraction = named("guidance.guided_fraction")
     return f"does not act: {type(scheduler).__name__} keeps its own steps; leave it out, and set {fraction}"
@@ -152,7 +159,8 @@ def _steps(backbone: Backbone, settings: Settings) -> dict[str, str]:
             )
     if guidance.match_direction and guidance.update == "direction":
         found["guidance.match_direction"] = _matched()
-    return found | {f"guidance.{name}": why for name, why in _beside_strength(guidance).items()}
+    beside = _beside_strength(guidance) | _beside_weight(guidance)
+    return found | {f"guidance.{name}": why for name, why in beside.items()}
 
 
 def _words(backbone: Backbone, settings: Settings) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from motionclone.backbones.backbone import Guidable, named_arguments, with_increment
+from motionclone.backbones.backbone import Call, Guidable, named_arguments, with_increment
 from motionclone.backbones.families import Pipeline, backbone_of, check_denoiser
 from motionclone.backbones.modular import is_modular
 from motionclone.backbones.patching import Forward, eta_of, is_call_of, is_under, layered
@@ -28,7 +28,7 @@ from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing, within_memory
 from motionclone.calling import check_function
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.gradient import energy_and_gradient, guided_costs, strong_gradient
+from motionclone.gradient import energy_and_gradient, guided_costs, inner_steps, strong_gradient
 from motionclone.guidance import output_increment
 from motionclone.idle import tell_idle_guidance, tell_idle_scale_factor
 from motionclone.motion import Motion
@@ -203,12 +203,26 @@ def motion_guidance(
         halves_together = halves_together or unconditional_call is not None
         with torch.no_grad(), fitting:
             unconditional = plain(**unconditional_call) if unconditional_call else None
-        guided_call = (backbone, plain, conditional_call, near)
-        conditional, by_site, gradient = recomputing.run(
-            latents,
-            lambda blocks: guided_costs(*guided_call, blocks, objective=objective),
-            lambda blocks: energy_and_gradient(*guided_call, recompute=blocks, objective=objective),
-        )
+        reference = near
+
+        def differentiated(call: Call) -> tuple[Any, dict[str, Tensor], Tensor]:
+            guided_call = (backbone, plain, call, reference)
+            return recomputing.run(
+                latents,
+                lambda blocks: guided_costs(*guided_call, blocks, objective=objective),
+                lambda blocks: energy_and_gradient(*guided_call, recompute=blocks, objective=objective),
+            )
+
+        conditional, by_site, gradient = differentiated(conditional_call)
+        if settings.strength is not None and settings.inner_steps > 1:
+            gradient = inner_steps(
+                backbone,
+                gradient,
+                conditional_call,
+                planned.move,
+                settings.inner_steps,
+                lambda call: differentiated(call)[2],
+            )
         trace.recomputed = recomputing.chosen
         finite = gradient.isfinite().all()
         if settings.strength is None:

@@ -118,6 +118,12 @@ class Guidance(_Frozen):
     guidance_scale_factor: float = Field(
         default=1.0, ge=0, le=100, description="Multiplies classifier-free guidance in guided steps: words hold."
     )
+    inner_steps: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Gradients of a guided step, each where those before it lead; for few steps, and by strength.",
+    )
     guided_fraction: float = Field(
         default=0.3, gt=0, le=1, description="Noisiest share of the schedule that is guided."
     )
@@ -206,9 +212,10 @@ class Settings(_Frozen):
     def changed(self, given: Mapping[str, Any]) -> "Settings":
         """The same but for what a person gives, by section and name, such as {"guidance.weight": 500, "seed": 7}.
 
-        In another number of steps as large a share is guided, and ramped; in fewer, what words count more in guided
-        steps is as many times less, as motion has fewer steps to answer in (nothing undoes that in more steps); and a
-        weight, the paper's way, takes the place of a strength: unless these are given, too.
+        In another number of steps as large a share is guided, and ramped. In fewer, as motion has fewer steps to answer
+        in, what words count more in guided steps is as many times less, and by strength each takes as many gradients as
+        there are times fewer steps, three at most (nothing undoes that in more steps). And a weight, the paper's way,
+        takes the place of a strength. All that unless these are given, too.
 
         Raises:
             InputError: as `parse_settings`.
@@ -227,6 +234,9 @@ class Settings(_Frozen):
             more = self.guidance.guidance_scale_factor - 1
             if now < before and more > 0 and FACTOR not in given:
                 data["guidance"]["guidance_scale_factor"] = round(1 + more * now / before, 2)
+            by_strength = data["guidance"]["strength"] is not None
+            if now < before and by_strength and self.guidance.inner_steps == 1 and INNER not in given:
+                data["guidance"]["inner_steps"] = min(before // now, MOST_INNER)
         return parse_settings(data, None)
 
 
@@ -238,7 +248,9 @@ FLAT_NAMES = {
 }
 """What settings are called where they stand in no section, as options and in job files, if not by their own names."""
 
-FACTOR = "guidance.guidance_scale_factor"
+FACTOR, INNER = "guidance.guidance_scale_factor", "guidance.inner_steps"
+MOST_INNER = 3
+"""That fewer steps alone lead to: each costs as much as an unguided step."""
 SHARES = {"sampling.guided_steps": 1, "guidance.warm_up": 0, "guidance.cool_down": 0}
 """Counts of steps that go with the number of all steps; and the least of each."""
 

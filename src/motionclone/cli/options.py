@@ -16,6 +16,7 @@ from motionclone.files import check_no_address
 from motionclone.settings import (
     FACTOR,
     FLAT_NAMES,
+    INNER,
     SHARES,
     Sampling,
     Settings,
@@ -270,10 +271,12 @@ def _told_steps(before: Settings, settings: Settings, given: Mapping[str, Any]) 
     now, left = settings.sampling.steps, SHARES.keys() - given.keys()
     factor, usual = (each.guidance.guidance_scale_factor for each in (settings, before))
     acts = factor != usual and FACTOR not in given and not settings.guidance.off
-    if now == before.sampling.steps or not (left or acts):
+    inner, one = (each.guidance.inner_steps for each in (settings, before))
+    more = inner != one and INNER not in given and not settings.guidance.off
+    if now == before.sampling.steps or not (left or acts or more):
         return None
     guided = f", {settings.sampling.guided_steps} of them guided, as large a share"
-    words = f"; {named('guidance_scale_factor', factor)}" * acts
+    words = f"; {named('guidance_scale_factor', factor)}" * acts + f"; {named('inner_steps', inner)}" * more
     many = f"{now} steps in place of the preset's {before.sampling.steps}"
     return f"note: {many}{guided * ('sampling.guided_steps' in left)}{words}"
 

@@ -62,7 +62,7 @@ def in_steps(base: Settings, count: int) -> dict[str, dict[str, Any]]:
     few = base.in_steps(count)
     return {
         "sampling": {"steps": count, "guided_steps": few.sampling.guided_steps},
-        "guidance": few.guidance.model_dump(include={"warm_up", "cool_down", "guidance_scale_factor"}),
+        "guidance": few.guidance.model_dump(include={"warm_up", "cool_down", "guidance_scale_factor", "inner_steps"}),
     }
 
 
