@@ -12,7 +12,7 @@ from torch.nn import functional
 from motionclone import cloning, sampling
 from motionclone.backbones.families import backbone_of
 from motionclone.extraction import extract_motion, generator_of, seeded_noise
-from motionclone.guidance import DISPLACEMENT, clean_and_noise, motion_direction
+from motionclone.guidance import clean_and_noise, motion_direction
 from motionclone.motion import Motion, SparseMap, temporal_attention
 from motionclone.objectives.cross_entropy import LEAST
 from motionclone.schedule import UnevenDDIMScheduler, timesteps_of
@@ -173,22 +173,6 @@ def slowed(gradient: Tensor) -> Tensor:
     before = torch.cat([gradient[:, :, :1], gradient[:, :, :-1]], 2)
     after = torch.cat([gradient[:, :, 1:], gradient[:, :, -1:]], 2)
     return (before + 2 * gradient + after) / 4
-
-
-def in_small_moves(guided_steps: int, count: int) -> AbstractContextManager[None]:
-    """`count` gradients for a guided step, each taken where the ones before lead; their sum is descended."""
-    plain = sampling.energy_and_gradient
-
-    def changed(backbone: Any, forward: Any, call: Any, *rest: Any, **options: Any) -> Any:
-        output, energies, gradient = plain(backbone, forward, call, *rest, **options)
-        latents, together = call[backbone.latents_name], motion_direction(gradient)
-        for _ in range(count - 1):
-            moved = latents - (DISPLACEMENT / guided_steps / count * together).to(latents.dtype)
-            _, _, gradient = plain(backbone, forward, {**call, backbone.latents_name: moved}, *rest, **options)
-            together = together + motion_direction(gradient)
-        return output, energies, together
-
-    return replaced(sampling, "energy_and_gradient", changed)
 
 
 @contextmanager

@@ -70,10 +70,7 @@ CANDIDATES = {
     "slowed": _gradient("gradient smoothed over frames (1 2 1)", lambda: rules.slowed),
     "reused": Candidate("a gradient every second guided step", rule=lambda run: rules.reused(2)),
     "reused3": Candidate("a gradient every third guided step", rule=lambda run: rules.reused(3)),
-    "ahead": Candidate(
-        "two gradients a guided step, the second half a move ahead",
-        rule=lambda run: rules.in_small_moves(run.settings.sampling.guided_steps, 2),
-    ),
+    "inner2": Candidate("two gradients a guided step (`inner_steps`)", {"guidance": {"inner_steps": 2}}),
     "travel": Candidate(
         "three of the guided steps taken twice (time travel)",
         rule=lambda run: rules.travelled(run.pipe, (2, 5, 8), run.settings.seed),
@@ -106,19 +103,11 @@ for factor in (1, 1.67, 2, 3):
     CANDIDATES[f"few-f{factor}"] = Candidate(
         f"8 steps, factor {factor}", {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}}
     )
-
-
-def _small_moves(count: int, factor: float) -> Candidate:
-    return Candidate(
-        f"8 steps, {count} gradients a guided step, factor {factor}",
-        {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}},
-        rule=lambda run: rules.in_small_moves(run.settings.sampling.guided_steps, count),
+for count, factor in ((2, 1.67), (3, 1.67), (3, 3)):
+    CANDIDATES[f"few-f{factor}-inner{count}"] = Candidate(
+        f"8 steps, factor {factor}, {count} gradients a guided step",
+        {"sampling": FEW, "guidance": {"guidance_scale_factor": factor, "inner_steps": count}},
     )
-
-
-CANDIDATES["few-moves2"] = _small_moves(2, 1.67)
-CANDIDATES["few-moves3"] = _small_moves(3, 1.67)
-CANDIDATES["few-moves3-f3"] = _small_moves(3, 3)
 CANDIDATES["few-14"] = Candidate(
     "14 steps, 7 guided, factor 2.17",
     {"sampling": {"steps": 14, "guided_steps": 7}, "guidance": {"guidance_scale_factor": 2.17}},
