@@ -56,6 +56,13 @@ def methods_of(model: str) -> tuple[Method, ...]:
             )
             for s in STRENGTHS[1:3]
         ),
+        Method(
+            "one@1",
+            "strength 1, one gradient a guided step",
+            "front",
+            "",
+            {**few, "guidance": {**few["guidance"], "inner_steps": 1, "strength": 1.0}},
+        ),
     )
 
 
