@@ -90,8 +90,8 @@ def inner_steps(
 ) -> Tensor:
     """The sum of the directions of several gradients, each taken where those before it lead.
 
-    In few steps each has to move the latents far, and the gradient at their start tells little of where they arrive (the
-    inner iterations of TFG, arXiv:2409.15761, with moves of fixed size).
+    In few steps each has to move the latents far, and the gradient at their start tells little of where they arrive. As
+    the inner iterations of TFG (arXiv:2409.15761), with moves of fixed size.
 
     Args:
         backbone: of the denoiser.
