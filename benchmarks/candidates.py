@@ -103,7 +103,7 @@ for factor in (1, 1.67, 2, 3):
     CANDIDATES[f"few-f{factor}"] = Candidate(
         f"8 steps, factor {factor}", {"sampling": FEW, "guidance": {"guidance_scale_factor": factor}}
     )
-for count, factor in ((2, 1.67), (3, 1.67), (3, 3)):
+for count, factor in ((2, 1.67), (3, 1.67)):
     CANDIDATES[f"few-f{factor}-inner{count}"] = Candidate(
         f"8 steps, factor {factor}, {count} gradients a guided step",
         {"sampling": FEW, "guidance": {"guidance_scale_factor": factor, "inner_steps": count}},

@@ -132,12 +132,14 @@ V = {"prediction_type": "v_prediction"}
         ("hunyuan-1.5", "flow LCM", {}, 4),
     ],
 )
-def test_the_latents_are_moved_as_far_as_was_asked_for(made, family, sampler, config, steps, monkeypatch):
+@pytest.mark.parametrize("inner", [1, 3])
+def test_the_latents_are_moved_as_far_as_was_asked_for(made, family, sampler, config, steps, inner, monkeypatch):
     """Without classifier-free guidance, and past the noise that a sampler adds after the move."""
     pipe, settings, motion = made(family)
     monkeypatch.setattr(pipe, "scheduler", SAMPLERS[sampler](**config))
     sampled = settings.sampling.model_copy(update={"steps": steps, "guided_steps": 1})
-    settings = settings.model_copy(update={"sampling": sampled})
+    guidance = settings.guidance.model_copy(update={"inner_steps": inner})
+    settings = settings.model_copy(update={"sampling": sampled, "guidance": guidance})
     backbone, rows = backbone_of(pipe), []
 
     def note(network, args, kwargs):
@@ -178,7 +180,13 @@ def test_each_gradient_of_a_guided_step_is_taken_where_those_before_it_lead(made
         calls.append((call[backbone.latents_name].detach(), gradient, call))
         return output, energies, gradient
 
+    def summed(backbone, gradient, call, move, *rest):
+        sums.append((move, plain_direction(backbone, gradient, call, move, *rest)))
+        return sums[-1][1]
+
+    plain_direction, sums = sampling.inner_direction, []
     monkeypatch.setattr(sampling, "energy_and_gradient", noted)
+    monkeypatch.setattr(sampling, "inner_direction", summed)
     made_by = {}
     for count in (1, 3):
         calls.clear()
@@ -188,13 +196,14 @@ def test_each_gradient_of_a_guided_step_is_taken_where_those_before_it_lead(made
     assert not torch.equal(made_by[1].frames, made_by[3].frames)
     assert made_by[1].steps[0].energy == made_by[3].steps[0].energy
     kept = backbone.kept_frames
-    (start, *_), (second, gradient, call), (third, _, _) = calls[:3]
-    first = motion_direction(backbone.unpacked(calls[0][1], call), kept)
+    (start, _, call), (second, *_), (third, *_) = calls[:3]
+    first, then, last = (motion_direction(backbone.unpacked(gradient, call), kept) for _, gradient, _ in calls[:3])
     moved = [backbone.unpacked(backbone.denoised(x - start), call) for x in (second, third)]
-    size = moved[0][:, :, kept:].square().mean().sqrt()
-    torch.testing.assert_close(moved[0], -size * first, rtol=1e-3, atol=1e-5)
-    both = first + motion_direction(backbone.unpacked(gradient, call), kept)
-    torch.testing.assert_close(moved[1], -size * both, rtol=1e-3, atol=1e-5)
+    move, together = sums[0]
+    assert move > 0
+    torch.testing.assert_close(moved[0], -move / 3 * first, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(moved[1], -move / 3 * (first + then), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(backbone.unpacked(together, call), first + then + last)
     changed = (second != start).sum()
     assert changed <= moved[0].count_nonzero()  # no channels of pictures, and no frames of theirs
 

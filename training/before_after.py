@@ -24,8 +24,10 @@ SHOWN = {"unguided": LOOKS, "cloned": (*MOTION, *LOOKS, "leakage"), "ceiling": M
 def table(before: Run, after: Run) -> str:
     """As Markdown. SystemExit if the runs are of different cases or judges."""
     old, new = before.description, after.description
-    if [case.name for case in old.cases] != [case.name for case in new.cases]:
-        raise SystemExit("the two runs have different cases; run both with the same --cases.")
+    if [case.name for case in old.cases] != [case.name for case in new.cases] or old.seed != new.seed:
+        raise SystemExit("the two runs have different cases or seeds; run both with the same --cases and --seed.")
+    if old.dtype != new.dtype:
+        raise SystemExit(f"the runs are in {old.dtype} and {new.dtype}; run both with the same --dtype.")
     if (old.judge, old.judge_content) != (new.judge, new.judge_content):
         raise SystemExit(f"the judges are {old.judge} and {new.judge}; run both with the same --judge.")
     rows = ["| | | before | after | difference, case by case |", "|---|---|---|---|---|"]

@@ -125,6 +125,8 @@ class Data:
     def __init__(self, run: Path, seed: int) -> None:
         folders = sorted(run.glob("latents*/"))
         files = [load_file(folder / "latents.safetensors") for folder in folders]
+        if old := [folder.name for folder, file in zip(folders, files, strict=True) if "masks" not in file]:
+            raise SystemExit(f"{', '.join(old)}: no masks of objects; draw them again with latents.py.")
         self.latents, self.masks = (torch.cat([file[name] for file in files]) for name in ("latents", "masks"))
         self.tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
         self.captions = [c for folder in folders for c in json.loads((folder / "captions.json").read_text())]
@@ -176,11 +178,11 @@ def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: tor
 
 
 def loss_weights(masks: Tensor, timesteps: Tensor) -> Tensor:
-    """1, and more on objects and around them, of masks (b, 1, ..., h, w); in all 1 on average."""
+    """More on objects and around them, of masks (b, 1, ..., h, w); 1 on average of each sample."""
     near = max_pool2d(masks.flatten(0, -3), 3, 1, 1).view_as(masks)
     shown = (timesteps < OBJECT_BELOW).view(-1, *[1] * (masks.ndim - 1))
     weights = 1 + OBJECT * near * shown
-    return weights / weights.mean()
+    return weights / weights.flatten(1).mean(1).view_as(shown)
 
 
 def loss_of(model: nn.Module, data: Data, kind: str, size: int, alpha_bar: Tensor) -> Tensor:

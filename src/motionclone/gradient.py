@@ -85,13 +85,14 @@ def strong_gradient(backbone: Backbone, gradient: Tensor, call: Call, weight: fl
     return _packed(backbone, found, gradient, call)
 
 
-def inner_steps(
+def inner_direction(
     backbone: Backbone, gradient: Tensor, call: Call, move: float, count: int, gradient_of: Callable[[Call], Tensor]
 ) -> Tensor:
     """The sum of the directions of several gradients, each taken where those before it lead.
 
     In few steps each has to move the latents far, and the gradient at their start tells little of where they arrive. As
-    the inner iterations of TFG (arXiv:2409.15761), with moves of fixed size.
+    the inner iterations of TFG (arXiv:2409.15761), with moves of fixed size; these are added, and only what comes of
+    them is turned (`on_sphere`).
 
     Args:
         backbone: of the denoiser.

@@ -20,7 +20,7 @@ from motionclone.settings import Extraction, Guidance, Settings
 # By guidance itself; the number once it is known whether as many were guided, since settings of few steps must say one.
 TOLD_ELSEWHERE = (
     *("guidance.weight", "guidance.update", "guidance.match_direction", "guidance.warm_up", "guidance.cool_down"),
-    "sampling.guided_steps",
+    *("guidance.inner_steps", "sampling.guided_steps"),
 )
 
 

@@ -28,7 +28,7 @@ from motionclone.backbones.per_frame_norm import has_per_frame_norm
 from motionclone.backbones.recomputing import Recomputed, Recomputing, within_memory
 from motionclone.calling import check_function
 from motionclone.errors import GuidanceWarning, InputError
-from motionclone.gradient import energy_and_gradient, guided_costs, inner_steps, strong_gradient
+from motionclone.gradient import energy_and_gradient, guided_costs, inner_direction, strong_gradient
 from motionclone.guidance import output_increment
 from motionclone.idle import tell_idle_guidance, tell_idle_scale_factor
 from motionclone.motion import Motion
@@ -215,7 +215,7 @@ def motion_guidance(
 
         conditional, by_site, gradient = differentiated(conditional_call)
         if settings.strength is not None and settings.inner_steps > 1:
-            gradient = inner_steps(
+            gradient = inner_direction(
                 backbone,
                 gradient,
                 conditional_call,

@@ -199,6 +199,13 @@ class Settings(_Frozen):
     conditioning: Conditioning = Conditioning()
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of all noise.")
 
+    @property
+    def gradients(self) -> int:
+        """How many a run takes."""
+        guidance = self.guidance
+        each = 1 if guidance.strength is None else guidance.inner_steps
+        return 0 if guidance.off else each * self.sampling.guided_steps
+
     def in_steps(self, steps: int) -> "Settings":
         """The same in another number of steps, such as 4 for a preview, with all that `changed` does then.
 
@@ -250,7 +257,7 @@ FLAT_NAMES = {
 
 FACTOR, INNER = "guidance.guidance_scale_factor", "guidance.inner_steps"
 MOST_INNER = 3
-"""That fewer steps alone lead to: each costs as much as an unguided step."""
+"""As many gradients a guided step takes, in fewer steps, unless a person asks for more."""
 SHARES = {"sampling.guided_steps": 1, "guidance.warm_up": 0, "guidance.cool_down": 0}
 """Counts of steps that go with the number of all steps; and the least of each."""
 

@@ -75,9 +75,8 @@ def _kind(settings: Settings, model: str) -> Kind:
 
 
 def _units(settings: Settings) -> int:
-    """A guided step, which has a gradient, takes about as long as three."""
-    guided = 0 if settings.guidance.off else settings.sampling.guided_steps
-    return settings.sampling.steps + 2 * guided
+    """A guided step with one gradient takes about as long as three."""
+    return settings.sampling.steps + 2 * settings.gradients
 
 
 def _seconds(storage: Storage, done: list[str]) -> dict[Kind, list[float]]:

@@ -271,8 +271,8 @@ def _told_steps(before: Settings, settings: Settings, given: Mapping[str, Any]) 
     now, left = settings.sampling.steps, SHARES.keys() - given.keys()
     factor, usual = (each.guidance.guidance_scale_factor for each in (settings, before))
     acts = factor != usual and FACTOR not in given and not settings.guidance.off
-    inner, one = (each.guidance.inner_steps for each in (settings, before))
-    more = inner != one and INNER not in given and not settings.guidance.off
+    inner, usual_inner = (each.guidance.inner_steps for each in (settings, before))
+    more = inner != usual_inner and INNER not in given and not settings.guidance.off
     if now == before.sampling.steps or not (left or acts or more):
         return None
     guided = f", {settings.sampling.guided_steps} of them guided, as large a share"
