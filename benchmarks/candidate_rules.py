@@ -212,9 +212,8 @@ def travelled(pipe: Any, places: Sequence[int], seed: int) -> Iterator[None]:
         added = (now.sigma**2 - (kept * later.sigma) ** 2) ** 0.5
         noise = torch.randn(sample.shape, generator=generator).to(sample.dtype)
         again = kept * after[0] + added * noise
-        call = dict(seen["kwargs"])
         inputs = (torch.cat([again] * 2), *seen["args"][1:])
-        unconditional, conditional = pipe.unet(*inputs, **call)[0].chunk(2)
+        unconditional, conditional = pipe.unet(*inputs, **seen["kwargs"])[0].chunk(2)
         output = unconditional + pipe.guidance_scale * (conditional - unconditional)
         return plain(self, output, timestep, again, *args, **kwargs)
 
@@ -264,9 +263,8 @@ def attention_replaced(pipe: Any, settings: Any, reference: Tensor, steps: int) 
     count = [0]
 
     def counted(_module: nn.Module, args: Any) -> None:
-        count[0] += (
-            bool(args) and len(args[0]) > 1
-        )  # with both halves of classifier-free guidance: no reading of a motion
+        if args and len(args[0]) > 1:  # both halves of classifier-free guidance: no reading of a motion
+            count[0] += 1
 
     def processor(plain: Any, attention: Tensor) -> Any:
         def run(attn: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:

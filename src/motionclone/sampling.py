@@ -214,13 +214,13 @@ def motion_guidance(
             )
 
         conditional, by_site, gradient = differentiated(conditional_call)
-        if settings.strength is not None and settings.inner_steps > 1:
+        if settings.gradients > 1:
             gradient = inner_direction(
                 backbone,
                 gradient,
                 conditional_call,
                 planned.move,
-                settings.inner_steps,
+                settings.gradients,
                 lambda call: differentiated(call)[2],
             )
         trace.recomputed = recomputing.chosen

@@ -141,6 +141,11 @@ class Guidance(_Frozen):
         return self.weight == 0 or self.strength == 0
 
     @property
+    def gradients(self) -> int:
+        """Of a guided step; by weight there is one."""
+        return 1 if self.strength is None else self.inner_steps
+
+    @property
     def rule(self) -> Update:
         """How the gradient enters a step; a strength, which says what a step does to the latents, leaves no choice."""
         return self.update if self.strength is None else "direction"
@@ -198,13 +203,6 @@ class Settings(_Frozen):
     sampling: Sampling = Sampling()
     conditioning: Conditioning = Conditioning()
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of all noise.")
-
-    @property
-    def gradients(self) -> int:
-        """How many a run takes."""
-        guidance = self.guidance
-        each = 1 if guidance.strength is None else guidance.inner_steps
-        return 0 if guidance.off else each * self.sampling.guided_steps
 
     def in_steps(self, steps: int) -> "Settings":
         """The same in another number of steps, such as 4 for a preview, with all that `changed` does then.

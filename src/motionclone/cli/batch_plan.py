@@ -90,8 +90,9 @@ def plan_of(rows: Rows, numbers: Sequence[int], done: frozenset[str]) -> Plan:
         backbone, sampling = backbone_of(pipe), settings.sampling
         twice = sampling.guidance_scale > 1 and "negative_prompt" in backbone.pipeline_arguments(sampling)
         guided = 0 if settings.guidance.off else sampling.guided_steps
-        plan.forwards += sampling.steps * (1 + twice) + settings.gradients - guided
-        plan.guided += settings.gradients
+        gradients = guided * settings.guidance.gradients
+        plan.forwards += sampling.steps * (1 + twice) + gradients - guided
+        plan.guided += gradients
         plan.work.add(settings, task.job.model_options)
         pixels = sampling.num_frames * sampling.height * sampling.width
         plan.size += _VIDEO * pixels + _RECORD

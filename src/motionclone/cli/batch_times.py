@@ -76,7 +76,8 @@ def _kind(settings: Settings, model: str) -> Kind:
 
 def _units(settings: Settings) -> int:
     """A guided step with one gradient takes about as long as three."""
-    return settings.sampling.steps + 2 * settings.gradients
+    guided = 0 if settings.guidance.off else settings.sampling.guided_steps
+    return settings.sampling.steps + 2 * guided * settings.guidance.gradients
 
 
 def _seconds(storage: Storage, done: list[str]) -> dict[Kind, list[float]]:

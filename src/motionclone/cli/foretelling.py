@@ -66,8 +66,9 @@ def foretell(
     }
     if generates:
         guided = 0 if settings.guidance.off else sampling.guided_steps
-        each = settings.gradients // max(guided, 1)
-        rows["steps"] = f"{sampling.steps}, of which {guided} guided" + f", {each} gradients each" * (each > 1)
+        each = settings.guidance.gradients
+        more = f", {each} gradients each" * (guided > 0 and each > 1)
+        rows["steps"] = f"{sampling.steps}, of which {guided} guided{more}"
     folder = outputs[0].absolute().parent
     made = "" if folder.is_dir() else f" (the folder {folder.name} will be made)"
     rows |= {"memory": memory_told(pipe, settings, options), "writes": ", ".join(map(str, outputs)) + made}

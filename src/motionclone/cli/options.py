@@ -269,16 +269,17 @@ def _given(*parts: Any) -> list[tuple[Field[Any], Any]]:
 def _told_steps(before: Settings, settings: Settings, given: Mapping[str, Any]) -> str | None:
     """What to say of another number of steps than the preset's."""
     now, left = settings.sampling.steps, SHARES.keys() - given.keys()
-    factor, usual = (each.guidance.guidance_scale_factor for each in (settings, before))
-    acts = factor != usual and FACTOR not in given and not settings.guidance.off
-    inner, usual_inner = (each.guidance.inner_steps for each in (settings, before))
-    more = inner != usual_inner and INNER not in given and not settings.guidance.off
-    if now == before.sampling.steps or not (left or acts or more):
+    told = ""
+    for where in (FACTOR, INNER):
+        name = where.rpartition(".")[2]
+        value, usual = (getattr(each.guidance, name) for each in (settings, before))
+        if value != usual and where not in given and not settings.guidance.off:
+            told += f"; {named(name, value)}"
+    if now == before.sampling.steps or not (left or told):
         return None
     guided = f", {settings.sampling.guided_steps} of them guided, as large a share"
-    words = f"; {named('guidance_scale_factor', factor)}" * acts + f"; {named('inner_steps', inner)}" * more
     many = f"{now} steps in place of the preset's {before.sampling.steps}"
-    return f"note: {many}{guided * ('sampling.guided_steps' in left)}{words}"
+    return f"note: {many}{guided * ('sampling.guided_steps' in left)}{told}"
 
 
 def _own_preset(model: str) -> Settings | None:

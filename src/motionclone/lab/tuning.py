@@ -43,7 +43,7 @@ def strengths(base: Settings) -> tuple[Method, ...]:
             f"steps-{count}",
             f"{count} steps",
             experiment,
-            "As large a share of them guided; in fewer, words count less more.",
+            "As large a share of them guided; in fewer, by more gradients each, and words count less more.",
             in_steps(base, count),
         )
         for count in (8, 50)

@@ -25,11 +25,11 @@ def foretold(settings: Settings, asked: Asked, choice: ModelChoice, device: torc
     """
     sampling = settings.sampling
     guided = 0 if settings.guidance.off else sampling.guided_steps
-    each = settings.gradients // max(guided, 1)
+    each = settings.guidance.gradients
     parts = [
         *([f"{asked.videos} videos"] if asked.strengths else []),
         f"{sampling.num_frames} frames of {sampling.width} x {sampling.height}",
-        f"{sampling.steps} steps, {guided} of them guided" + f" by {each} gradients each" * (each > 1),
+        f"{sampling.steps} steps, {guided} of them guided" + f" by {each} gradients each" * (guided > 0 and each > 1),
     ]
     facts = known_facts().get(name_of(choice.model))
     if facts is not None:
