@@ -90,6 +90,8 @@ def test_calls_whose_outputs_do_not_last_are_left_to_the_next():
     plan = planned(scheduler, guided_fraction=0.5, warm_up=0, cool_down=0)
     assert all(index % 2 == 1 for index in plan.steps)
     assert plan.shortfall is None
+    moved = sum(step.move for step in planned(scheduler, strength=1.0, guided_fraction=0.5).steps.values())
+    assert DISPLACEMENT <= moved < 1.1 * DISPLACEMENT  # what the first moved would have grown as the noise fell
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class PlannedStep:
 
     index: int  # among the guided steps
     timestep: float
-    weight: float  # of the gradient: lambda times ramp; of one of unit size, by strength
+    weight: float  # of the gradient: lambda times ramp; of one of unit size, by strength; more if it moves for others
     now: NoiseLevel
     after: NoiseLevel
     response: float | None = None  # of `output_increment`; None if it knows
@@ -140,6 +140,10 @@ def _through_solver(steps: dict[int, PlannedStep], answers: dict[int, Response])
         carried = math.prod(answers[i].carries for i in between)
         more[other] += steps[index].move * (carried if other > index else 1 / max(carried, 1.0))
     return {
-        index: replace(steps[index], response=response / (1 + more[index] / steps[index].move if more[index] else 1))
+        index: replace(
+            steps[index],
+            weight=steps[index].weight * (1 + more[index] / steps[index].move if more[index] else 1),
+            response=response,
+        )
         for index, response in moved.items()
     }
