@@ -1,11 +1,12 @@
-"""Distil the mini model into few steps without classifier-free guidance: a consistency model (arXiv:2310.04378).
+"""Distil the mini model into four steps without classifier-free guidance (phased consistency, arXiv:2405.18407).
 
     python training/distil.py --run RUN --mini RUN/mini --minutes 60
     python training/distil.py --run RUN --mini RUN/mini --export RUN/mini/lcm
 
-The student's clean estimate at a noisy timestep is to be what it is one step of the guided teacher's DDIM further on.
-Only the images' layers change, by matrices of low rank (a LoRA); motion modules, text encoder and VAE are kept. Reads
-every RUN/latents*; writes RUN/distil.pt, from which a second call goes on.
+The noise levels are cut into as many phases as there are to be steps. From anywhere in a phase the student is to land,
+at the phase's end, where it would land from one step of the guided teacher's DDIM further on. Only the images' layers
+change, by matrices of low rank (a LoRA); motion modules, text encoder and VAE are kept. Reads every RUN/latents*;
+writes RUN/distil.pt, from which a second call goes on.
 """
 
 import argparse
@@ -26,8 +27,9 @@ from motionclone.settings import preset
 RANK = 16
 SCALE = preset("mini").sampling.guidance_scale
 """Of the teacher's classifier-free guidance."""
-STRIDE = 20
-"""Of the teacher's step, in timesteps."""
+PHASES = 4
+STRIDE = 50
+"""Of the teacher's step, in timesteps: five to a phase, so that what the student learns has no long way to go."""
 FRAMES = 8
 """In a row, of a clip: the layers that change see each by itself, so that more clips tell more than more frames."""
 FOLLOW = 0.05
@@ -102,30 +104,35 @@ class Student(nn.Module):
         save_file({name: weight.detach().half().contiguous() for name, weight in weights.items()}, folder / FILE)
 
 
-def clean(v: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
-    """x0 of a v prediction; `level` is the cumulative alpha, (b, 1, 1, 1, 1)."""
-    return level.sqrt() * noisy - (1 - level).sqrt() * v
+def angles_of(alpha_bar: Tensor) -> Tensor:
+    """Where latents lie between clean (0) and noise (pi / 2), by timestep; the last of all, of -1, is of clean ones."""
+    return torch.cat([alpha_bar, torch.ones(1)]).sqrt().acos()
+
+
+def landed(noisy: Tensor, v: Tensor, turn: Tensor) -> Tensor:
+    """Latents by DDIM from one angle to another; v is their derivative by the angle."""
+    return turn.cos() * noisy + turn.sin() * v
 
 
 def loss_of(student: Student, latents: Tensor, words: Tensor, none: Tensor, alpha_bar: Tensor, chance: torch.Generator):
-    """Pseudo-Huber distance of the student's clean estimates before and after a step of the teacher."""
-    size = len(latents)
-    now = STRIDE * torch.randint(1, 1000 // STRIDE + 1, (size,), generator=chance) - 1
-    after = (now - STRIDE).clamp(min=0)
+    """Squared distance of the student's v from the one with which it would land where it is to."""
+    now = torch.randint(0, 1000, (len(latents),), generator=chance)
+    end = now // (1000 // PHASES) * (1000 // PHASES) - 1
+    after = torch.maximum(now - STRIDE, end)
     noisy, _ = noised(latents, now, alpha_bar, chance)
     device = next(student.parameters()).device
-    noisy, now, after, latents = (each.to(device) for each in (noisy, now, after, latents))
-    level, next_level = (alpha_bar.to(device)[each].view(-1, 1, 1, 1, 1) for each in (now, after))
+    angles = angles_of(alpha_bar)
+    step, rest, whole = (
+        (angles[to] - angles[of]).view(-1, 1, 1, 1, 1).to(device) for of, to in ((now, after), (after, end), (now, end))
+    )
+    noisy, now, after = (each.to(device) for each in (noisy, now, after.clamp(min=0)))
     with torch.no_grad():
         plain = student(noisy, now, none.expand_as(words), "teacher")
         v = plain + SCALE * (student(noisy, now, words, "teacher") - plain)
-        x0, noise = clean(v, noisy, level), level.sqrt() * v + (1 - level).sqrt() * noisy
-        further = next_level.sqrt() * x0 + (1 - next_level).sqrt() * noise
-        wanted = clean(student(further, after, words, "slow student"), further, next_level)
-        wanted = torch.where((after == 0).view(-1, 1, 1, 1, 1), x0, wanted)
-    found = clean(student(noisy, now, words, "student"), noisy, level)
-    small = 0.03
-    return ((found - wanted).square() + small**2).sqrt().mean() - small
+        further = landed(noisy, v, step)
+        place = landed(further, student(further, after, words, "slow student"), rest)  # `rest` is 0 at the end
+        wanted = (place - whole.cos() * noisy) / whole.sin()
+    return (student(noisy, now, words, "student") - wanted).square().mean()
 
 
 def main() -> None:
