@@ -127,6 +127,25 @@ def test_a_student_lands_where_ddim_does():
 
 
 @pytest.mark.usefixtures("training")
+@pytest.mark.parametrize(("student", "loss"), [(0.0, 0.0), (0.5, 0.25)])
+def test_a_student_that_knows_the_clean_latents_has_nothing_to_learn(student, loss):
+    import distil
+    from denoiser import scheduler
+
+    latents, alpha_bar = torch.randn(64, 8, 2, 4, 4), scheduler().alphas_cumprod
+
+    class Knows(torch.nn.Linear):
+        def forward(self, noisy, timesteps, words, who):
+            alpha = alpha_bar[timesteps].sqrt().view(-1, 1, 1, 1, 1)
+            v = (alpha * noisy - latents) / (1 - alpha**2).sqrt()
+            return v + student * (who == "student")
+
+    chance = torch.Generator().manual_seed(0)
+    found = distil.loss_of(Knows(1, 1), latents, torch.zeros(64, 1, 1), torch.zeros(1, 1, 1), alpha_bar, chance)
+    assert found.item() == pytest.approx(loss, abs=1e-3)
+
+
+@pytest.mark.usefixtures("training")
 def test_before_and_after_are_of_the_same_cases_and_judge():
     import before_after
 

@@ -122,7 +122,7 @@ def main() -> None:
 
     def loss(_step: int) -> tuple[str, Tensor]:
         latents, tokens, pictures, mask = clips.batch(args.batch)
-        timesteps = timesteps_of(args.batch, clips.generator)
+        timesteps = timesteps_of(args.batch, clips.generator, noisy=0.5)
         noisy, wanted = noised(latents, timesteps, alpha_bar, clips.generator)
         noisy, timesteps, wanted, tokens, pictures, mask = (
             each.to(args.device) for each in (noisy, timesteps, wanted, tokens, pictures, mask)

@@ -31,7 +31,14 @@ TEXT_WIDTH = 96
 CAPTION_DROPOUT = 0.1
 OBJECT, OBJECT_BELOW = 4.0, 700
 """What objects weigh more than their ground, and below which timestep: there the noisy latents show where they are."""
-STILLS = 3  # every third step of the video stage learns from single frames, as many as the clips have together
+OUTLINES = (150, 700)
+SHARES = {
+    "images": {"noisy": 0.0, "middle": 0.7},
+    "stills": {"noisy": 0.0, "middle": 0.7},
+    "video": {"noisy": 0.35, "middle": 0.35},
+}
+"""Of the timesteps of each kind of step: pictures teach the outlines of shapes, clips their motion, too."""
+STILLS = 2  # every second step of the video stage learns from single frames, as many as the clips have together
 
 
 def scheduler() -> DDIMScheduler:
@@ -162,11 +169,13 @@ class Data:
         return both[:, :-1], both[:, -1:], tokens
 
 
-def timesteps_of(size: int, generator: torch.Generator) -> Tensor:
-    """Half of them uniform, half in the noisiest 40 %."""
-    uniform = torch.randint(0, 1000, (size,), generator=generator)
-    noisy = torch.randint(600, 1000, (size,), generator=generator)
-    return torch.where(torch.rand(size, generator=generator) < 0.5, uniform, noisy)
+def timesteps_of(size: int, generator: torch.Generator, *, noisy: float, middle: float = 0.0) -> Tensor:
+    """A share of them in the noisiest 40 %, a share where outlines are drawn, the others uniform."""
+    drawn = torch.rand(size, generator=generator)
+    uniform, noisiest, outlines = (
+        torch.randint(low, high, (size,), generator=generator) for low, high in ((0, 1000), (600, 1000), OUTLINES)
+    )
+    return torch.where(drawn < noisy, noisiest, torch.where(drawn < noisy + middle, outlines, uniform))
 
 
 def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -190,7 +199,7 @@ def loss_of(model: nn.Module, data: Data, kind: str, size: int, alpha_bar: Tenso
     latents, masks, tokens = data.batch("video" if kind == "video" else "images", size)
     if kind == "stills":
         latents, masks = latents.unsqueeze(2), masks.unsqueeze(2)
-    timesteps = timesteps_of(size, data.generator)
+    timesteps = timesteps_of(size, data.generator, **SHARES[kind])
     noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
     repeats = latents.shape[2] if kind == "video" else 1
     device = next(model.parameters()).device

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from denoiser import STILLS, TEXT_WIDTH, Data, loss_weights, noised, text_encoder, timesteps_of
+from denoiser import SHARES, STILLS, TEXT_WIDTH, Data, loss_weights, noised, text_encoder, timesteps_of
 from diffusers import CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from loop import add_device, compiled, mixed_precision, optimizers_for, start_processes, train
@@ -127,7 +127,7 @@ def main() -> None:
         *both, tokens = data.batch("video" if kind == "video" else "images", size)
         # As (b, f, c, h, w); of a still two frames, which is one patch.
         latents, masks = (x.transpose(1, 2) if kind == "video" else x.unsqueeze(1).repeat(1, 2, 1, 1, 1) for x in both)
-        timesteps = timesteps_of(size, data.generator)
+        timesteps = timesteps_of(size, data.generator, **SHARES[kind])
         noisy, wanted = noised(latents, timesteps, alpha_bar, data.generator)
         weights = loss_weights(masks, timesteps).to(args.device)
         noisy, tokens, timesteps, wanted = (each.to(args.device) for each in (noisy, tokens, timesteps, wanted))
