@@ -113,17 +113,16 @@ def test_the_transformer_takes_the_words_of_a_stage_that_is_at_work(tmp_path):
 
 @pytest.mark.usefixtures("training")
 def test_a_student_lands_where_ddim_does():
-    import distil
-    from denoiser import scheduler
+    from denoiser import angles_of, landed, scheduler
 
     noisy, v, ddim = torch.randn(2, 8, 3, 4, 4), torch.randn(2, 8, 3, 4, 4), scheduler()
     ddim.set_timesteps(4)
-    angles = distil.angles_of(ddim.alphas_cumprod)
+    angles = angles_of(ddim.alphas_cumprod)
     for now, after in ((751, 501), (501, 251), (251, 1)):
         wanted = ddim.step(v, now, noisy).prev_sample
-        torch.testing.assert_close(distil.landed(noisy, v, angles[after] - angles[now]), wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(landed(noisy, v, angles[after] - angles[now]), wanted, atol=1e-4, rtol=1e-4)
     clean = ddim.step(v, 1, noisy).pred_original_sample
-    torch.testing.assert_close(distil.landed(noisy, v, angles[-1] - angles[1]), clean, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(landed(noisy, v, angles[-1] - angles[1]), clean, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("training")

@@ -32,11 +32,8 @@ CAPTION_DROPOUT = 0.1
 OBJECT, OBJECT_BELOW = 4.0, 700
 """What objects weigh more than their ground, and below which timestep: there the noisy latents show where they are."""
 OUTLINES = (150, 700)
-SHARES = {
-    "images": {"noisy": 0.0, "middle": 0.7},
-    "stills": {"noisy": 0.0, "middle": 0.7},
-    "video": {"noisy": 0.35, "middle": 0.35},
-}
+OF_PICTURES, OF_CLIPS = {"noisy": 0.0, "middle": 0.7}, {"noisy": 0.35, "middle": 0.35}
+SHARES = {"images": OF_PICTURES, "stills": OF_PICTURES, "video": OF_CLIPS}
 """Of the timesteps of each kind of step: pictures teach the outlines of shapes, clips their motion, too."""
 STILLS = 2  # every second step of the video stage learns from single frames, as many as the clips have together
 
@@ -184,6 +181,16 @@ def noised(latents: Tensor, timesteps: Tensor, alpha_bar: Tensor, generator: tor
     level = alpha_bar[timesteps].view(-1, *[1] * (latents.ndim - 1))
     alpha, sigma = level.sqrt(), (1 - level).sqrt()
     return alpha * latents + sigma * noise, alpha * noise - sigma * latents
+
+
+def angles_of(alpha_bar: Tensor) -> Tensor:
+    """Where latents lie between clean (0) and noise (pi / 2), by timestep; the last of all, of -1, is of clean ones."""
+    return torch.cat([alpha_bar, torch.ones(1)]).sqrt().acos()
+
+
+def landed(noisy: Tensor, v: Tensor, turn: Tensor) -> Tensor:
+    """Latents by DDIM from one angle to another; v is their derivative by the angle."""
+    return turn.cos() * noisy + turn.sin() * v
 
 
 def loss_weights(masks: Tensor, timesteps: Tensor) -> Tensor:

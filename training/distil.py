@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from denoiser import Data, noised, scheduler
+from denoiser import Data, angles_of, landed, noised, scheduler
 from diffusers.models.attention_processor import AttnProcessor
 from loop import add_device, mixed_precision, train
 from safetensors.torch import save_file
@@ -102,16 +102,6 @@ class Student(nn.Module):
             weights |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: weight.detach().half().contiguous() for name, weight in weights.items()}, folder / FILE)
-
-
-def angles_of(alpha_bar: Tensor) -> Tensor:
-    """Where latents lie between clean (0) and noise (pi / 2), by timestep; the last of all, of -1, is of clean ones."""
-    return torch.cat([alpha_bar, torch.ones(1)]).sqrt().acos()
-
-
-def landed(noisy: Tensor, v: Tensor, turn: Tensor) -> Tensor:
-    """Latents by DDIM from one angle to another; v is their derivative by the angle."""
-    return turn.cos() * noisy + turn.sin() * v
 
 
 def loss_of(student: Student, latents: Tensor, words: Tensor, none: Tensor, alpha_bar: Tensor, chance: torch.Generator):

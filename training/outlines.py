@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from denoiser import Model, build, scheduler
+from denoiser import Model, angles_of, build, landed, scheduler
 from diffusers import UNetMotionModel
 from loop import mixed_precision, train
 from safetensors.torch import load_file
@@ -72,19 +72,16 @@ def classifier(checkpoint: Path, folders: list[Path], minutes: float, seed: int)
 @torch.no_grad()
 def denoised(model: Model, noisy: Tensor, tokens: Tensor, begin: int, scale: float) -> Tensor:
     """Latents (n, 8, 16, 16) at a timestep, by DDIM; `tokens` are of the captions, then of none."""
-    alpha_bar, words = scheduler().alphas_cumprod, model.text(tokens).last_hidden_state
+    angles, words = angles_of(scheduler().alphas_cumprod), model.text(tokens).last_hidden_state
     steps = max(4, round(begin / 1000 * STEPS))
     times = [round(begin - begin * i / steps) for i in range(steps)]
     of_clips = isinstance(model.denoiser, UNetMotionModel)
-    for now, after in zip(times, [*times[1:], None], strict=True):
+    for now, after in zip(times, [*times[1:], -1], strict=True):
         both = torch.cat([noisy, noisy])
         with mixed_precision(noisy.device):
             v = model.denoiser(both.unsqueeze(2) if of_clips else both, now, encoder_hidden_states=words).sample
         told, plain = v.float().view_as(both).chunk(2)
-        v = plain + scale * (told - plain)
-        level = alpha_bar[now]
-        clean, noise = level.sqrt() * noisy - (1 - level).sqrt() * v, (1 - level).sqrt() * noisy + level.sqrt() * v
-        noisy = clean if after is None else alpha_bar[after].sqrt() * clean + (1 - alpha_bar[after]).sqrt() * noise
+        noisy = landed(noisy, plain + scale * (told - plain), angles[after] - angles[now])
     return noisy
 
 

@@ -47,7 +47,7 @@ class GuidedStep:
     timestep: float
     energy: float  # summed over sites, before weight and ramp
     energy_by_site: dict[str, float] = field(repr=False)
-    weight: float  # of `PlannedStep`
+    weight: float  # lambda times ramp; with a strength, of the gradient at unit size; more if it moves for other steps
     gradient_norm: float  # of weight * energy with respect to the latents
 
 
