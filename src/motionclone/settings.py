@@ -204,6 +204,11 @@ class Settings(_Frozen):
     conditioning: Conditioning = Conditioning()
     seed: int = Field(default=0, ge=0, lt=2**63, description="Of all noise.")
 
+    @property
+    def guided_steps(self) -> int:
+        """Of the sampling's steps; none are guided by a strength or weight of 0."""
+        return 0 if self.guidance.off else self.sampling.guided_steps
+
     def in_steps(self, steps: int) -> "Settings":
         """The same in another number of steps, such as 4 for a preview, with all that `changed` does then.
 

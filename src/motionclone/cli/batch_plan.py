@@ -89,9 +89,8 @@ def plan_of(rows: Rows, numbers: Sequence[int], done: frozenset[str]) -> Plan:
             continue
         backbone, sampling = backbone_of(pipe), settings.sampling
         twice = sampling.guidance_scale > 1 and "negative_prompt" in backbone.pipeline_arguments(sampling)
-        guided = 0 if settings.guidance.off else sampling.guided_steps
-        gradients = guided * settings.guidance.gradients
-        plan.forwards += sampling.steps * (1 + twice) + gradients - guided
+        gradients = settings.guided_steps * settings.guidance.gradients
+        plan.forwards += sampling.steps * (1 + twice) + gradients - settings.guided_steps
         plan.guided += gradients
         plan.work.add(settings, task.job.model_options)
         pixels = sampling.num_frames * sampling.height * sampling.width

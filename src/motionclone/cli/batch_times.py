@@ -76,8 +76,7 @@ def _kind(settings: Settings, model: str) -> Kind:
 
 def _units(settings: Settings) -> int:
     """A guided step with one gradient takes about as long as three."""
-    guided = 0 if settings.guidance.off else settings.sampling.guided_steps
-    return settings.sampling.steps + 2 * guided * settings.guidance.gradients
+    return settings.sampling.steps + 2 * settings.guided_steps * settings.guidance.gradients
 
 
 def _seconds(storage: Storage, done: list[str]) -> dict[Kind, list[float]]:

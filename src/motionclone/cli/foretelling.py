@@ -65,8 +65,7 @@ def foretell(
         "motion": f"read from {', '.join(extraction.blocks)}, t_alpha {extraction.t_alpha}, k {extraction.k}",
     }
     if generates:
-        guided = 0 if settings.guidance.off else sampling.guided_steps
-        each = settings.guidance.gradients
+        guided, each = settings.guided_steps, settings.guidance.gradients
         more = f", {each} gradients each" * (guided > 0 and each > 1)
         rows["steps"] = f"{sampling.steps}, of which {guided} guided{more}"
     folder = outputs[0].absolute().parent

@@ -24,8 +24,7 @@ def foretold(settings: Settings, asked: Asked, choice: ModelChoice, device: torc
         seconds: that it takes, if that is known.
     """
     sampling = settings.sampling
-    guided = 0 if settings.guidance.off else sampling.guided_steps
-    each = settings.guidance.gradients
+    guided, each = settings.guided_steps, settings.guidance.gradients
     parts = [
         *([f"{asked.videos} videos"] if asked.strengths else []),
         f"{sampling.num_frames} frames of {sampling.width} x {sampling.height}",
